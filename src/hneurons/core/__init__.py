@@ -1,0 +1,1 @@
+"""Types, errors, artifacts and statistics: everything that needs no tensors."""

@@ -1,0 +1,124 @@
+"""The values that cross borders between stages. All are frozen; `asdict` and `cls(**row)` round-trip them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Verdict = Literal["correct", "incorrect", "abstained", "unscored"]
+FinishReason = Literal["stop", "length"]
+Span = tuple[int, int]
+"""Half-open [start, end) in characters of the response text, or in tokens of the response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A factual question. `answers` are acceptable aliases; `answerable=False` marks one about something invented.
+
+    `relation` names the template or kind the question was made from, if any: classes are balanced within it.
+    """
+
+    id: str
+    text: str
+    answers: tuple[str, ...] = ()
+    source: str = ""
+    domain: str = ""
+    relation: str = ""
+    answerable: bool = True
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        return cls(**{**row, "answers": tuple(row.get("answers", ()))})
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One sampled answer.
+
+    `token_ids` are the generated ids, the stop token included if one was generated (`finish_reason="stop"`);
+    `logprobs` the natural-log probabilities of these tokens at temperature 1 without truncation. Both are empty
+    where an endpoint does not give them. `text` is the decoded text without the stop token.
+    """
+
+    question_id: str
+    sample: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: FinishReason = "stop"
+
+    @property
+    def id(self) -> str:
+        return f"{self.question_id}#{self.sample}"
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        return cls(**{**row, "token_ids": tuple(row["token_ids"]), "logprobs": tuple(row["logprobs"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on one response and the reason: the alias that matched, or what the judge said."""
+
+    question_id: str
+    sample: int
+    verdict: Verdict
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.question_id}#{self.sample}"
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        return cls(**row)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A judged response chosen for fitting or evaluation, with the place of its answer once located.
+
+    `char_span` counts characters of `response.text`, `token_span` tokens of `response.token_ids`; None before
+    `locate` and where no answer was found.
+    """
+
+    question: Question
+    response: Response
+    verdict: Verdict
+    split: Literal["train", "test"] = "train"
+    char_span: Span | None = None
+    token_span: Span | None = None
+
+    @property
+    def id(self) -> str:
+        return self.response.id
+
+    @property
+    def hallucinated(self) -> bool:
+        """The positive class: an answer that is wrong."""
+        return self.verdict == "incorrect"
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        return cls(
+            question=Question.from_row(row["question"]),
+            response=Response.from_row(row["response"]),
+            verdict=row["verdict"],
+            split=row["split"],
+            char_span=_span(row["char_span"]),
+            token_span=_span(row["token_span"]),
+        )
+
+
+def _span(value: list[int] | None) -> Span | None:
+    return None if value is None else (value[0], value[1])
