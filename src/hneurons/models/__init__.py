@@ -1,0 +1,1 @@
+"""Open-weight decoders: loading, FFN lookup, prompts, sampling; and text engines behind an endpoint."""

