@@ -1,0 +1,1 @@
+"""From questions to consistent, located examples: responses, verdicts, answer spans."""

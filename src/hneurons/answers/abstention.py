@@ -1,0 +1,76 @@
+"""Replies that give no answer: the model does not know, refuses, or says that the thing does not exist."""
+
+import re
+
+from hneurons.answers.normalize import Token
+
+_ADVERB = r"(?:(?:really|honestly|just|actually|simply|currently|personally|quite|entirely|yet|also|completely|even) )*"
+_KNOWING = (
+    "know|have|recall|remember|find|found|answer|provide|tell|determine|identify|aware|sure|certain|able|understand|"
+    "familiar|see|access|confirm|verify|locate|recognize|heard|been|think (?:there|it exists|that exists)|feel|comment|"
+    "give|help|assist|say|speculate|guess|make|get|comply|think of"
+)
+_THING = (
+    r"(?:(?:specific|reliable|known|publicly|widely|available|credible|verifiable|real|official|recognized|definitive|"
+    r"clear|concrete|record|single|such|further|other|additional|documented|evidence|information|particular|a|an|of) )*"
+)
+_NO_ANSWER = re.compile(
+    rf"""\b(?:i|we)\ {_ADVERB}(?:do|did|could|can|am|was|have|would|will|are)\ {_ADVERB}not\ {_ADVERB}(?:{_KNOWING})\b
+    | \bi\ {_ADVERB}not\ {_ADVERB}(?:know|sure|certain)\b
+    | ^not\ {_ADVERB}(?:sure|certain|known|available|applicable|enough|specified|possible)\b
+    | \bunsure\b | \bi\ am\ {_ADVERB}(?:uncertain|unable|unaware|unfamiliar)\b
+    | \b(?:no|not\ a)\ (?:idea|clue)\b | ^(?:i\ )?have\ no\ \w+$
+    | \b(?:is|are|was|were|remains?)\ {_ADVERB}(?:unknown|uncertain|unclear)(?=$|\ [.])
+    | \b(?:is|are|was|were)\ {_ADVERB}not\ {_ADVERB}(?:publicly\ |widely\ |well\ )?(?:known|available|provided|given|specified|recorded|documented)(?=$|\ [.])
+    | \bno\ {_THING}(?:information|records?|evidence|data|mention|knowledge|documentation|references?|consensus|details)\b
+    | \bnot\ (?:enough|sufficient)\ (?:information|context|data|details)\b | \binsufficient\ (?:information|context|data)\b
+    | \b(?:can|could)\ not\ be\ {_ADVERB}(?:determined|answered|verified|found|confirmed|identified)\b
+    | \bnot\ possible\ to\ (?:answer|determine|say|know|identify|provide)\b
+    | \b(?:could|can|would)\ you\ {_ADVERB}(?:please\ )?(?:provide|clarify|specify|tell|give|rephrase)\b
+    | \bplease\ (?:provide|clarify|specify|rephrase|give)\b | \bneed\ (?:more|additional|further)\ (?:information|context|details)\b
+    | \bthere\ (?:is|are|was|were|has\ been|have\ been|seems?\ to\ be|appears?\ to\ be)\ {_ADVERB}(?:no|not\ (?:a|an|any))\ {_THING}(?:known|such|recognized|documented|recorded|single|definitive|specific|official)\b
+    | \b(?:do|does|did)\ not\ {_ADVERB}(?:(?:appear|seem)\ to\ )?(?:actually\ |really\ )?exist\b
+    | \b(?:is|are|was|were)\ {_ADVERB}(?:nonexistent|non\ existent)\b
+    | \bnot\ {_ADVERB}(?:a|an|any)?\ ?(?:real|actual|actually|recognized|widely\ recognized|known|commonly\ known|valid|existing|officially\ recognized)\ \w+
+    | ^(?:{_ADVERB}unknown|n\ ?a|none|no\ answer|not\ available|idk|dunno|unanswerable|pass|nothing|sorry|it\ varies)(?=$|\ [.])
+    """,
+    re.VERBOSE,
+)
+_DENIAL = re.compile(
+    rf"""\b(?:fictional|fictitious|imaginary|hypothetical|mythical|mythological|made\ up|invented|fabricated|misspelling|typo|nonsense|nonsensical)\b
+    | \bthere\ (?:is|are|was|were)\ {_ADVERB}(?:no|not\ (?:a|an|any))\b
+    | \bnot\ {_ADVERB}(?:a|an)\ \w+ | ^no\b
+    """,
+    re.VERBOSE,
+)
+_GUESS = re.compile(
+    r"\b(?:but|however|though|although|maybe|perhaps|probably|possibly|likely|might be|could be|may be|"
+    r"i (?:would |will |do |can )?(?:think|believe|guess|suspect|say|assume)|my (?:best )?guess|if i had to|"
+    r"i am (?:fairly|pretty|quite) sure)\b(?P<rest>[^.]*)"
+)
+_NO_GUESS = re.compile(
+    r"^(?:[ ,]|however|though|but|it is(?: likely| probably| possibly)?|that|possible|likely|possibly)*"
+    r"(?:$|\. |i (?:can|could|do|am|would|will|have|did|was)\b|here\b|you\b|please\b|feel\b|let me|we\b|there (?:is|are|was|were)\b|if\b|"
+    r"(?:\w+ ){0,6}?(?:not|no|unknown|fictional|invented|mistake|typo|misspelling|referring|reference|confus\w+|thinking of|mean\w*)\b)"
+)
+
+
+def abstains(tokens: list[Token], *, answerable: bool = True) -> bool:
+    """Whether the reply gives no answer, so that it is neither right nor wrong.
+
+    "I'm not sure, but I think it's Rome" gives one and does not abstain. About something invented
+    (`answerable=False`), denying that it exists or calling it fictional is abstaining too.
+    """
+    text = sentence_text(tokens)
+    match = _NO_ANSWER.search(text) or (None if answerable else _DENIAL.search(text))
+    return match is not None and not _offers_guess(text[match.end() :])
+
+
+def _offers_guess(text: str) -> bool:
+    guess = _GUESS.search(text)
+    return guess is not None and not _NO_GUESS.search(guess["rest"].strip())
+
+
+def sentence_text(tokens: list[Token]) -> str:
+    """The tokens as one string in which " . " parts the sentences."""
+    return " ".join(f". {token.text}" if n and token.starts_sentence else token.text for n, token in enumerate(tokens))

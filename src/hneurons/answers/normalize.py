@@ -1,0 +1,205 @@
+"""Text as comparable tokens: case, diacritics, punctuation, contractions and spelled-out numbers made alike."""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+_LETTERS = str.maketrans(
+    {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"}
+)
+_MARKS = str.maketrans(dict.fromkeys("™®©℠", " "))
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´′", "'"))
+_DROPPED = re.compile("[\u0300-\u036f\u200b-\u200f\u2060\ufeff]")
+# Scripts written without spaces (and Hangul, whose particles are attached): every character is a token.
+_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af"
+_TOKEN = re.compile(
+    rf"""(?P<grouped>(?<![\w.-])-?\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?![\d,]*\d))
+    | (?P<number>(?:(?<![\w.)-])-)?\d+(?:[.:/]\d+)*(?=(?:km|kg|cm|mm|ft|lbs?|mph|bn|m|g|percent)?\b))
+    | (?P<spaceless>[{_SPACELESS}])
+    | (?P<word>(?:(?![{_SPACELESS}])[^\W_])+(?:'(?:(?![{_SPACELESS}])[^\W_])+)*)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ABBREVIATIONS = frozenset(
+    "mr mrs ms dr drs st jr sr vs no mt prof gen col lt capt ft etc inc ltd co rev hon sgt bros".split()
+)
+_SENTENCE_END = re.compile(r"(?:[!?]|(?<!\.)\.(?!\.))[\"')\]*”]*\s|[。！？\n]")
+_PRONOUNS = frozenset("i you he she it we they that this there who what where here how let".split())
+_ENDINGS = {"'s": "is", "'re": "are", "'m": "am", "'ve": "have", "'ll": "will", "'d": "would"}
+_NOT = {"can't": "can", "won't": "will", "shan't": "shall", "ain't": "is", "cannot": "can"}
+_BARE_NOT = {w + "nt": w for w in "do does did is was are were could would should have has".split()}
+_ROMAN = {
+    word: str(n) for n, word in enumerate("i ii iii iv v vi vii viii ix x xi xii xiii xiv xv xvi xvii xviii xix xx".split(), 1)
+    if len(word) > 1
+}  # fmt: skip
+_SMALL = {
+    word: n
+    for n, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen".split()
+    )
+}
+_TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_ORDINALS = {
+    word: n
+    for n, word in enumerate(
+        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+        "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split(),
+        1,
+    )
+}
+_NUMERIC = {*_SMALL, *_TENS, *_SCALES, *_ORDINALS}
+
+
+class Token(NamedTuple):
+    """One comparable token. `gap` is what stood between it and the token before; "the" and "and" are folded into it."""
+
+    text: str
+    raw: str
+    gap: str
+    starts_sentence: bool
+    after_the: bool = False
+
+
+def fold(text: str) -> str:
+    """Compatibility forms, Latin diacritics and curly apostrophes made plain; case kept."""
+    if text.isascii():
+        return text.translate(_APOSTROPHES) if "`" in text else text
+    text = unicodedata.normalize("NFKD", text.translate(_MARKS))
+    text = unicodedata.normalize("NFKC", _DROPPED.sub("", text))
+    return text.translate(_LETTERS).translate(_APOSTROPHES)
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of a text, numbers as digits, without "the", "and" and "percent"."""
+    text = fold(text)
+    tokens: list[Token] = []
+    end, gap, after_the, starts = 0, "", False, True
+    for match in _TOKEN.finditer(text):
+        between = text[end : match.start()]
+        gap += between
+        raw = match.group()
+        if tokens and _SENTENCE_END.search(between) and not _abbreviates(tokens[-1].raw, between):
+            starts = True
+        end = match.end()
+        parts = (raw.replace(",", ""),) if match.lastgroup == "grouped" else _parts(raw.casefold())
+        if parts[0] in ("the", "and", "percent"):
+            gap, after_the = gap + ("&" if parts[0] == "and" else " "), parts[0] == "the"
+            continue
+        for n, part in enumerate(parts):
+            tokens.append(Token(part, raw, gap if n == 0 else "", starts and n == 0, after_the and n == 0))
+        gap, after_the, starts = "", False, False
+    if not tokens and text.strip().casefold().strip(".!?\"'") in ("the", "and"):
+        return [Token(text.strip().casefold().strip(".!?\"'"), text.strip(), "", True)]
+    return _spell_numbers(tokens) if any(token.text in _NUMERIC for token in tokens) else tokens
+
+
+def _abbreviates(raw: str, gap: str) -> bool:
+    """Whether a full stop after `raw` belongs to it ("J.", "Dr.") rather than ending a sentence."""
+    return gap.startswith(".") and "\n" not in gap and (len(raw) == 1 or raw.casefold() in _ABBREVIATIONS)
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    """A casefolded word without its contraction: "isn't" is not, "it's" is, "France's" s."""
+    if word in _ROMAN:
+        return (_ROMAN[word],)
+    if word in _NOT:
+        return (_NOT[word], "not")
+    if word in _BARE_NOT:
+        return (_BARE_NOT[word], "not")
+    if "'" not in word:
+        return (word,)
+    if word.endswith("n't"):
+        return (word[:-3], "not")
+    base, _, ending = word.rpartition("'")
+    if base in _PRONOUNS and "'" + ending in _ENDINGS:
+        return (base, _ENDINGS["'" + ending])
+    if ending == "s":
+        return (base.replace("'", ""), "s")
+    return (word.replace("'", ""),)
+
+
+def _spell_numbers(tokens: list[Token]) -> list[Token]:
+    """Number words as digits: "twenty-four" 24, "nineteen eighty-four" 1984, "5 million" 5000000, "first" 1st."""
+    spelled = []
+    position = 0
+    while position < len(tokens):
+        text, after = _number_at(tokens, position)
+        spelled.append(tokens[position]._replace(text=text) if text else tokens[position])
+        position = after
+    return spelled
+
+
+def _number_at(tokens: list[Token], start: int) -> tuple[str, int]:
+    """The digits of the number that begins at `start` ("" where none does) and the position after it."""
+    total, current, position = 0.0, -1.0, start
+    while position < len(tokens):
+        token = tokens[position]
+        word = token.text
+        if position > start and token.gap.strip(" -\u2010\u2011&"):
+            break
+        if position > start and "&" in token.gap and max(total, current) < 100:
+            break
+        if word in _ORDINALS and (current < 0 or current % 10 == 0):
+            if position > start and current < 20:
+                break
+            return _ordinal(int(total + max(current, 0)) + _ORDINALS[word]), position + 1
+        value = _SMALL.get(word, _TENS.get(word))
+        if value is not None:
+            if current <= 0 and (current < 0 or total):
+                current = value
+            elif (current % 100 == 0 and current and value < 100) or (
+                current % 100 >= 20 and current % 10 == 0 and 0 < value < 10
+            ):
+                current += value
+            elif 10 <= current < 100 and value >= 10:
+                current = 100 * current + value
+            else:
+                break
+        elif word in _SCALES:
+            current = max(current, 0) if current > 0 else 1
+            if word in ("dozen", "hundred"):
+                current *= _SCALES[word]
+            else:
+                total, current = total + current * _SCALES[word], 0
+        elif (
+            position == start
+            and _is_decimal(word)
+            and position + 1 < len(tokens)
+            and tokens[position + 1].text in _SCALES
+        ):
+            current = float(word)
+        else:
+            break
+        position += 1
+    if position == start:
+        return "", start + 1
+    number = total + max(current, 0)
+    return f"{number:.6f}".rstrip("0").rstrip("."), position
+
+
+def _is_decimal(word: str) -> bool:
+    return word.replace(".", "", 1).isdecimal() and word.isascii()
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def join(tokens: list[Token]) -> str:
+    """The tokens without spaces, so that "Spider-Man", "Spiderman" and "spider man" are one; digits stay apart."""
+    joined = ""
+    for token in tokens:
+        joined = append(joined, token.text)
+    return joined
+
+
+def append(joined: str, text: str) -> str:
+    """`join` by one token more."""
+    return f"{joined}_{text}" if joined and joined[-1].isdigit() and text[0].isdigit() else joined + text
+
+
+def is_number(text: str) -> bool:
+    """Whether a token is written in digits."""
+    return text[:1].isdigit() or (text[:1] == "-" and text[1:2].isdigit())
