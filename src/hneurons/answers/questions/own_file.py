@@ -1,0 +1,32 @@
+"""The user's own questions."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hneurons.answers.questions.rows import QUESTIONS, read_rows
+from hneurons.core.errors import InputError
+from hneurons.core.seeds import fingerprint
+from hneurons.core.types import Question
+
+
+@QUESTIONS.register("file")
+def read_own_file(files: Sequence[Path], *, limit: int | None, seed: int) -> Iterator[Question]:
+    """Your own questions, as file:FILE with rows of question and answers.
+
+    Rows: `question`, `answers` (text or list; not needed where `answerable` is false), and if you have them `id`,
+    `relation` (questions made from one template; classes are balanced within it) and `domain`.
+    """
+    if not files:
+        raise InputError('\'file\' needs a file: give file:FILE with rows like {"question": "...", "answers": ["..."]}')
+    for row in read_rows(files):
+        text = row.text("question")
+        answerable = row.values.get("answerable") is not False
+        yield Question(
+            id=row.optional("id") or fingerprint(text),
+            text=text,
+            answers=row.texts("answers") if answerable else (),
+            source="file",
+            domain=row.optional("domain"),
+            relation=row.optional("relation"),
+            answerable=answerable,
+        )
