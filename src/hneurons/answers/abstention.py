@@ -4,16 +4,20 @@ import re
 
 from hneurons.answers.normalize import Token
 
-_ADVERB = r"(?:(?:really|honestly|just|actually|simply|currently|personally|quite|entirely|yet|also|completely|even) )*"
+_ADVERB = (
+    r"(?:(?:really|honestly|just|actually|simply|currently|personally|quite|entirely|yet|also|completely|even)\ )*"
+)
 _KNOWING = (
     "know|have|recall|remember|find|found|answer|provide|tell|determine|identify|aware|sure|certain|able|understand|"
-    "familiar|see|access|confirm|verify|locate|recognize|heard|been|think (?:there|it exists|that exists)|feel|comment|"
-    "give|help|assist|say|speculate|guess|make|get|comply|think of"
+    "familiar|see|access|confirm|verify|locate|recognize|heard|been|"
+    "think\\ (?:there|it\\ exists|that\\ exists)|feel|comment|give|"
+    "help|assist|say|speculate|guess|make|get|comply|think\\ of"
 )
 _THING = (
     r"(?:(?:specific|reliable|known|publicly|widely|available|credible|verifiable|real|official|recognized|definitive|"
-    r"clear|concrete|record|single|such|further|other|additional|documented|evidence|information|particular|a|an|of) )*"
+    r"clear|concrete|record|single|such|further|other|additional|documented|particular|a|an|of)\ )*"
 )
+_BEING = r"(?:is|are|was|were|has\ been|have\ been|seems?\ to\ be|appears?\ to\ be)"
 _NO_ANSWER = re.compile(
     rf"""\b(?:i|we)\ {_ADVERB}(?:do|did|could|can|am|was|have|would|will|are)\ {_ADVERB}not\ {_ADVERB}(?:{_KNOWING})\b
     | \bi\ {_ADVERB}not\ {_ADVERB}(?:know|sure|certain)\b
@@ -21,23 +25,31 @@ _NO_ANSWER = re.compile(
     | \bunsure\b | \bi\ am\ {_ADVERB}(?:uncertain|unable|unaware|unfamiliar)\b
     | \b(?:no|not\ a)\ (?:idea|clue)\b | ^(?:i\ )?have\ no\ \w+$
     | \b(?:is|are|was|were|remains?)\ {_ADVERB}(?:unknown|uncertain|unclear)(?=$|\ [.])
-    | \b(?:is|are|was|were)\ {_ADVERB}not\ {_ADVERB}(?:publicly\ |widely\ |well\ )?(?:known|available|provided|given|specified|recorded|documented)(?=$|\ [.])
-    | \bno\ {_THING}(?:information|records?|evidence|data|mention|knowledge|documentation|references?|consensus|details)\b
-    | \bnot\ (?:enough|sufficient)\ (?:information|context|data|details)\b | \binsufficient\ (?:information|context|data)\b
+    | \b(?:is|are|was|were)\ {_ADVERB}not\ {_ADVERB}(?:(?:publicly|widely|well)\ )?
+      (?:known|available|provided|given|specified|recorded|documented)(?=$|\ [.])
+    | \bno\ {_THING}
+      (?:information|records?|evidence|data|mention|knowledge|documentation|references?|consensus|details)\b
+    | \bnot\ (?:enough|sufficient)\ (?:information|context|data|details)\b
+    | \binsufficient\ (?:information|context|data)\b
     | \b(?:can|could)\ not\ be\ {_ADVERB}(?:determined|answered|verified|found|confirmed|identified)\b
     | \bnot\ possible\ to\ (?:answer|determine|say|know|identify|provide)\b
     | \b(?:could|can|would)\ you\ {_ADVERB}(?:please\ )?(?:provide|clarify|specify|tell|give|rephrase)\b
-    | \bplease\ (?:provide|clarify|specify|rephrase|give)\b | \bneed\ (?:more|additional|further)\ (?:information|context|details)\b
-    | \bthere\ (?:is|are|was|were|has\ been|have\ been|seems?\ to\ be|appears?\ to\ be)\ {_ADVERB}(?:no|not\ (?:a|an|any))\ {_THING}(?:known|such|recognized|documented|recorded|single|definitive|specific|official)\b
+    | \bplease\ (?:provide|clarify|specify|rephrase|give)\b
+    | \bneed\ (?:more|additional|further)\ (?:information|context|details)\b
+    | \bthere\ {_BEING}\ {_ADVERB}(?:no|not\ (?:a|an|any))\ {_THING}
+      (?:known|such|recognized|documented|recorded|single|definitive|specific|official)\b
     | \b(?:do|does|did)\ not\ {_ADVERB}(?:(?:appear|seem)\ to\ )?(?:actually\ |really\ )?exist\b
     | \b(?:is|are|was|were)\ {_ADVERB}(?:nonexistent|non\ existent)\b
-    | \bnot\ {_ADVERB}(?:a|an|any)?\ ?(?:real|actual|actually|recognized|widely\ recognized|known|commonly\ known|valid|existing|officially\ recognized)\ \w+
-    | ^(?:{_ADVERB}unknown|n\ ?a|none|no\ answer|not\ available|idk|dunno|unanswerable|pass|nothing|sorry|it\ varies)(?=$|\ [.])
+    | \bnot\ {_ADVERB}(?:a|an|any)?\ ?(?:(?:widely|commonly|officially)\ )?
+      (?:real|actual|actually|recognized|known|valid|existing)\ \w+
+    | ^(?:{_ADVERB}unknown|n\ ?a|none|no\ answer|not\ available|idk|dunno|unanswerable|pass|nothing|sorry|it\ varies)
+      (?=$|\ [.])
     """,
     re.VERBOSE,
 )
 _DENIAL = re.compile(
-    rf"""\b(?:fictional|fictitious|imaginary|hypothetical|mythical|mythological|made\ up|invented|fabricated|misspelling|typo|nonsense|nonsensical)\b
+    rf"""\b(?:fictional|fictitious|imaginary|hypothetical|mythical|mythological|made\ up|invented|fabricated)\b
+    | \b(?:misspelling|typo|nonsense|nonsensical)\b
     | \bthere\ (?:is|are|was|were)\ {_ADVERB}(?:no|not\ (?:a|an|any))\b
     | \bnot\ {_ADVERB}(?:a|an)\ \w+ | ^no\b
     """,
@@ -49,9 +61,13 @@ _GUESS = re.compile(
     r"i am (?:fairly|pretty|quite) sure)\b(?P<rest>[^.]*)"
 )
 _NO_GUESS = re.compile(
-    r"^(?:[ ,]|however|though|but|it is(?: likely| probably| possibly)?|that|possible|likely|possibly)*"
-    r"(?:$|\. |i (?:can|could|do|am|would|will|have|did|was)\b|here\b|you\b|please\b|feel\b|let me|we\b|there (?:is|are|was|were)\b|if\b|"
-    r"(?:\w+ ){0,6}?(?:not|no|unknown|fictional|invented|mistake|typo|misspelling|referring|reference|confus\w+|thinking of|mean\w*)\b)"
+    r"""^(?:[ ,]|however|though|but|it\ is(?:\ likely|\ probably|\ possibly)?|that|possible|likely|possibly)*
+    (?:$ | [.]\  | i\ (?:can|could|do|am|would|will|have|did|was)\b | here\b | you\b | please\b | feel\b
+      | let\ me | we\b
+      | there\ (?:is|are|was|were)\b | if\b
+      | (?:\w+\ ){0,6}?(?:not|no|unknown|fictional|invented|mistake|typo|misspelling|referring|reference|confus\w+
+          |thinking\ of|mean\w*)\b)""",
+    re.VERBOSE,
 )
 
 

@@ -19,31 +19,27 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hneurons.answers.abstention import abstains
-from hneurons.answers.normalize import Token, append, is_number, join, tokenize
+from hneurons.answers.normalize import Token, append, is_number, join, tokenize, word_set
 from hneurons.answers.spans import LEAD_IN
 from hneurons.core.types import Question, Verdict
 
 VERSION = 1
 """Counts changes of the rules that can change a verdict; stored with results."""
 
-_STOPWORDS = frozenset(
+_STOPWORDS = word_set(
     "a an i it us who in or me hi ok is do so we he she him her be at on by of to no as if my up go am are was not you "
-    "they that this what one 1 what's which when where how why all so".split()
+    "they that this what one 1 what's which when where how why all so"
 )
-_OTHER_PLACE = frozenset("new north south east west equatorial papua vice".split())
-_PREFIXES = frozenset("step non anti semi ex half co sub mid pre post un counter pseudo neo great".split())
-_MONTHS = frozenset("january february march april may june july august september october november december".split())
+_OTHER_PLACE = word_set("new north south east west equatorial papua vice")
+_PREFIXES = word_set("step non anti semi ex half co sub mid pre post un counter pseudo neo great")
+_MONTHS = word_set("january february march april may june july august september october november december")
 _BREAKS = re.compile(r"[,;:—–()]|\s-\s")
-_NEGATIONS = frozenset(
-    ["not", "never", "neither", "nor", "without", "no", "unlike", "than", "except", "besides", "excluding"]
-)
-_COPULAS = frozenset("is was are were am be being been called named".split())
-_CONTRASTS = frozenset("but however though although rather instead".split())
-_NOT_NEGATING = frozenset("only until till just doubt longer later less more fewer surprisingly".split())
-_DOUBTS = frozenset(
-    "think believe know sure certain suppose say recall confirm unsure information evidence record idea".split()
-)
-_LEADS_TO_OR = frozenset("either maybe possibly perhaps probably likely even a an it is in".split())
+_NEGATIONS = word_set("not never neither nor without no unlike than except besides excluding")
+_COPULAS = word_set("is was are were am be being been called named")
+_CONTRASTS = word_set("but however though although rather instead")
+_NOT_NEGATING = word_set("only until till just doubt longer later less more fewer surprisingly")
+_DOUBTS = word_set("think believe know sure certain suppose say recall confirm unsure information evidence record idea")
+_LEADS_TO_OR = word_set("either maybe possibly perhaps probably likely even a an it is in")
 
 
 class JudgedText(NamedTuple):
@@ -167,8 +163,7 @@ def _matches(tokens: list[Token], compiled: _Compiled) -> list[_Match]:
 
 def _fault(tokens: list[Token], match: _Match, compiled: _Compiled) -> str:
     """Why the words at this place do not answer the question with this alias; empty where they do."""
-    start, end, alias = match
-    if alias.weak and not _stands_out(tokens, match):
+    if match.alias.weak and not _stands_out(tokens, match):
         return "a common word, not the answer"
     if _other_name(tokens, match):
         return "part of another name"
@@ -183,6 +178,8 @@ def _stands_out(tokens: list[Token], match: _Match) -> bool:
     """Whether an alias of common words or one letter ("US", "It", "C", "The Who") is written as the name it is."""
     start, end, alias = match
     first, after = tokens[start], tokens[end] if end < len(tokens) else None
+    if first.raw.isdigit():
+        return True
     if first.text in ("no", "1"):
         ends = after is None or after.starts_sentence or bool(_BREAKS.match(after.gap))
         return ends and (first.text == "1" or start == 0)
@@ -202,7 +199,7 @@ def _stands_out(tokens: list[Token], match: _Match) -> bool:
 
 def _other_name(tokens: list[Token], match: _Match) -> bool:
     """Whether the words belong to a longer name or date: "New Mexico", "Mexico City", "mother-in-law", "12 April"."""
-    start, end, alias = match
+    start, end, _ = match
     before = tokens[start - 1] if start else None
     after = tokens[end] if end < len(tokens) else None
     gap = tokens[start].gap
@@ -218,11 +215,11 @@ def _other_name(tokens: list[Token], match: _Match) -> bool:
         return False
     if after.gap == " " and after.raw == "City" and tokens[end - 1].text != "city":
         return True
-    return after.gap == "-" and (after.raw[0].isupper() and tokens[end - 1].raw[0].isupper() or after.text == "in")
+    return after.gap == "-" and ((after.raw[0].isupper() and tokens[end - 1].raw[0].isupper()) or after.text == "in")
 
 
 def _negated(tokens: list[Token], match: _Match) -> bool:
-    """Whether a negation or comparison governs the words: "not Paris", "Paris is not", "I don't know if it is Paris"."""
+    """Whether a negation or comparison governs the words: "not Paris", "Paris is not", "I don't think it's Paris"."""
     start, end, _ = match
     tail = [token.text for token in tokens[end : end + 3] if not token.starts_sentence]
     if (
@@ -271,7 +268,7 @@ def _hedged(tokens: list[Token], match: _Match, compiled: _Compiled) -> bool:
     """Whether the alias is one of several candidates: "Paris or London", "Mars, Venus, and Jupiter"."""
     start, end, _ = match
     others: list[Token] = []
-    if end < len(tokens) and (tokens[end].text == "or" and "(" not in tokens[end].gap or tokens[end].gap == "/"):
+    if end < len(tokens) and ((tokens[end].text == "or" and "(" not in tokens[end].gap) or tokens[end].gap == "/"):
         rest = tokens[end + (tokens[end].text == "or") :]
         others = [] if rest and rest[0].text in _NOT_NEGATING | {"so", "not"} else rest
     before = start - 1

@@ -19,35 +19,40 @@ _TOKEN = re.compile(
     | (?P<word>(?:(?![{_SPACELESS}])[^\W_])+(?:'(?:(?![{_SPACELESS}])[^\W_])+)*)""",
     re.VERBOSE | re.IGNORECASE,
 )
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr drs st jr sr vs no mt prof gen col lt capt ft etc inc ltd co rev hon sgt bros".split()
-)
+
+
+def word_set(words: str) -> frozenset[str]:
+    """The words of a space-separated list."""
+    return frozenset(words.split())
+
+
+def _numbered(words: str, start: int, step: int = 1) -> dict[str, int]:
+    return {word: start + step * n for n, word in enumerate(words.split())}
+
+
+_ABBREVIATIONS = word_set("mr mrs ms dr drs st jr sr vs no mt prof gen col lt capt ft etc inc ltd co rev hon sgt bros")
 _SENTENCE_END = re.compile(r"(?:[!?]|(?<!\.)\.(?!\.))[\"')\]*”]*\s|[。！？\n]")
-_PRONOUNS = frozenset("i you he she it we they that this there who what where here how let".split())
+_PRONOUNS = word_set("i you he she it we they that this there who what where here how let")
 _ENDINGS = {"'s": "is", "'re": "are", "'m": "am", "'ve": "have", "'ll": "will", "'d": "would"}
 _NOT = {"can't": "can", "won't": "will", "shan't": "shall", "ain't": "is", "cannot": "can"}
-_BARE_NOT = {w + "nt": w for w in "do does did is was are were could would should have has".split()}
+_BARE_NOT = {word + "nt": word for word in word_set("do does did is was are were could would should have has")}
 _ROMAN = {
-    word: str(n) for n, word in enumerate("i ii iii iv v vi vii viii ix x xi xii xiii xiv xv xvi xvii xviii xix xx".split(), 1)
+    word: str(n)
+    for word, n in _numbered("i ii iii iv v vi vii viii ix x xi xii xiii xiv xv xvi xvii xviii xix xx", 1).items()
     if len(word) > 1
-}  # fmt: skip
-_SMALL = {
-    word: n
-    for n, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen".split()
-    )
 }
-_TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_SMALL = _numbered(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen",
+    0,
+)
+_TENS = _numbered("twenty thirty forty fifty sixty seventy eighty ninety", 20, 10)
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_ORDINALS = {
-    word: n
-    for n, word in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-        "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split(),
-        1,
-    )
-}
+_ORDINALS = _numbered(
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth",
+    1,
+)
 _NUMERIC = {*_SMALL, *_TENS, *_SCALES, *_ORDINALS}
 
 

@@ -16,45 +16,56 @@ MAX_CHARS = 100
 
 LEAD_IN = re.compile(
     r"""\s*(?:[-*•>]+\s+|\d{1,2}[.)]\s+)?[*_"“]*
-    (?:(?:sure|certainly|of\ course|absolutely|(?:that's\ an?\ )?(?:great|good|excellent)\ question|okay|ok|yes|well|hmm|thank\ you|thanks)
-       \b[^.!:,\n]{0,24}[.!:,]+\s+)*
+    (?:(?:sure|certainly|of\ course|absolutely|(?:that's\ an?\ )?(?:great|good|excellent)\ question|okay|ok|yes|well|hmm
+        |thank\ you|thanks)\b[^.!:,\n]{0,24}[.!:,]+\s+)*
     (?:here(?:['’]s|\ is|\ are)\b[^:\n]{0,60}:\s*)?
     (?:[*_]*(?:(?:the\ |my\ )?(?:short\ |final\ |correct\ |best\ )?answer|a|response)[*_]*\s*:[*_]*\s*)?
-    (?:(?:i(?:['’]m|\ am)\ (?:not\ sure|fairly\ sure|pretty\ sure|sure|confident|certain)\b,?\ (?:but\ )?(?:that\ )?)?
-       (?:(?:i\ (?:would\ |['’]d\ |do\ )?(?:think|believe|guess|suspect|say|assume|know)(?:\ that)?|my\ (?:best\ )?guess\ (?:is|would\ be)
-          |probably|possibly|perhaps|maybe|most\ likely|actually|based\ on\ [^,\n]{1,60}),?\s+)*)
-    (?:(?:the\ |my\ )?(?:(?:correct|right|final|short|best|most\ likely|only)\ )*answer(?:\ to\ (?:your|the|this|that)\ question)?
-         \s+(?:is|was|would\ be|should\ be)(?:\ that)?\s*:?\s*
-      |(?:it|that|this|he|she|they|these|those)(?:['’]s|['’]re|\ (?:is|was|are|were|would\ be|must\ be|might\ be|could\ be|may\ be))\s+
+    (?:i(?:['’]m|\ am)\ (?:not\ |fairly\ |pretty\ )?(?:sure|confident|certain)\b,?\ (?:but\ )?(?:that\ )?)?
+    (?:(?:i\ (?:would\ |['’]d\ |do\ )?(?:think|believe|guess|suspect|say|assume|know)(?:\ that)?
+        |my\ (?:best\ )?guess\ (?:is|would\ be)|probably|possibly|perhaps|maybe|most\ likely|actually
+        |based\ on\ [^,\n]{1,60}),?\s+)*
+    (?:(?:the\ |my\ )?(?:(?:correct|right|final|short|best|most\ likely|only)\ )*answer
+         (?:\ to\ (?:your|the|this|that)\ question)?\s+(?:is|was|would\ be|should\ be)(?:\ that)?\s*:?\s*
+      |(?:it|that|this|he|she|they|these|those)
+         (?:['’]s|['’]re|\ (?:is|was|are|were|would\ be|must\ be|might\ be|could\ be|may\ be))\s+
          (?:(?:probably|likely|actually|most\ likely)\s+)?(?:(?:called|named|known\ as)\s+)?
       |答案是?\s*[:：]?\s*|答えは\s*[:：]?\s*)?
     [*_"“]*""",
     re.VERBOSE | re.IGNORECASE,
 )
 _CLAUSE_END = re.compile(
-    r"""\n | [。！？；] | [!?](?=\W|$) | ;\s | :\s | \s[-–—]+\s | —
-    | \s\((?=\w) | \.(?=["'”’)\]*]*(?:\s|$))
-    | ,\s+(?=(?:which|who|whom|whose|where|when|because|since|as|but|so|while|although|though|however|not|he|she|it|they|this|
-         these|that|the|a|an|born|located|known|also|and\s+(?:it|he|she|they|is|was|has))\b)
+    r"""\n | [。！？；] | [!?](?=\W|$) | ;\s | \s[-–—]+\s | — | \s\((?=\w) | \.(?=["'”’)\]*]*(?:\s|$))
+    | ,\s+(?=(?:which|who|whom|whose|where|when|because|since|as|but|so|while|although|though|however|not|he|she|it|they
+         |this|these|that|the|a|an|born|located|known|also|and\s+(?:it|he|she|they|is|was|has))\b)
     | \s(?=(?:because|although|though|but|since|which)\s)""",
     re.VERBOSE,
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No|Mt|Prof|Gen|Col|Lt|Capt|Ft|Inc|Ltd|Co|Rev|Sgt|Bros)|\b[A-Z](?:\.[A-Z])*)$"
+    r"(?:\b(?:Mr|Mrs|Ms|Drs?|St|Jr|Sr|vs|No|Mt|Prof|Gen|Col|Lt|Capt|Ft|Inc|Ltd|Co|Rev|Sgt|Bros)|\b[A-Z](?:\.[A-Z])*)$"
 )
-_BE = r"(?:is|was|are|were)"
 _PASSIVE = re.compile(
-    rf"^[^,]{{2,120}}?\s(?:{_BE}|has\ been|have\ been)\s(?:\w+ly\s)?(?:\w{{2,}}ed|written|sung|born|built|led|won|made|held|set|known|found|drawn|begun|taught|"
-    rf"shot|bred|spoken|beaten|given)\s(?:by|in|on|at|as|from|to|of|for)\s(?:the\syear\s)?(?P<answer>\S.*)$"
+    r"""^[^,]{2,120}?\s(?:is|was|are|were|has\ been|have\ been)\s(?:\w+ly\s)?
+    (?:\w{2,}ed|written|sung|born|built|led|won|made|held|set|known|found|drawn|begun|taught|shot|bred|spoken|given)\s
+    (?:by|in|on|at|as|from|to|of|for)\s(?:the\ year\s)?(?P<answer>\S.*)$""",
+    re.VERBOSE,
+)
+_PARTICIPLE = re.compile(
+    r"(?:\w{2,}ed|written|born|built|won|made|held|set|found)\s(?:by|in|on|at|from)\s(?:the\syear\s)?(?P<answer>\S.*)$"
 )
 _PREDICATE = re.compile(
-    rf"^(?:(?:[Tt]he|[Tt]his|[Tt]hat|[Tt]hese|[Aa]n?|[Hh]is|[Hh]er|[Ii]ts|[Tt]heir|[Oo]ne)\s(?:[a-z0-9\"'“][\w'’-]*)(?:\s[^,;]*?)??)"
-    rf"(?<!\swho)(?<!\sthat)(?<!\swhich)(?<!\swhat)\s{_BE}(?:\s(?:called|named|known\sas|probably|likely|most\slikely))*\s(?P<answer>\S.*)$"
+    r"""^(?:[Tt]he|[Tt]his|[Tt]hat|[Tt]hese|[Aa]n?|[Hh]is|[Hh]er|[Ii]ts|[Tt]heir|[Oo]ne)\s[a-z0-9"'“][\w'’-]*
+    (?:\s[^,;]*?)??(?<!\swho)(?<!\sthat)(?<!\swhich)(?<!\swhat)\s(?:is|was|are|were)
+    (?:\s(?:called|named|known\sas|probably|likely|most\slikely))*\s(?P<answer>\S.*)$""",
+    re.VERBOSE,
 )
 _SUBJECT = re.compile(
-    rf"^(?P<answer>(?:[Tt]he\s)?[\"“]?[A-Z0-9][\w.'’&-]*(?:\s(?:[A-Z0-9][\w.'’&-]*|of|the|de|da|du|van|von|del|la|le|and|&|in|on|to|for))*?[\"”]?)\s"
-    rf"(?:{_BE}\s(?:the|an?|one|also|known|famous|not)\b|(?:first\s|also\s|originally\s)?(?:wrote|directed|painted|discovered|invented|founded|created|composed|"
-    r"played|plays|sang|won|designed|developed|built|led|became|starred|recorded|released|published|produced|scored|holds|held|hosted|married|killed|said|has|had|did)\b)"
+    r"""^(?P<answer>(?:[Tt]he\s)?["“]?[A-Z0-9][\w.'’&-]*
+      (?:\s(?:[A-Z0-9][\w.'’&-]*|of|the|de|da|du|van|von|del|la|le|and|&|in|on|to|for))*?["”]?)\s
+    (?:(?:is|was|are|were)\s(?:the|an?|one|also|known|famous|not)\b
+      |(?:first\s|also\s|originally\s)?(?:wrote|directed|painted|discovered|invented|founded|created|composed|played|plays
+         |sang|won|designed|developed|built|led|became|starred|recorded|released|published|produced|scored|holds|held
+         |hosted|married|killed|said|has|had|did)\b)""",
+    re.VERBOSE,
 )
 _OPENING = " \t\"'“”‘’*_`([{«»「『"
 _CLOSING = _OPENING + ".,;:!?)]}。！？；」』、，"
@@ -70,7 +81,8 @@ def find_answer(text: str) -> Span | None:
     start = _lead_in(text)
     end = _clause_end(text, start)
     clause = text[start:end]
-    if part := _PASSIVE.match(clause) or _PREDICATE.match(clause) or _SUBJECT.match(clause):
+    after_lead = start > 0 and _PARTICIPLE.match(clause)
+    if part := after_lead or _PASSIVE.match(clause) or _PREDICATE.match(clause) or _SUBJECT.match(clause):
         start, end = start + part.start("answer"), start + part.end("answer")
     while start < end and text[start] in _OPENING + "\n":
         start += 1
