@@ -1,0 +1,276 @@
+"""Sampling many short answers fast.
+
+The prefix all prompts share is run once, each prompt once; its cache is branched for every sample; a finished row's
+place is taken at once by the next branch; top-p is applied inside the kept top-k logits.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from hneurons.core.errors import InputError
+from hneurons.core.seeds import derive_seed
+from hneurons.core.types import FinishReason
+from hneurons.models.kv_cache import BufferCache, prefill_prefix
+from hneurons.models.language_model import LanguageModel
+
+_PREFILL_ROWS = 32
+_SHRINK_BELOW = 0.75  # share of rows still running at which, with no branch waiting, the batch is made smaller
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Decoding settings; the defaults are the paper's (arXiv 2512.01797, section 2). `temperature=0` is greedy."""
+
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 0.9
+    max_new_tokens: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and self.top_k >= 1 and 0 < self.top_p <= 1 and self.max_new_tokens >= 1):
+            raise InputError(
+                f"sampling needs temperature >= 0, top-k >= 1, 0 < top-p <= 1 and at least one new token; got {self}"
+            )
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Branch(NamedTuple):
+    """One continuation to draw: of which prompt, and the identity that seeds its random numbers."""
+
+    prompt: int
+    seed_parts: tuple[str | int, ...]
+
+
+class Generation(NamedTuple):
+    """Generated ids with the stop token, their log-probabilities at temperature 1, and why it ended."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+class Candidates(NamedTuple):
+    """What sampling needs of the logits: the top k of each row, sorted, and the log-sum over the vocabulary."""
+
+    logits: Tensor  # float32 [rows, k]
+    ids: Tensor  # int64 [rows, k]
+    log_total: Tensor  # float32 [rows]
+
+
+def top_candidates(logits: Tensor, top_k: int) -> Candidates:
+    """logits: [rows, vocabulary]."""
+    logits = logits.float()
+    kept, ids = torch.topk(logits, min(top_k, logits.shape[-1]), dim=-1)
+    return Candidates(kept, ids, torch.logsumexp(logits, dim=-1))
+
+
+def choose_tokens(candidates: Candidates, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Next token of each row and its log-probability at temperature 1 over the whole vocabulary.
+
+    uniforms: float64 [rows] in [0, 1). The distribution is that of temperature, then top-k, then top-p (the smallest
+    set that reaches p); the k logits are already sorted, so the vocabulary never is.
+    """
+    kept, ids, log_total = candidates
+    if sampling.temperature == 0:
+        return ids[:, 0], kept[:, 0] - log_total
+    probabilities = torch.softmax(kept.double() / sampling.temperature, dim=-1)
+    before = probabilities.cumsum(-1) - probabilities
+    probabilities = torch.where(before < sampling.top_p, probabilities, 0.0)
+    cumulative = probabilities.cumsum(-1)
+    place = torch.searchsorted(cumulative, (uniforms * cumulative[:, -1])[:, None], right=True)
+    place = torch.minimum(place, (probabilities > 0).sum(-1, keepdim=True) - 1)
+    return ids.gather(1, place).squeeze(1), kept.gather(1, place).squeeze(1) - log_total
+
+
+class Prompts:
+    """Prompts run once through the model, ready to be branched any number of times.
+
+    All begin with the ids `prefix`, whose one-row cache is `prefix_cache`. Rests are aligned at their last token;
+    the gap before a shorter one is masked.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self, model: LanguageModel, prompts: Sequence[list[int]], prefix: list[int], prefix_cache: Cache, top_k: int
+    ) -> None:
+        rests = [prompt[len(prefix) :] for prompt in prompts]
+        device, start = model.device, len(prefix)
+        self.start, self.width = start, max(map(len, rests))
+        self.prefix_cache = prefix_cache
+        self.cache = BufferCache(prefix_cache, len(rests), self.width)
+        self.cache.resize(self.width)
+        self.mask = torch.zeros(len(rests), self.width, dtype=torch.long, device=device)
+        self.lengths = torch.tensor([len(p) for p in prompts], device=device)
+        found: list[Candidates | None] = [None] * len(rests)
+        by_length = sorted(range(len(rests)), key=lambda i: len(rests[i]))
+        for first in range(0, len(rests), _PREFILL_ROWS):
+            rows = by_length[first : first + _PREFILL_ROWS]
+            width = len(rests[rows[-1]])
+            ids = torch.zeros(len(rows), width, dtype=torch.long)
+            mask = torch.zeros(len(rows), start + width, dtype=torch.long)
+            mask[:, :start] = 1
+            for place, row in enumerate(rows):
+                ids[place, width - len(rests[row]) :] = torch.tensor(rests[row])
+                mask[place, start + width - len(rests[row]) :] = 1
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, start:]
+            cache = BufferCache(prefix_cache, len(rows), start + width)
+            cache.write(prefix_cache, slice(0, start))
+            cache.resize(start)
+            out = model.model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=positions.to(device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            for stored, fresh in zip(self.cache.layers, cache.layers, strict=True):
+                stored.key_buffer[rows, :, self.width - width :] = fresh.keys[:, :, start:]
+                stored.value_buffer[rows, :, self.width - width :] = fresh.values[:, :, start:]
+            self.mask[rows, self.width - width :] = mask[:, start:].to(device)
+            top = top_candidates(out.logits[:, -1], top_k)
+            for place, row in enumerate(rows):
+                found[row] = Candidates(*(part[place] for part in top))
+        self.first = Candidates(*(torch.stack(parts) for parts in zip(*(c for c in found if c), strict=True)))
+
+
+@torch.inference_mode()
+def generate(
+    model: LanguageModel,
+    prompts: Prompts,
+    branches: Sequence[Branch],
+    sampling: Sampling,
+    stops: frozenset[int],
+    *,
+    on_done: Callable[[Branch, Generation], Iterable[Branch]] = lambda branch, generation: (),
+    max_rows: int = 128,
+) -> None:
+    """Draw every branch and hand it to `on_done`, whose answer is drawn too (the question's next round).
+
+    At most `max_rows` run at a time. What is drawn depends on the branch's seed alone, not on what runs beside it.
+    """
+    queue = deque(branches)
+    batch = _Batch(model, prompts, min(max_rows, len(queue)), sampling)
+    while True:
+        batch.admit(queue)
+        if not batch.running:
+            return
+        for branch, generation in batch.choose(stops):
+            queue.extend(on_done(branch, generation))
+        if not queue:
+            batch.shrink()
+        if batch.running:
+            batch.step()
+
+
+class _Batch:
+    """Rows in flight. A row's positions are: the shared prefix, a masked gap, its prompt's rest, its tokens so far."""
+
+    def __init__(self, model: LanguageModel, prompts: Prompts, rows: int, sampling: Sampling) -> None:
+        device = model.device
+        self.model, self.prompts, self.sampling = model, prompts, sampling
+        capacity = prompts.start + prompts.width + 2 * sampling.max_new_tokens
+        self.cache = BufferCache(prompts.prefix_cache, rows, capacity)
+        self.cache.write(prompts.prefix_cache, slice(0, prompts.start))
+        self.length = prompts.start + prompts.width
+        self.mask = torch.zeros(rows, capacity, dtype=torch.long, device=device)
+        self.mask[:, : prompts.start] = 1
+        self.positions = torch.zeros(rows, dtype=torch.long, device=device)
+        self.tokens = torch.zeros(rows, dtype=torch.long, device=device)
+        self.candidates = Candidates(*(part[:1].expand(rows, *part.shape[1:]).clone() for part in prompts.first))
+        self.branches: list[Branch | None] = [None] * rows
+        self.drawn: list[list[tuple[int, float]]] = [[] for _ in range(rows)]
+        self.uniforms = torch.zeros(rows, sampling.max_new_tokens, dtype=torch.float64, device=device)
+
+    @property
+    def running(self) -> int:
+        return sum(branch is not None for branch in self.branches)
+
+    def admit(self, queue: deque[Branch]) -> None:
+        """Give free rows to waiting branches, in place."""
+        rows = [row for row, branch in enumerate(self.branches) if branch is None][: len(queue)]
+        if not rows:
+            return
+        incoming = [queue.popleft() for _ in rows]
+        sources = [branch.prompt for branch in incoming]
+        end, begin = self.length, self.length - self.prompts.width
+        self.cache.write(self.prompts.cache, slice(begin, end), rows=rows, source_rows=sources)
+        self.mask[rows, self.prompts.start : begin] = 0
+        self.mask[rows, begin:end] = self.prompts.mask[sources]
+        self.positions[rows] = self.prompts.lengths[sources]
+        for mine, first in zip(self.candidates, self.prompts.first, strict=True):
+            mine[rows] = first[sources]
+        for row, branch in zip(rows, incoming, strict=True):
+            self.branches[row], self.drawn[row] = branch, []
+            draws = np.random.default_rng(derive_seed(self.sampling.seed, *branch.seed_parts))
+            self.uniforms[row] = torch.from_numpy(draws.random(self.sampling.max_new_tokens))
+
+    def choose(self, stops: frozenset[int]) -> list[tuple[Branch, Generation]]:
+        """Draw one token in every row; the rows that ended."""
+        steps = torch.tensor([min(len(d), self.sampling.max_new_tokens - 1) for d in self.drawn])
+        uniforms = self.uniforms.gather(1, steps.to(self.uniforms.device)[:, None]).squeeze(1)
+        self.tokens, logprobs = choose_tokens(self.candidates, uniforms, self.sampling)
+        ended = []
+        for row, (token, logprob) in enumerate(zip(self.tokens.tolist(), logprobs.tolist(), strict=True)):
+            branch = self.branches[row]
+            if branch is None:
+                continue
+            self.drawn[row].append((token, round(logprob, 4)))
+            stopped = token in stops
+            if stopped or len(self.drawn[row]) == self.sampling.max_new_tokens:
+                ids, logs = zip(*self.drawn[row], strict=True)
+                ended.append((branch, Generation(ids, logs, "stop" if stopped else "length")))
+                self.branches[row] = None
+        return ended
+
+    def shrink(self) -> None:
+        """Drop free rows once enough are free."""
+        keep = [row for row, branch in enumerate(self.branches) if branch is not None]
+        if not keep or len(keep) > _SHRINK_BELOW * len(self.branches):
+            return
+        rows = torch.tensor(keep, device=self.mask.device)
+        self.cache.keep_rows(rows)
+        self.mask, self.positions, self.tokens = self.mask[rows], self.positions[rows], self.tokens[rows]
+        self.uniforms = self.uniforms[rows]
+        self.branches, self.drawn = [self.branches[r] for r in keep], [self.drawn[r] for r in keep]
+
+    def step(self) -> None:
+        """Run the chosen tokens."""
+        if self.length == self.cache.capacity:
+            self._make_room()
+        self.cache.resize(self.length)
+        self.mask[:, self.length] = 1
+        self.length += 1
+        out = self.model.model(
+            input_ids=self.tokens[:, None],
+            attention_mask=self.mask[:, : self.length],
+            position_ids=self.positions[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.candidates = top_candidates(out.logits[:, -1], self.sampling.top_k)
+        self.positions += 1
+
+    def _make_room(self) -> None:
+        """Forget the positions before the oldest running row's prompt."""
+        longest = max(len(d) for d, b in zip(self.drawn, self.branches, strict=True) if b is not None)
+        start = self.prompts.start
+        by = self.length - start - self.prompts.width - longest
+        self.cache.shift_left(start, by, self.length)
+        self.mask[:, start : self.length - by] = self.mask[:, start + by : self.length].clone()
+        self.length -= by
+
+
+def prefill_shared(model: LanguageModel, prefix: list[int]) -> Cache:
+    """The one-row cache of the prefix all prompts share, for `Prompts`."""
+    return prefill_prefix(model.decoder, prefix, model.device)
