@@ -82,3 +82,102 @@ def _members(groups: Sequence[Any]) -> list[NDArray[np.int64]]:
     for row, group in enumerate(groups):
         places.setdefault(group, []).append(row)
     return [np.array(rows) for rows in places.values()]
+
+
+PAIRED_DRAWS = 10_000
+
+
+def bootstrap_means(
+    values: Floats, *, groups: Sequence[Any] | None = None, seed: int = 42, draws: int = PAIRED_DRAWS
+) -> Floats:
+    """Column means of `values` (items x columns, NaN = missing) under `draws` resamples of whole items.
+
+    All columns share the resample, so any function of the means (a difference, a slope, a kappa) is paired by item.
+    With `groups` whole groups are drawn instead. Returns draws x columns.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(values)
+    sums, counts = np.where(known, values, 0.0), known.astype(np.float64)
+    if groups is not None:
+        members = _members(groups)
+        sums = np.stack([sums[rows].sum(axis=0) for rows in members])
+        counts = np.stack([counts[rows].sum(axis=0) for rows in members])
+    n, complete = len(sums), bool(known.all()) and groups is None
+    rng = np.random.default_rng(seed)
+    means = np.empty((draws, values.shape[1]))
+    step = max(1, 2_000_000 // max(n, 1))
+    for start in range(0, draws, step):
+        size = min(step, draws - start)
+        drawn = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means[start : start + size] = (times @ sums) / (n if complete else times @ counts)
+    return means
+
+
+def column_means(values: Floats) -> Floats:
+    """Mean of each column over its known (finite) entries; NaN where there are none."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0))
+
+
+def percentile_interval(point: float, draws: Floats, n: int) -> Estimate:
+    """An estimate with the 2.5 and 97.5 percentiles of its bootstrap draws, NaN draws left out."""
+    kept = draws[np.isfinite(draws)]
+    low, high = np.percentile(kept, [2.5, 97.5]) if len(kept) else (np.nan, np.nan)
+    return Estimate(float(point), float(low), float(high), n)
+
+
+def slope_weights(doses: Sequence[float]) -> Floats:
+    """Weights w for which `rates @ w` is the least-squares slope of the rates on the doses."""
+    centred = np.asarray(doses, dtype=np.float64) - np.mean(doses)
+    return np.asarray(centred / (centred**2).sum())
+
+
+def sign_flip_test(differences: Floats, *, seed: int = 42, draws: int = PAIRED_DRAWS) -> float:
+    """Two-sided permutation p-value that paired differences have mean 0: labels swapped within each pair.
+
+    p = (1 + #{|permuted| >= |observed|}) / (1 + draws).
+    """
+    kept = np.asarray(differences, dtype=np.float64)
+    kept = kept[np.isfinite(kept)]
+    # A pair without a difference is the same under either label, so it need not be drawn.
+    moved = kept[kept != 0]
+    if len(moved) == 0:
+        return 1.0
+    rng = np.random.default_rng(seed)
+    observed, hits = abs(moved.sum()), 0
+    step = max(1, 4_000_000 // len(moved))
+    for start in range(0, draws, step):
+        size = min(step, draws - start)
+        signs = rng.integers(0, 2, size=(size, len(moved)), dtype=np.int8) * 2 - 1
+        hits += int((np.abs(signs @ moved) >= observed - 1e-9).sum())
+    return (1 + hits) / (1 + draws)
+
+
+def mcnemar_exact(gained: int, lost: int) -> float:
+    """Exact two-sided McNemar p-value from the discordant pairs (binomial with probability 1/2); 1 without any."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def cohen_kappa(first: Sequence[Any], second: Sequence[Any], *, groups: Sequence[Any] | None = None) -> Estimate:
+    """Cohen's kappa of two raters with a bootstrap interval over items (or groups). NaN where chance is certain."""
+    labels = {label: place for place, label in enumerate(sorted({*first, *second}, key=str))}
+    k = len(labels)
+    cells = np.zeros((len(first), k * k))
+    for row, (a, b) in enumerate(zip(first, second, strict=True)):
+        cells[row, labels[a] * k + labels[b]] = 1.0
+    if not len(cells):
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+
+    def kappa(shares: Floats) -> Floats:
+        table = shares.reshape(-1, k, k)
+        agreement = np.trace(table, axis1=1, axis2=2)
+        chance = (table.sum(axis=2) * table.sum(axis=1)).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((agreement - chance) / (1 - chance))
+
+    return percentile_interval(kappa(cells.mean(axis=0))[0], kappa(bootstrap_means(cells, groups=groups)), len(cells))

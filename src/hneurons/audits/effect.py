@@ -1,0 +1,221 @@
+"""Does scaling change the outcome, against what, in which part of the range, and more than random sets do?"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from hneurons.audits.panels import Panel, build_panels, subtract
+from hneurons.audits.records import Run, outcome_runs
+from hneurons.audits.results import (
+    AUDITS,
+    AuditResult,
+    Collector,
+    Figure,
+    Series,
+    above_zero,
+    away_from_zero,
+    percent,
+    points,
+)
+from hneurons.core.stats import Estimate, sign_flip_test
+
+_LOUD_JUMP = 0.02
+
+
+@AUDITS.register("effect")
+def audit_effect(runs: Sequence[Run]) -> AuditResult:
+    """Rates, slopes, differences against the no-op and against ablation, and random controls."""
+    found = Collector("effect", runs)
+    for run in outcome_runs(runs):
+        panels = build_panels(run)
+        for name, panel in panels.items():
+            _tabulate(found, run, name, panel)
+        broken = _check_jump(found, run, panels)
+        for name in run.selected():
+            controls = [panels[other] for other in run.controls_of(name)]
+            _compare_alphas(found, run, panels[name], no_op_holds=run.condition(name).family not in broken)
+            _compare_controls(found, run, panels[name], controls)
+        _check_no_op(found, run, panels)
+        _check_cells(found, run, panels)
+    return found.result("outcomes")
+
+
+def _tabulate(found: Collector, run: Run, name: str, panel: Panel) -> None:
+    for alpha in panel.alphas:
+        missing = int((~np.isfinite(panel.values[:, panel.at(alpha)])).sum())
+        role = "no-op" if alpha == run.settings.no_op else "ablation" if alpha == run.settings.ablation else ""
+        count = panel.count(alpha) if panel.is_binary else None
+        found.row(
+            "rates", run=run.name, condition=name, alpha=alpha, role=role, count=count, rate=panel.rate(alpha),
+            unscored=missing,
+        )  # fmt: skip
+    if len(panel.alphas) < 2:
+        return
+    no_op = run.settings.no_op
+    found.row(
+        "slopes", run=run.name, condition=name, kind=run.condition(name).kind, slope=panel.slope(),
+        up_to_no_op=panel.slope(high=no_op), from_no_op=panel.slope(low=no_op),
+    )  # fmt: skip
+
+
+def _compare_alphas(found: Collector, run: Run, panel: Panel, *, no_op_holds: bool) -> None:
+    """The largest alpha against the no-op and against ablation: two different claims, never one."""
+    no_op, ablation, top = run.settings.no_op, run.settings.ablation, panel.alphas[-1]
+    figure = f"rates:{run.name}:{panel.condition}"
+    pairs = [("amplification", no_op, top, "no-op")]
+    if ablation is not None and ablation in panel.alphas:
+        pairs.append(("ablation to no-op", ablation, no_op, "ablation"))
+        pairs.append(("ablation to maximum", ablation, top, "ablation, not the no-op"))
+    for part, low, high, against in pairs:
+        claim = f"{run.settings.outcome} rises with {panel.condition}: {part} (alpha {low:g} to {high:g})"
+        if low not in panel.alphas or high not in panel.alphas or low == high:
+            lacking = low if low not in panel.alphas else high
+            found.find(run.name, claim, None, f"No rows at alpha {lacking:g} to compare within this run.")
+            continue
+        change = panel.difference(low, high)
+        p = sign_flip_test(panel.values[:, panel.at(high)] - panel.values[:, panel.at(low)])
+        evidence = (
+            f"{percent(panel.rate(low))} to {percent(panel.rate(high))}: {points(change)} against {against}, "
+            f"paired by item, permutation p = {p:.4f}."
+        )
+        holds: bool | None = above_zero(change) and p < 0.05
+        if no_op in (low, high) and not no_op_holds:
+            holds, evidence = None, evidence + " But this no-op is off the curve of its own random controls."
+        found.find(run.name, claim, holds, evidence, figure=figure, difference=change, p=p)
+
+
+def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[Panel]) -> None:
+    figure = f"rates:{run.name}:{panel.condition}"
+    found.figures[figure] = rate_figure(run, [panel, *controls])
+    if len(panel.alphas) < 2:
+        return
+    claim = f"The slope of {panel.condition} exceeds that of its random controls"
+    controls = [control for control in controls if len(set(control.alphas) & set(panel.alphas)) > 1]
+    if not controls:
+        found.find(run.name, claim, None, "The run has no control set scaled by the same alphas.", slope=panel.slope())
+        return
+    slopes = [subtract(panel, [control]).slope() for control in controls]
+    for control, gap in zip(controls, slopes, strict=True):
+        p = sign_flip_test(subtract(panel, [control]).item_slopes())
+        found.row("slope_differences", run=run.name, condition=panel.condition, control=control.condition, gap=gap, p=p)
+    kinds = ", ".join(sorted({run.condition(control.condition).kind for control in controls}))
+    mean_gap = subtract(panel, controls)
+    gap, p = mean_gap.slope(), sign_flip_test(mean_gap.item_slopes())
+    # Compare like with like: the selected set may have been run at more alphas than its controls.
+    own = panel.select(panel.ids, mean_gap.alphas).slope()
+    others = [control.select(control.ids, mean_gap.alphas).slope().value for control in controls]
+    beaten = sum(own.value > other for other in others)
+    rank_p = (1 + len(others) - beaten) / (1 + len(others))
+    evidence = (
+        f"Slope {points(own, 2)} per alpha; {len(others)} control sets ({kinds}) from {100 * min(others):+.3f} to "
+        f"{100 * max(others):+.3f}; difference to their mean {points(gap, 2)}, permutation p = {p:.4f} over items. "
+        f"Over sets it exceeds {beaten} of {len(others)}: rank p = {rank_p:.3f}, and with so few sets p cannot fall "
+        f"below {1 / (1 + len(others)):.3f}."
+    )
+    holds = above_zero(gap) and p < 0.05 and beaten == len(others)
+    found.find(run.name, claim, holds, evidence, figure=figure, slope=own, controls=others, gap=gap, p=p, rank_p=rank_p)
+
+
+def _check_no_op(found: Collector, run: Run, panels: dict[str, Panel]) -> None:
+    """All conditions are the same model at the no-op: what differs there is the noise of the measurement itself."""
+    no_op = run.settings.no_op
+    same = {name: panel for name, panel in panels.items() if no_op in panel.alphas}
+    if len(same) > 1:
+        first = next(iter(same.values()))
+        columns = {name: p.select(first.ids, [no_op]).values[:, 0] for name, p in same.items()}
+        reference = columns[first.condition]
+        known = {n: np.isfinite(c) & np.isfinite(reference) for n, c in columns.items()}
+        moved = {n: int((c != reference)[known[n]].sum()) for n, c in columns.items() if n != first.condition}
+        counts = {name: panel.count(no_op) for name, panel in same.items()}
+        top = first.alphas[-1]
+        worst = max(abs(first.select(first.ids, [no_op]).means[0] - same[n].means[same[n].at(no_op)]) for n in moved)
+        effect = abs(first.difference(no_op, top).value) if top != no_op else float("nan")
+        found.find(
+            run.name,
+            "Conditions give the same outcomes at the no-op, where they are the same model",
+            max(moved.values()) == 0,
+            f"At alpha {no_op:g} the outcomes of {len(columns)} conditions differ from {first.condition} in "
+            f"{max(moved.values())} of {len(first.ids)} items at most (counts {_list(sorted(set(counts.values())))}). "
+            f"Rates differ by up to {100 * worst:.1f} pp without any change to the model; the change from no-op to "
+            f"alpha {top:g} is {100 * effect:.1f} pp.",
+            moved=moved, counts=counts, worst=worst,
+        )  # fmt: skip
+
+
+def _check_jump(found: Collector, run: Run, panels: dict[str, Panel]) -> set[str]:
+    """A rate that is out of line at the no-op alone shows that the no-op skips part of the intervention's path.
+
+    Returns the families whose random controls show it: there nothing can be compared with the no-op.
+    """
+    no_op, broken = run.settings.no_op, set()
+    for family in dict.fromkeys(condition.family for condition in run.conditions.values()):
+        jumps = {}
+        for name, panel in panels.items():
+            inner = no_op in panel.alphas and panel.alphas[0] < no_op < panel.alphas[-1]
+            if run.condition(name).family == family and inner:
+                jumps[name] = _jump(panel, panel.at(no_op))
+        if not jumps:
+            continue
+        largest = max(jumps.values(), key=lambda jump: abs(jump.value))
+        loud = [name for name, jump in jumps.items() if away_from_zero(jump) and abs(jump.value) > _LOUD_JUMP]
+        holds = not any(run.condition(name).is_control for name in loud)
+        if not holds:
+            broken.add(family)
+        found.find(
+            run.name,
+            f"The no-op lies on the curve of its own family{f' ({family})' if family else ''}",
+            holds,
+            f"Rate at the no-op minus the line between its two neighbours: at most {points(largest)}; more than "
+            f"{100 * _LOUD_JUMP:.0f} pp and away from 0 in {len(loud)} of {len(jumps)} conditions"
+            + ("" if holds else ", random controls among them: scaling by anything but the no-op changes the model")
+            + ".",
+            jumps=jumps,
+        )
+    return broken
+
+
+def _jump(panel: Panel, place: int) -> Estimate:
+    left, here, right = panel.alphas[place - 1 : place + 2]
+    share = (here - left) / (right - left)
+    weights = np.array([-(1 - share), 1.0, -share])
+    return panel._contrast(weights, [place - 1, place, place + 1])
+
+
+def _check_cells(found: Collector, run: Run, panels: dict[str, Panel]) -> None:
+    """Every alpha of every condition must rest on the same items."""
+    missing = {
+        f"{name} at {alpha:g}": int((~np.isfinite(panel.values[:, panel.at(alpha)])).sum())
+        for name, panel in panels.items()
+        for alpha in panel.alphas
+    }
+    lacking = {cell: n for cell, n in missing.items() if n}
+    errors: dict[str, int] = {}
+    for record in run.records:
+        if record.error:
+            errors[record.error] = errors.get(record.error, 0) + 1
+    total = sum(len(panel.ids) * len(panel.alphas) for panel in panels.values())
+    found.find(
+        run.name,
+        "Every rate rests on the same items, all scored",
+        not lacking,
+        f"{sum(lacking.values())} of {total} cells have no outcome"
+        + (f" ({_list(f'{cell}: {n}' for cell, n in lacking.items())})" if lacking else "")
+        + (f"; recorded reasons: {_list(f'{name} {n}' for name, n in errors.items())}." if errors else "."),
+        missing=lacking, errors=errors,
+    )  # fmt: skip
+
+
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def rate_figure(run: Run, panels: Sequence[Panel]) -> Figure:
+    """Rates against alpha with 95% intervals, the first panel in front."""
+    series = []
+    for panel in panels:
+        rates = [panel.rate(alpha) for alpha in panel.alphas]
+        low, high = tuple(100 * r.low for r in rates), tuple(100 * r.high for r in rates)
+        band = (low, high) if panel is panels[0] else ((), ())
+        series.append(Series(panel.condition, panel.alphas, tuple(100 * r.value for r in rates), *band))
+    title = f"{run.name}: {run.settings.outcome}"
+    return Figure(title, f"alpha (no-op = {run.settings.no_op:g})", f"{run.settings.outcome} (%)", tuple(series))

@@ -1,0 +1,133 @@
+"""A panel: the items x alphas table of one condition, from which every rate, difference and slope is taken."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hneurons.audits.records import Run
+from hneurons.core.errors import InputError
+from hneurons.core.records import Record
+from hneurons.core.stats import (
+    Estimate,
+    Floats,
+    bootstrap_means,
+    column_means,
+    percentile_interval,
+    slope_weights,
+    wilson,
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Outcomes of one condition: `values[item, alpha]`, NaN where missing or unscored. Ids in recorded order."""
+
+    condition: str
+    ids: tuple[str, ...]
+    alphas: tuple[float, ...]
+    values: Floats
+
+    @cached_property
+    def means(self) -> Floats:
+        """Rate at each alpha over its known items."""
+        return column_means(self.values)
+
+    @cached_property
+    def draws(self) -> Floats:
+        """10,000 paired resamples of `means`, whole items drawn together."""
+        return bootstrap_means(self.values)
+
+    @property
+    def complete(self) -> Floats:
+        """The rows known at every alpha."""
+        return np.asarray(self.values[np.isfinite(self.values).all(axis=1)])
+
+    @property
+    def is_binary(self) -> bool:
+        known = self.values[np.isfinite(self.values)]
+        return bool(np.isin(known, (0.0, 1.0)).all())
+
+    def at(self, alpha: float) -> int:
+        """Column of an alpha. Raises `InputError` listing the recorded ones."""
+        if alpha not in self.alphas:
+            known = ", ".join(f"{a:g}" for a in self.alphas)
+            raise InputError(f"condition '{self.condition}' has no alpha {alpha:g}: recorded are {known}")
+        return self.alphas.index(alpha)
+
+    def count(self, alpha: float) -> int:
+        """Items with outcome 1 at an alpha."""
+        return int(np.nansum(self.values[:, self.at(alpha)]))
+
+    def rate(self, alpha: float) -> Estimate:
+        """Rate at an alpha: Wilson interval for yes/no outcomes, bootstrap for shares."""
+        column = self.values[:, self.at(alpha)]
+        known = column[np.isfinite(column)]
+        if self.is_binary:
+            return wilson(int(known.sum()), len(known))
+        place = self.at(alpha)
+        return percentile_interval(self.means[place], self.draws[:, place], len(known))
+
+    def _contrast(self, weights: Floats, columns: Sequence[int]) -> Estimate:
+        used = list(columns)
+        n = int(np.isfinite(self.values[:, used]).any(axis=1).sum())
+        return percentile_interval(float(self.means[used] @ weights), self.draws[:, used] @ weights, n)
+
+    def difference(self, low: float, high: float) -> Estimate:
+        """Rate at `high` minus rate at `low`, paired by item (fraction, not percentage points)."""
+        return self._contrast(np.array([-1.0, 1.0]), [self.at(low), self.at(high)])
+
+    def slope(self, low: float = -np.inf, high: float = np.inf) -> Estimate:
+        """Least-squares slope of the rate on alpha over [low, high]; NaN with fewer than two alphas there."""
+        used = [place for place, alpha in enumerate(self.alphas) if low <= alpha <= high]
+        if len(used) < 2:
+            return Estimate(float("nan"), float("nan"), float("nan"), len(self.ids))
+        return self._contrast(slope_weights([self.alphas[place] for place in used]), used)
+
+    def item_slopes(self) -> Floats:
+        """Each item's own slope on alpha; NaN where an alpha is missing."""
+        return np.asarray(self.values @ slope_weights(self.alphas))
+
+    def select(self, ids: Sequence[str], alphas: Sequence[float] | None = None) -> "Panel":
+        """The panel on these items and alphas, in this order; items it lacks become missing rows."""
+        places = {item: row for row, item in enumerate(self.ids)}
+        wanted = tuple(self.alphas if alphas is None else alphas)
+        columns = [self.at(alpha) for alpha in wanted]
+        missing = np.full(len(columns), np.nan)
+        rows = [self.values[places[item], columns] if item in places else missing for item in ids]
+        return Panel(self.condition, tuple(ids), wanted, np.array(rows).reshape(len(ids), len(columns)))
+
+
+def _outcome(record: Record) -> float | None:
+    return record.outcome
+
+
+def build_panels(run: Run, value: Callable[[Record], float | None] = _outcome) -> dict[str, Panel]:
+    """Condition -> panel of `value` (default: the outcome). Order of items and conditions is as recorded."""
+    grouped: dict[str, list[Record]] = {}
+    for record in run.records:
+        grouped.setdefault(record.condition, []).append(record)
+    return {name: build_panel(name, records, value) for name, records in grouped.items()}
+
+
+def build_panel(name: str, records: Sequence[Record], value: Callable[[Record], float | None] = _outcome) -> Panel:
+    rows = {item: row for row, item in enumerate(dict.fromkeys(record.id for record in records))}
+    alphas = tuple(sorted({record.alpha for record in records}))
+    values = np.full((len(rows), len(alphas)), np.nan)
+    places = {alpha: column for column, alpha in enumerate(alphas)}
+    for record in records:
+        number = value(record)
+        if number is not None:
+            values[rows[record.id], places[record.alpha]] = number
+    return Panel(name, tuple(rows), alphas, values)
+
+
+def subtract(selected: Panel, controls: Sequence[Panel]) -> Panel:
+    """Selected minus the mean of its controls, item by item, on the items and alphas that all of them have."""
+    alphas = [a for a in selected.alphas if all(a in control.alphas for control in controls)]
+    shared = set(selected.ids).intersection(*(control.ids for control in controls))
+    ids = [item for item in selected.ids if item in shared]
+    mean = np.mean([control.select(ids, alphas).values for control in controls], axis=0)
+    own = selected.select(ids, alphas)
+    return Panel(f"{selected.condition} minus controls", own.ids, own.alphas, own.values - mean)

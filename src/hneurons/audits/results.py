@@ -1,0 +1,136 @@
+"""What an audit returns: findings with their numbers, tables, and the series a report draws."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from hneurons.audits.records import Run
+from hneurons.core.registry import Registry
+from hneurons.core.stats import Estimate
+
+Verdict = Literal["supported", "not supported", "not testable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A claim that must hold for a run to mean what it says, and what the records say about it.
+
+    `numbers` are the figures behind `evidence`, intervals and counts included; `figure` names a series to draw.
+    """
+
+    claim: str
+    verdict: Verdict
+    evidence: str
+    run: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+    figure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of a figure; `low` and `high` are its 95% band where known."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    title: str
+    x: str
+    y: str
+    series: tuple[Series, ...]
+    kind: Literal["lines", "bars"] = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """Findings, tables of numbers and figures of one audit; `problems` name the malformed rows left out."""
+
+    audit: str
+    findings: tuple[Finding, ...]
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    n_problems: int = 0
+    problems: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole result as plain JSON values; NaN becomes null."""
+        plain: dict[str, Any] = to_plain(asdict(self))
+        return plain
+
+
+Audit = Callable[[Sequence[Run]], AuditResult]
+AUDITS: Registry[Audit] = Registry("audit")
+
+
+def to_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Estimate):
+        return to_plain(asdict(value))
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+class Collector:
+    """Gathers the findings, tables and figures of one audit over its runs."""
+
+    def __init__(self, audit: str, runs: Sequence[Run]) -> None:
+        self.audit, self.runs = audit, runs
+        self.findings: list[Finding] = []
+        self.tables: dict[str, list[dict[str, Any]]] = {}
+        self.figures: dict[str, Figure] = {}
+
+    def find(
+        self, run: str, claim: str, holds: bool | None, evidence: str, *, figure: str = "", **numbers: Any
+    ) -> None:
+        """Add a finding; `holds` None means that the records cannot tell."""
+        verdict: Verdict = "not testable" if holds is None else "supported" if holds else "not supported"
+        self.findings.append(Finding(claim, verdict, evidence, run, to_plain(numbers), figure))
+
+    def row(self, table: str, **cells: Any) -> None:
+        self.tables.setdefault(table, []).append(to_plain(cells))
+
+    def result(self, needs: str = "") -> AuditResult:
+        """The result; where nothing was found, one finding says what the audit would have needed."""
+        if not self.findings:
+            names = ", ".join(run.name for run in self.runs)
+            self.find(names, f"The {self.audit} audit applies", None, f"No run holds {needs}.")
+        problems = tuple(f"{run.name}: {problem}" for run in self.runs for problem in run.problems)
+        count = sum(run.n_problems for run in self.runs)
+        return AuditResult(self.audit, tuple(self.findings), self.tables, self.figures, count, problems)
+
+
+def points(estimate: Estimate, digits: int = 1) -> str:
+    """A difference of rates in percentage points, with its interval."""
+    return (
+        f"{100 * estimate.value:+.{digits}f} pp [{100 * estimate.low:.{digits}f}, {100 * estimate.high:.{digits}f}] "
+        f"(n={estimate.n})"
+    )
+
+
+def percent(estimate: Estimate, digits: int = 1) -> str:
+    """A rate in per cent, with its interval."""
+    return (
+        f"{100 * estimate.value:.{digits}f} % [{100 * estimate.low:.{digits}f}, {100 * estimate.high:.{digits}f}] "
+        f"(n={estimate.n})"
+    )
+
+
+def above_zero(estimate: Estimate) -> bool:
+    return estimate.low > 0
+
+
+def away_from_zero(estimate: Estimate) -> bool:
+    return estimate.low > 0 or estimate.high < 0

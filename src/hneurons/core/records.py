@@ -1,0 +1,102 @@
+"""The recorded run: one row per (benchmark item, condition, alpha). Benchmarks write it, audits read it.
+
+A run is a folder with `manifest.json` (stage `run`; its settings are a `RunSettings`) and `rows.jsonl` (one `Record`
+a line). A *condition* is what was scaled (the selected neurons, a random set, a steering vector); *alpha* is how much.
+The alpha that changes nothing is a setting, named `no_op`: 1 where alpha multiplies, 0 where it is added.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+RUN_STAGE = "run"
+Scaling = Literal["multiplicative", "additive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What was changed. `kind` is "selected" or starts with "random"; controls belong to the same `family`."""
+
+    kind: str = "selected"
+    family: str = ""
+
+    @property
+    def is_control(self) -> bool:
+        return self.kind.startswith("random")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What holds for a whole run.
+
+    `outcome` says in words what outcome = 1 means; `max_tokens` the generation cap; `split` how the items relate to
+    choices made on data: "selection" where something was tuned on these very items, "held_out" where nothing was.
+    """
+
+    benchmark: str
+    outcome: str = "compliance"
+    no_op: float = 1.0
+    scaling: Scaling = "multiplicative"
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    max_tokens: int | None = None
+    split: str = ""
+    kind: str = "outcomes"
+
+    @property
+    def ablation(self) -> float | None:
+        """The alpha that removes the component: 0 where alpha multiplies, none where it is added."""
+        return 0.0 if self.scaling == "multiplicative" else None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        conditions = {name: Condition(**value) for name, value in row.get("conditions", {}).items()}
+        return cls(**{**row, "conditions": conditions})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One item under one condition at one alpha. Every field but the first three may be missing (None).
+
+    `outcome`: whether the measured behaviour happened (1.0 or 0.0, or a share such as MC2); None = unscored.
+    `choice`: the option the parser read, "" where it found none; `key`: the option that counts as the behaviour.
+    `parse`: outcome class of the reading. `choices`: option label -> text. `aliases`: accepted answers.
+    `chars`, `n_tokens`: length of the response; `finish_reason`: "stop" or "length". `judge`: the judge's own word.
+    `grade`: CORRECT, INCORRECT or NOT_ATTEMPTED. `loglik`: summed log-likelihood of each option, `true_options` 1/0.
+    `rubric`: graded scores by name; `spans`: [start, end, valid] character offsets of the graded passages.
+    `group`: items that are not independent (the same goal under several templates). `error`: why it is unscored.
+    """
+
+    id: str
+    condition: str
+    alpha: float
+    outcome: float | None = None
+    choice: str | None = None
+    key: str | None = None
+    parse: str | None = None
+    choices: dict[str, str] | None = None
+    aliases: tuple[str, ...] | None = None
+    response: str | None = None
+    digest: str | None = None
+    chars: int | None = None
+    n_tokens: int | None = None
+    finish_reason: str | None = None
+    judge: str | None = None
+    grade: str | None = None
+    attempted: bool | None = None
+    loglik: tuple[float, ...] | None = None
+    true_options: tuple[int, ...] | None = None
+    option_tokens: tuple[int, ...] | None = None
+    rubric: dict[str, Any] | None = None
+    spans: tuple[Any, ...] | None = None
+    group: str | None = None
+    error: str | None = None
+
+    @property
+    def cell(self) -> tuple[str, str, float]:
+        return (self.condition, self.id, self.alpha)
+
+    def to_row(self) -> dict[str, Any]:
+        """The fields that are known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
