@@ -72,6 +72,13 @@ class LanguageModel:
         return int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
 
     @cached_property
+    def attention_window(self) -> int:
+        """The narrowest sliding attention window of any layer; very large where there is none."""
+        config = self.model.config.get_text_config(decoder=True)
+        window = getattr(config, "sliding_window", None)
+        return window if isinstance(window, int) and getattr(config, "use_sliding_window", True) else 1 << 30
+
+    @cached_property
     def column_norms(self) -> Tensor:
         """||W_down[:, j]||_2 of every neuron, float32 [layers, neurons]."""
         return torch.stack([ffn.column_norms() for ffn in self.ffns])

@@ -1,0 +1,156 @@
+"""Stage `select`: judged responses -> examples of both classes, balanced, with a count of what was dropped and why."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from hneurons.answers.responses import group_by_question, is_hallucination
+from hneurons.core.artifacts import RowStore, load_rows
+from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.seeds import derive_seed, fingerprint
+from hneurons.core.types import Example, Judgement, Question, Response, Verdict
+
+STAGE = "examples"
+Split = Literal["train", "test"]
+
+
+class Examples(NamedTuple):
+    """Examples in question order, and the stage's counts."""
+
+    examples: list[Example]
+    summary: dict[str, Any]
+
+
+def select_examples(
+    questions: Sequence[Question],
+    responses: Sequence[Response],
+    judgements: Sequence[Judgement],
+    *,
+    n: int = 10,
+    min_agreement: int | None = None,
+    per_class: int | None = None,
+    split: Split = "train",
+    seed: int = 0,
+    out: Path | None = None,
+) -> Examples:
+    """Keep questions whose answers agree, one response each, as many right as wrong within every relation.
+
+    With `n` > 1: questions answered consistently, at least `min_agreement` (default: all) of `n` responses right, or
+    as many wrong (arXiv 2512.01797, section 2.1). The example is the most frequent answer of that class, its
+    earliest untruncated sample. With `n` = 1: the first response as it came, the natural samples of the paper's
+    evaluation. Right and wrong are balanced within each relation by a seeded draw, so that the relation cannot
+    tell the class; `per_class` then caps each class. Counts of what was dropped, and why, are in the summary.
+
+    Raises `NotEnoughDataError` when a class is empty, `InputError` when a response has no verdict.
+    """
+    needed = min_agreement or n
+    if not n / 2 < needed <= n:
+        raise InputError(f"min-agreement must be more than half of n and at most n = {n}, got {needed}")
+    settings = {"n": n, "min_agreement": needed, "per_class": per_class, "split": split, "seed": seed}
+    inputs = {
+        "questions": fingerprint([q.to_row() for q in questions]),
+        "responses": fingerprint([r.to_row() for r in responses]),
+        "verdicts": fingerprint([j.to_row() for j in judgements]),
+    }
+    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=1)
+    if store.complete:
+        return Examples([Example.from_row(row) for row in store.rows], store.manifest.summary)
+    verdicts = {j.id: j.verdict for j in judgements}
+    missing = [r.id for r in responses if r.id not in verdicts]
+    if missing:
+        raise InputError(f"{len(missing)} responses have no verdict (first: {missing[0]}): run 'label' on all of them")
+    drawn = group_by_question(responses)
+    dropped: Counter[str] = Counter()
+    kept: list[Example] = []
+    for question in questions:
+        example, reason = _consistent(question, drawn.get(question.id, []), verdicts, n, needed, split)
+        if example is not None:
+            kept.append(example)
+        else:
+            dropped[reason] += 1
+    consistent = _class_counts(kept)
+    _demand_both_classes(consistent, len(drawn), n, needed)
+    balanced = _balance(kept, per_class, seed)
+    dropped["balancing"] += len(kept) - len(balanced)
+    summary = {
+        "questions": len(questions),
+        "consistent": consistent,
+        "selected": _class_counts(balanced),
+        "relations": len({e.question.relation for e in balanced}),
+        "dropped": dict(sorted(dropped.items())),
+        "verdicts": dict(sorted(Counter(verdicts[r.id] for r in responses).items())),
+    }
+    _demand_both_classes(_class_counts(balanced), len(drawn), n, needed)
+    store.commit([e.to_row() for e in balanced])
+    store.finish(summary)
+    return Examples(balanced, summary)
+
+
+def load_examples(folder: Path, *, stage: str = STAGE) -> Examples:
+    """Read a finished `select` (or, with that stage, `locate`) folder."""
+    manifest, rows = load_rows(folder, stage=stage)
+    return Examples([Example.from_row(row) for row in rows], manifest.summary)
+
+
+def _consistent(
+    question: Question, drawn: list[Response], verdicts: dict[str, Verdict], n: int, needed: int, split: Split
+) -> tuple[Example | None, str]:
+    if not drawn:
+        return None, "not asked"
+    drawn = [r for r in drawn if r.sample < n]
+    classes = {r.id: is_hallucination(question, verdicts[r.id]) for r in drawn}
+    for hallucinated in (False, True):
+        agreeing = [r for r in drawn if classes[r.id] is hallucinated]
+        if len(agreeing) >= needed:
+            whole = [r for r in agreeing if r.finish_reason == "stop"]
+            if not whole:
+                return None, "truncated"
+            common = Counter(_plain(r.text) for r in whole).most_common(1)[0][0]
+            chosen = next(r for r in whole if _plain(r.text) == common)
+            return Example(question, chosen, verdicts[chosen.id], split), ""
+    found = Counter(verdicts[r.id] for r in drawn)
+    if found["unscored"]:
+        return None, "unscored"
+    if found["abstained"] and question.answerable:
+        return None, "abstained"
+    return None, "inconsistent"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\W+", " ", text.casefold()).strip()
+
+
+def _balance(examples: list[Example], per_class: int | None, seed: int) -> list[Example]:
+    """As many of each class as the rarer one has, relation by relation, drawn by seed; question order is kept."""
+    relations: dict[str, dict[bool, list[Example]]] = defaultdict(lambda: {False: [], True: []})
+    for example in examples:
+        relations[example.question.relation][example.hallucinated].append(example)
+    pairs: list[tuple[Example, Example]] = []
+    for groups in relations.values():
+        right, wrong = (_shuffled(groups[c], seed) for c in (False, True))
+        pairs += zip(right, wrong, strict=False)
+    pairs.sort(key=lambda pair: derive_seed("pair", seed, pair[0].id))
+    chosen = {e.id for pair in pairs[:per_class] for e in pair}
+    return [e for e in examples if e.id in chosen]
+
+
+def _shuffled(examples: list[Example], seed: int) -> list[Example]:
+    return sorted(examples, key=lambda e: derive_seed("balance", seed, e.id))
+
+
+def _class_counts(examples: Iterable[Example]) -> dict[str, int]:
+    counts = Counter(e.hallucinated for e in examples)
+    return {"right": counts[False], "wrong": counts[True]}
+
+
+def _demand_both_classes(counts: dict[str, int], asked: int, n: int, needed: int) -> None:
+    if counts["right"] and counts["wrong"]:
+        return
+    empty = "right" if not counts["right"] else "wrong"
+    rule = f"in at least {needed} of {n} samples" if n > 1 else "in a single sample"
+    raise NotEnoughDataError(
+        f"of {asked} questions asked none was answered {empty} {rule} beside {max(counts.values())} of the other class: "
+        "ask more or other questions, add shots, lower the temperature or --min-agreement"
+    )
