@@ -26,6 +26,10 @@ def asks(*answers: str, text: str = "Who or what is it that one is asked for her
     return Question("q", text, answers)
 
 
+HAWAII = asks("Hawaii", "Aloha State", text="Which state is called the Aloha State?")
+MOZART = asks("Mozart", text="Who was born first, Mozart or Beethoven?")
+MOONLESS = asks("Mercury", text="Which planet does not have moons?")
+
 HARD_CASES = [
     # whole words, spelling
     (CAPITAL, "Paris", "correct"),
@@ -97,7 +101,7 @@ HARD_CASES = [
     (CAPITAL, "There is no doubt that it is Paris", "correct"),
     (CAPITAL, "No, it is Paris.", "correct"),
     (asks("1969"), "It was not until 1969 that they landed", "correct"),
-    (asks("Mercury", text="Which planet does not have moons?"), "The planet that does not have moons is Mercury", "correct"),
+    (MOONLESS, "The planet that does not have moons is Mercury", "correct"),
     (asks("Chanel No. 5"), "Chanel No. 5", "correct"),
     # other names
     (asks("Mexico"), "New Mexico", "incorrect"),
@@ -134,12 +138,12 @@ HARD_CASES = [
     (CAPITAL, "Sure! The capital is Paris.", "correct"),
     (CAPITAL, "London\nParis", "incorrect"),
     # restating the question
-    (asks("Hawaii", "Aloha State", text="Which state is called the Aloha State?"), "The Aloha State is California", "incorrect"),
-    (asks("Hawaii", "Aloha State", text="Which state is called the Aloha State?"), "Aloha State", "unscored"),
-    (asks("Hawaii", "Aloha State", text="Which state is called the Aloha State?"), "The Aloha State is Hawaii", "correct"),
-    (asks("Mozart", text="Who was born first, Mozart or Beethoven?"), "Mozart", "correct"),
-    (asks("Mozart", text="Who was born first, Mozart or Beethoven?"), "Mozart was older", "correct"),
-    (asks("Mozart", text="Who was born first, Mozart or Beethoven?"), "Mozart or Beethoven", "incorrect"),
+    (HAWAII, "The Aloha State is California", "incorrect"),
+    (HAWAII, "Aloha State", "unscored"),
+    (HAWAII, "The Aloha State is Hawaii", "correct"),
+    (MOZART, "Mozart", "correct"),
+    (MOZART, "Mozart was older", "correct"),
+    (MOZART, "Mozart or Beethoven", "incorrect"),
     # abstention
     (CAPITAL, "I don't know.", "abstained"),
     (CAPITAL, "I don’t know", "abstained"),
@@ -171,6 +175,7 @@ HARD_CASES = [
     (asks("東京"), "大阪です", "incorrect"),
     (asks("서울"), "서울은 수도이다", "correct"),
     # nothing to judge
+    (MOZART, "Who was born first?", "unscored"),
     (CAPITAL, "", "unscored"),
     (CAPITAL, "...", "unscored"),
     (asks(), "Paris", "unscored"),
@@ -224,7 +229,7 @@ def test_a_hundred_thousand_replies_take_seconds():
 
 @pytest.mark.shared
 def test_it_agrees_with_recorded_judgements_of_a_real_model():
-    """The recorded judge is a substring match: "40" counts for "4". Ours stays above 98% and errs on the strict side."""
+    """The recorded judge is a substring match: "40" counts for "4". Ours agrees on 98% and is stricter."""
     path = SHARED / "data" / "hneurons_example_gemma3_4b_consistency_samples.jsonl.gz"
     if not path.exists():
         pytest.skip(f"{path} is missing")

@@ -18,17 +18,22 @@ _THING = (
     r"clear|concrete|record|single|such|further|other|additional|documented|particular|a|an|of)\ )*"
 )
 _BEING = r"(?:is|are|was|were|has\ been|have\ been|seems?\ to\ be|appears?\ to\ be)"
+_KIND = (
+    r"(?:country|countries|nation|place|city|animals?|creature|species|plant|food|dish|medicine|medication|drug|sport|"
+    r"game|person|term|word|thing|concept|entity|name|one)"
+)
 _NO_ANSWER = re.compile(
     rf"""\b(?:i|we)\ {_ADVERB}(?:do|did|could|can|am|was|have|would|will|are)\ {_ADVERB}not\ {_ADVERB}(?:{_KNOWING})\b
     | \bi\ {_ADVERB}not\ {_ADVERB}(?:know|sure|certain)\b
     | ^not\ {_ADVERB}(?:sure|certain|known|available|applicable|enough|specified|possible)\b
+    | \bas\ (?:a|an)\ (?:\w+\ ){{0,2}}(?:ai|chatbot|language\ model|assistant)\b
     | \bunsure\b | \bi\ am\ {_ADVERB}(?:uncertain|unable|unaware|unfamiliar)\b
     | \b(?:no|not\ a)\ (?:idea|clue)\b | ^(?:i\ )?have\ no\ \w+$
     | \b(?:is|are|was|were|remains?)\ {_ADVERB}(?:unknown|uncertain|unclear)(?=$|\ [.])
     | \b(?:is|are|was|were)\ {_ADVERB}not\ {_ADVERB}(?:(?:publicly|widely|well)\ )?
       (?:known|available|provided|given|specified|recorded|documented)(?=$|\ [.])
     | \bno\ {_THING}
-      (?:information|records?|evidence|data|mention|knowledge|documentation|references?|consensus|details)\b
+      (?:information|records?|evidence|data|mention|knowledge|documentation|references?|consensus|details|answer)\b
     | \bnot\ (?:enough|sufficient)\ (?:information|context|data|details)\b
     | \binsufficient\ (?:information|context|data)\b
     | \b(?:can|could)\ not\ be\ {_ADVERB}(?:determined|answered|verified|found|confirmed|identified)\b
@@ -48,10 +53,10 @@ _NO_ANSWER = re.compile(
     re.VERBOSE,
 )
 _DENIAL = re.compile(
-    rf"""\b(?:fictional|fictitious|imaginary|hypothetical|mythical|mythological|made\ up|invented|fabricated)\b
-    | \b(?:misspelling|typo|nonsense|nonsensical)\b
-    | \bthere\ (?:is|are|was|were)\ {_ADVERB}(?:no|not\ (?:a|an|any))\b
-    | \bnot\ {_ADVERB}(?:a|an)\ \w+ | ^no\b
+    rf"""\b(?:is|are|was|were|be|as|be\ a)\ {_ADVERB}(?:(?:a|an|purely|entirely|completely|likely)\ )*
+      (?:fictional|fictitious|imaginary|made\ up|invented|fabricated|nonsense|nonsensical|misspelling|typo)\b
+    | \bthere\ {_BEING}\ {_ADVERB}(?:no|not\ (?:a|an|any))\ {_THING}{_KIND}\b
+    | \bnot\ {_ADVERB}(?:a|an)\ (?:\w+\ )?{_KIND}\b
     """,
     re.VERBOSE,
 )

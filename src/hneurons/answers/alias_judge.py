@@ -100,6 +100,8 @@ def judge_alias(question: Question, text: str) -> JudgedText:
         problem = problem or f"{fault}: {match.alias.text}"
     if abstains(tokens):
         return JudgedText("abstained", "no answer given")
+    if 2 * len(tokens) > len(compiled.question) and join(tokens) in "".join(compiled.question):
+        return JudgedText("unscored", "only repeats the question")
     return JudgedText("incorrect", problem or "no known answer in it")
 
 
