@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 
-class BufferLayer(DynamicLayer):
+class BufferLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer in buffers [rows, heads, capacity, width], of which `length` positions are used.
 
     The stock dynamic layer copies the whole cache at every token; this one writes the new position only.
@@ -39,14 +39,14 @@ class BufferLayer(DynamicLayer):
         return self.keys, self.values
 
 
-class BufferCache(Cache):
+class BufferCache(Cache):  # type: ignore[misc]
     """`BufferLayer` for every layer of a model; operations on positions and rows of all of them."""
 
     layers: list[BufferLayer]
 
     def __init__(self, like: Cache, rows: int, capacity: int) -> None:
         super().__init__(layers=[BufferLayer(layer.keys, rows, capacity) for layer in like.layers])
-        self.capacity = capacity
+        self.rows, self.capacity = rows, capacity
 
     def resize(self, length: int) -> None:
         for layer in self.layers:

@@ -1,0 +1,1 @@
+"""From located answers to hallucination neurons: contributions, sparse classifier, neuron set."""

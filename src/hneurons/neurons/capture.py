@@ -1,0 +1,137 @@
+"""One forward hook per down-projection turns each batch into region means of every neuron's contribution (CETT)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from hneurons.core.errors import CaptureError
+from hneurons.models.kv_cache import BufferCache, prefill_prefix
+from hneurons.models.language_model import LanguageModel
+
+
+class RegionSums:
+    """Sums over token regions of |z[j,t]| / ||h[t]||, float32 [rows, layers, regions, neurons].
+
+    Multiplied by the column norm this is the sum of CETT[j,t] = |z[j,t]| ||W_down[:,j]||_2 / ||h[t]||_2
+    (arXiv 2512.01797, section 2.2): one small matrix product a layer instead of a loop over neurons or tokens.
+    The result starts as NaN, so a layer whose hook never fired cannot pass for a measurement.
+    """
+
+    def __init__(self, masks: Tensor, start: int, model: LanguageModel) -> None:
+        """masks: float32 [rows, regions, tokens] over the tokens from `start` on, 1 where a token counts."""
+        layers, neurons = model.shape
+        self.masks, self.start = masks, start
+        self.sums = torch.full((masks.shape[0], layers, masks.shape[1], neurons), torch.nan, device=masks.device)
+        self.fired = [0] * layers
+
+    def add(self, layer: int, z: Tensor, h: Tensor) -> None:
+        """z: down-projection input, [rows, tokens, neurons]; h: its output, [rows, tokens, hidden]; or both flattened."""
+        rows, _, tokens = self.masks.shape
+        z, h = z.reshape(rows, -1, z.shape[-1])[:, self.start :], h.reshape(rows, -1, h.shape[-1])[:, self.start :]
+        if z.shape[1] != tokens:
+            raise CaptureError(f"layer {layer} saw {z.shape[1]} tokens where {tokens} were expected")
+        norms = torch.linalg.vector_norm(h.float(), dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
+        torch.bmm(self.masks / norms[:, None], z.abs().float(), out=self.sums[:, layer])
+        self.fired[layer] += 1
+
+    def demand_one_each(self) -> Tensor:
+        """The sums. Raises `CaptureError` unless every layer's hook fired exactly once."""
+        wrong = [f"layer {i}: {n} times" for i, n in enumerate(self.fired) if n != 1]
+        if wrong:
+            raise CaptureError(
+                f"a hook must fire exactly once a batch, but {', '.join(wrong[:4])}: another library may have removed "
+                "the model's hooks, or the model is compiled; load it afresh and do not compile it"
+            )
+        return self.sums
+
+
+@contextmanager
+def capturing(model: LanguageModel, sums: RegionSums) -> Iterator[None]:
+    """Feed every down-projection's input and output to `sums` while open; the model is left as it was."""
+    handles = []
+    try:
+        for ffn in model.ffns:
+
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, layer: int = ffn.layer) -> None:
+                sums.add(layer, inputs[0], output)
+
+            handles.append(ffn.down.register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Sequence(NamedTuple):
+    """Token ids to run, and per region the positions (in the whole sequence) that count."""
+
+    ids: list[int]
+    regions: tuple[list[int], ...]
+
+
+class ContributionMeter:
+    """Runs padded batches through the base model and returns mean contributions per region.
+
+    The cache of `prefix`, ids that all sequences begin with, is made once and reused by every batch.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: LanguageModel, prefix: list[int], *, regions: int = 2) -> None:
+        self.model, self.prefix = model, prefix
+        self.cache = prefill_prefix(model.decoder, prefix, model.device) if prefix else None
+        self._prefix_sums: Tensor | None = None
+        self._buffer: BufferCache | None = None
+
+    @torch.inference_mode()
+    def measure(self, batch: list[Sequence]) -> Tensor:
+        """Mean CETT, float32 [rows, regions, layers, neurons]; NaN where a row's region has no token."""
+        device, start = self.model.device, len(self.prefix)
+        width = max(len(s.ids) for s in batch) - start
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        masks = torch.zeros(len(batch), len(batch[0].regions), width)
+        for row, sequence in enumerate(batch):
+            ids[row, : len(sequence.ids) - start] = torch.tensor(sequence.ids[start:])
+            for region, positions in enumerate(sequence.regions):
+                masks[row, region, [p - start for p in positions if p >= start]] = 1
+        counts = torch.tensor([[len(positions) for positions in s.regions] for s in batch], dtype=torch.float32)
+        used = masks.any(dim=1).any(dim=0).nonzero()
+        first = int(used[0]) if len(used) else 0
+        sums = RegionSums(masks[:, :, first:].to(device), first, self.model)
+        with capturing(self.model, sums):
+            # Right padding needs no attention mask: causal attention keeps it from earlier tokens.
+            self.model.decoder(input_ids=ids.to(device), **self._past(len(batch), start + width))
+        totals = sums.demand_one_each().transpose(1, 2) + self._of_prefix(batch)
+        norms = self.model.column_norms.to(device)
+        return totals * norms / counts.to(device)[:, :, None, None].masked_fill(counts.to(device)[:, :, None, None] == 0, torch.nan)
+
+    def _past(self, rows: int, capacity: int) -> dict[str, Any]:
+        if self.cache is None:
+            return {"use_cache": False}
+        start = len(self.prefix)
+        if self._buffer is None or self._buffer.rows != rows or self._buffer.capacity < capacity:
+            self._buffer = BufferCache(self.cache, rows, capacity)
+            self._buffer.write(self.cache, slice(0, start))
+        self._buffer.resize(start)
+        past: Cache = self._buffer
+        return {"past_key_values": past, "use_cache": True}
+
+    def _of_prefix(self, batch: list[Sequence]) -> Tensor:
+        """What the prefix's own tokens add to the regions that count them, [rows, regions, 1 or layers, 1 or neurons]."""
+        start = len(self.prefix)
+        counted = torch.tensor([[sum(p < start for p in positions) for positions in s.regions] for s in batch])
+        if not counted.any():
+            return torch.zeros(1, 1, 1, 1, device=self.model.device)
+        partial = {int(n) for n in counted.flatten() if n not in (0, start)}
+        if partial:
+            raise CaptureError("a region may count all of the shared prefix or none of it")
+        if self._prefix_sums is None:
+            sums = RegionSums(torch.ones(1, 1, start, device=self.model.device), 0, self.model)
+            with capturing(self.model, sums):
+                self.model.decoder(input_ids=torch.tensor([self.prefix], device=self.model.device), use_cache=False)
+            self._prefix_sums = sums.demand_one_each()[0, :, 0]
+        weights = (counted > 0).float().to(self.model.device)
+        return weights[:, :, None, None] * self._prefix_sums

@@ -1,0 +1,194 @@
+"""Stage `contributions`: located examples -> one row of every neuron's mean contribution per example and region."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hneurons.core.artifacts import Manifest, RowStore, file_hash, load_rows, write_atomic
+from hneurons.core.errors import ArtifactError, CaptureError, NotEnoughDataError
+from hneurons.core.progress import progress
+from hneurons.core.seeds import fingerprint
+from hneurons.core.types import Example
+from hneurons.neurons.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
+
+if TYPE_CHECKING:
+    from hneurons.models.language_model import LanguageModel
+    from hneurons.models.prompts import PromptStyle
+    from hneurons.neurons.capture import Sequence as TokenSequence
+
+STAGE = "contributions"
+SHARD_EXAMPLES = 128  # 256 rows a shard
+REGIONS = ("answer", "other")
+OtherRegion = Literal["response", "sequence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """Rows x (layers * neurons) of CETT as float16, on disk (`folder`) or in memory (`values`).
+
+    rows: one dict a row, with `id`, `question_id`, `region` ("answer" or "other"), `hallucinated`, `tokens`.
+    Column of (layer, neuron) = layer * neurons + neuron.
+    """
+
+    rows: list[dict[str, Any]]
+    shape: tuple[int, int]
+    manifest: Manifest
+    folder: Path | None = None
+    values: NDArray[np.float16] | None = None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.manifest.summary
+
+    def matrix(self, rows: Sequence[int] | None = None) -> ColumnMatrix:
+        """The features of the rows with these numbers (all by default)."""
+        chosen = list(range(len(self.rows))) if rows is None else list(rows)
+        if self.folder is not None:
+            return ShardMatrix(self.folder, chosen)
+        assert self.values is not None
+        return ArrayMatrix(self.values[chosen], tuple(self.rows[i]["id"] for i in chosen))
+
+
+def measure_contributions(
+    model: "LanguageModel",
+    examples: Sequence[Example],
+    *,
+    style: "PromptStyle",
+    other: OtherRegion = "response",
+    batch_size: int = 16,
+    out: Path | None = None,
+) -> Contributions:
+    """Mean CETT of every neuron over each example's answer tokens and over its other tokens (arXiv 2512.01797, 2.2).
+
+    `other="response"` counts the response's remaining tokens (Eq. 3), `"sequence"` prompt and template tokens too (the
+    authors' code). Examples without a token span, and regions without tokens, give no row and are counted. `style` must
+    be the one the responses were sampled with. Resumable with `out`.
+
+    Raises `NotEnoughDataError` when no example has a span, `CaptureError` when a hook does not fire exactly once,
+    `PromptTooLongError`, `StorageError`.
+    """
+    located = [e for e in examples if e.token_span is not None]
+    if not located:
+        raise NotEnoughDataError(
+            f"none of {len(examples)} examples has an answer span: run 'locate' first, or another --finder"
+        )
+    plan = _Plan(model, located, style, other)
+    settings = {"model": model.identity.to_row(), "style": style.to_row(), "other": other, "batch_size": batch_size}
+    settings |= {"shape": list(model.shape), "regions": list(REGIONS)}
+    inputs = {"examples": fingerprint([e.to_row() for e in examples])}
+    shards = [plan.order[i : i + SHARD_EXAMPLES] for i in range(0, len(plan.order), SHARD_EXAMPLES)]
+    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(shards))
+    if store.complete and out is not None:
+        return load_contributions(out)
+    kept: list[NDArray[np.float16]] = []
+    done = sum(map(len, shards[: store.done]))
+    meter = plan.meter()
+    with progress("contributions", len(located), done=done, unit="examples") as advance:
+        for number in range(store.done, len(shards)):
+            rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance)
+            if out is not None:
+                _write_shard(out / f"shard-{number:05d}.safetensors", values)
+            else:
+                kept.append(values.reshape(len(values), -1))
+            store.commit(rows)
+    counted = Counter((r["region"], "wrong" if r["hallucinated"] else "right") for r in store.rows)
+    summary: dict[str, Any] = {
+        "examples": len(examples),
+        "no_span": len(examples) - len(located),
+        "rows": len(store.rows),
+        "empty_regions": len(REGIONS) * len(located) - len(store.rows),
+        "rows_by_region": {f"{region} of {name}": n for (region, name), n in sorted(counted.items())},
+        "shared_prefix_tokens": len(plan.prefix),
+    }
+    if out is not None:
+        summary["shards"] = {p.name: file_hash(p) for p in sorted(out.glob("shard-*.safetensors"))}
+    store.finish(summary)
+    values = np.concatenate(kept) if out is None else None
+    return Contributions(store.rows, model.shape, store.manifest, out, values)
+
+
+def load_contributions(folder: Path) -> Contributions:
+    """Open a finished `contributions` folder; the features stay on disk."""
+    manifest, rows = load_rows(folder, stage=STAGE)
+    layers, neurons = manifest.settings["shape"]
+    for name in manifest.summary["shards"]:
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder} lacks {name}: run 'contributions' again in a new folder")
+    return Contributions(rows, (layers, neurons), manifest, folder)
+
+
+class _Plan:
+    """Token ids, regions and order of the examples, and the prefix they share."""
+
+    def __init__(
+        self, model: "LanguageModel", examples: list[Example], style: "PromptStyle", other: OtherRegion
+    ) -> None:
+        from hneurons.models.prompts import common_prefix
+        from hneurons.neurons.capture import Sequence as TokenSequence
+
+        self.model, self.examples = model, examples
+        prompts = [model.encode(e.question.text, style) for e in examples]
+        # Response tokens never belong to the prefix: at least one prompt token of each row is run again.
+        self.prefix = common_prefix(prompts)
+        self.sequences: list[TokenSequence] = []
+        for example, prompt in zip(examples, prompts, strict=True):
+            assert example.token_span is not None
+            begin, end = (len(prompt) + place for place in example.token_span)
+            total = len(prompt) + len(example.response.token_ids)
+            first = 0 if other == "sequence" else len(prompt)
+            rest = [*range(first, begin), *range(end, total)]
+            self.sequences.append(TokenSequence([*prompt, *example.response.token_ids], ([*range(begin, end)], rest)))
+        self.order = sorted(range(len(examples)), key=lambda i: (len(self.sequences[i].ids), examples[i].id))
+
+    def meter(self) -> Any:
+        from hneurons.neurons.capture import ContributionMeter
+
+        return ContributionMeter(self.model, self.prefix)
+
+
+def _measure_shard(
+    meter: Any, plan: _Plan, order: list[int], batch_size: int, advance: Any
+) -> tuple[list[dict[str, Any]], NDArray[np.float16]]:
+    rows: list[dict[str, Any]] = []
+    parts: list[NDArray[np.float16]] = []
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        measured = meter.measure([plan.sequences[i] for i in batch]).half().cpu().numpy()
+        for i, values in zip(batch, measured, strict=True):
+            example = plan.examples[i]
+            for region, name in enumerate(REGIONS):
+                tokens = len(plan.sequences[i].regions[region])
+                if not tokens:
+                    continue
+                if not np.isfinite(values[region]).all():
+                    raise CaptureError(
+                        f"the contributions of example {example.id} are not finite: load the model in float32"
+                    )
+                rows.append(
+                    {
+                        "id": f"{example.id}/{name}",
+                        "example_id": example.id,
+                        "question_id": example.question.id,
+                        "region": name,
+                        "hallucinated": example.hallucinated,
+                        "tokens": tokens,
+                    }
+                )
+                parts.append(values[region])
+        advance(len(batch))
+    return rows, np.stack(parts)
+
+
+def _write_shard(path: Path, values: NDArray[np.float16]) -> None:
+    """values: [rows, layers, neurons]; one tensor a layer, so that columns can be read slab by slab."""
+    from safetensors.numpy import save
+
+    tensors = {f"layer.{i:03d}": np.ascontiguousarray(values[:, i]) for i in range(values.shape[1])}
+    write_atomic(path, save(tensors))
+
+
