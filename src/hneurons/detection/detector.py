@@ -1,0 +1,102 @@
+"""The detector: a sparse logistic model on contributions over the answer's tokens."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
+from hneurons.core.errors import ArtifactError, InputError
+from hneurons.neurons.matrix import ColumnMatrix
+from hneurons.neurons.neuron_set import NeuronSet
+
+if TYPE_CHECKING:
+    from hneurons.models.language_model import ModelIdentity
+
+Floats = NDArray[np.float64]
+DETECTOR_JSON, DETECTOR_TENSORS = "detector.json", "detector.safetensors"
+_MEMORY = 1 << 30
+
+
+@dataclass(frozen=True)
+class Detector:
+    """log odds of a made-up answer = intercept + sum over columns of coef * CETT, in raw units.
+
+    columns: int64 [k], layer * neurons_per_layer + neuron; coef, scale: float64 [k], `coef * scale` being what the
+    penalty saw; `threshold`: the log odds from which an answer is called made up, chosen on held-out training folds.
+    `settings` and `data` record how and on what it was fitted.
+    """
+
+    identity: "ModelIdentity"
+    columns: NDArray[np.int64]
+    coef: Floats
+    scale: Floats
+    intercept: float
+    threshold: float
+    settings: dict[str, Any]
+    data: dict[str, Any]
+
+    def decide(self, matrix: ColumnMatrix) -> Floats:
+        """Log odds, float64 [rows]. Raises `InputError` for features of another shape."""
+        if matrix.shape[1] != self.identity.layers * self.identity.neurons:
+            raise InputError(
+                f"the detector of {self.identity.name} reads {self.identity.layers * self.identity.neurons} neurons, "
+                f"these rows have {matrix.shape[1]}: measure contributions with the same model"
+            )
+        if not len(self.columns):
+            return np.full(matrix.shape[0], self.intercept)
+        return np.asarray(self.coef @ matrix.gather(self.columns, _MEMORY).astype(np.float64) + self.intercept)
+
+    def neuron_set(self) -> NeuronSet:
+        """The H-neurons: columns with positive weight (arXiv 2512.01797, section 2.3)."""
+        positive = self.coef > 0
+        weights = (self.coef * self.scale)[positive]
+        return NeuronSet.from_columns(self.identity, self.columns[positive], weights, data=self.data)
+
+    def save(self, folder: Path) -> None:
+        """Write `detector.json`, `detector.safetensors` and the neuron set's files; no pickle."""
+        from safetensors.numpy import save
+
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"columns": self.columns, "coef": self.coef, "scale": self.scale}
+        write_atomic(folder / DETECTOR_TENSORS, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        row = {
+            "schema_version": SCHEMA_VERSION,
+            "model": asdict(self.identity),
+            "intercept": self.intercept,
+            "threshold": self.threshold,
+            "settings": self.settings,
+            "data": self.data,
+        }
+        write_atomic(folder / DETECTOR_JSON, json.dumps(row, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        self.neuron_set().save(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a saved detector. Raises `InputError` when there is none, `ArtifactError` when it is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        from hneurons.models.language_model import ModelIdentity
+
+        if not (folder / DETECTOR_JSON).is_file():
+            raise InputError(f"{folder} holds no detector (no {DETECTOR_JSON}): give the --out folder of 'fit'")
+        try:
+            row = json.loads((folder / DETECTOR_JSON).read_text(encoding="utf-8"))
+            tensors = load_file(folder / DETECTOR_TENSORS)
+            return cls(
+                identity=ModelIdentity(**row["model"]),
+                columns=tensors["columns"],
+                coef=tensors["coef"],
+                scale=tensors["scale"],
+                intercept=row["intercept"],
+                threshold=row["threshold"],
+                settings=row["settings"],
+                data=row["data"],
+            )
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            raise ArtifactError(f"the detector in {folder} is damaged ({error}): run 'fit' again") from error
