@@ -79,9 +79,13 @@ def _compare_alphas(found: Collector, run: Run, panel: Panel, *, no_op_holds: bo
             f"paired by item, permutation p = {p:.4f}."
         )
         holds: bool | None = above_zero(change) and p < 0.05
+        grouped = panel.grouped_difference(low, high)
+        if grouped is not None:
+            holds = holds and above_zero(grouped)
+            evidence += f" Items share {grouped.n} groups; resampling groups gives {points(grouped)}."
         if no_op in (low, high) and not no_op_holds:
             holds, evidence = None, evidence + " But this no-op is off the curve of its own random controls."
-        found.find(run.name, claim, holds, evidence, figure=figure, difference=change, p=p)
+        found.find(run.name, claim, holds, evidence, figure=figure, difference=change, grouped=grouped, p=p)
 
 
 def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[Panel]) -> None:

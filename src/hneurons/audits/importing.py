@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatch
@@ -26,8 +27,9 @@ class Mapping:
     the same name need no entry, `rubric` takes a mapping of its own. `constants`: our field -> a fixed value.
     `melt`: one row with a column per alpha becomes one row per alpha: {"columns": {their column: value}, "into":
     [field of the value in the header, field of the cell], "absent": cell that means "not run"}. `values`: our field
-    -> {their word: ours}. `where`: their column -> the values kept. `join`: column that the `items` file shares.
-    `conditions`: name pattern -> "kind" or "kind@family". `outcome_from`: choice_is_key, mc1, mc2, grade_is_correct.
+    -> {their word: ours}. `extract`: our field -> [their column, regular expression whose group 1 is taken].
+    `where`: their column -> the values kept. `join`: column that the `items` file shares. `conditions`: name pattern
+    -> "kind" or "kind@family". `outcome_from`: choice_is_key, mc1, mc2 or grade_is_correct.
     """
 
     settings: dict[str, Any]
@@ -35,6 +37,7 @@ class Mapping:
     constants: dict[str, Any] = field(default_factory=dict)
     melt: dict[str, Any] = field(default_factory=dict)
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extract: dict[str, list[str]] = field(default_factory=dict)
     where: dict[str, list[str]] = field(default_factory=dict)
     join: str = ""
     conditions: dict[str, str] = field(default_factory=dict)
@@ -91,6 +94,9 @@ def _map_row(row: dict[str, Any], mapping: Mapping) -> list[dict[str, Any]]:
     mapped = {**row, **mapping.constants}
     for ours, theirs in mapping.columns.items():
         mapped[ours] = {k: row.get(v) for k, v in theirs.items()} if isinstance(theirs, dict) else _column(row, theirs)
+    for ours, (theirs, pattern) in mapping.extract.items():
+        match = re.search(pattern, str(row.get(theirs)))
+        mapped[ours] = match.group(1) if match else None
     melted = [mapped]
     if mapping.melt:
         header, cell = mapping.melt["into"]

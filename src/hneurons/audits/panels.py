@@ -22,12 +22,16 @@ from hneurons.core.stats import (
 
 @dataclass(frozen=True)
 class Panel:
-    """Outcomes of one condition: `values[item, alpha]`, NaN where missing or unscored. Ids in recorded order."""
+    """Outcomes of one condition: `values[item, alpha]`, NaN where missing or unscored. Ids in recorded order.
+
+    `groups` names items that are not independent (one goal under several templates); empty = every item its own.
+    """
 
     condition: str
     ids: tuple[str, ...]
     alphas: tuple[float, ...]
     values: Floats
+    groups: tuple[str, ...] = ()
 
     @cached_property
     def means(self) -> Floats:
@@ -78,6 +82,16 @@ class Panel:
         """Rate at `high` minus rate at `low`, paired by item (fraction, not percentage points)."""
         return self._contrast(np.array([-1.0, 1.0]), [self.at(low), self.at(high)])
 
+    def grouped_difference(self, low: float, high: float) -> Estimate | None:
+        """As `difference`, with whole groups resampled; None where items are independent."""
+        if len(set(self.groups)) in (0, len(self.ids)):
+            return None
+        columns = [self.at(low), self.at(high)]
+        draws = bootstrap_means(self.values[:, columns], groups=self.groups)
+        return percentile_interval(
+            self.means[columns[1]] - self.means[columns[0]], draws[:, 1] - draws[:, 0], len(set(self.groups))
+        )
+
     def slope(self, low: float = -np.inf, high: float = np.inf) -> Estimate:
         """Least-squares slope of the rate on alpha over [low, high]; NaN with fewer than two alphas there."""
         used = [place for place, alpha in enumerate(self.alphas) if low <= alpha <= high]
@@ -120,7 +134,8 @@ def build_panel(name: str, records: Sequence[Record], value: Callable[[Record], 
         number = value(record)
         if number is not None:
             values[rows[record.id], places[record.alpha]] = number
-    return Panel(name, tuple(rows), alphas, values)
+    groups = {record.id: record.group for record in records if record.group is not None}
+    return Panel(name, tuple(rows), alphas, values, tuple(groups.get(item, item) for item in rows) if groups else ())
 
 
 def subtract(selected: Panel, controls: Sequence[Panel]) -> Panel:
