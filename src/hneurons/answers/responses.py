@@ -255,9 +255,7 @@ class _Sampler:
             return [branch(*pair) for pair in plan.after(done.prompt, sample, text)]
 
         first = [branch(*pair) for pair in plan.first_round()]
-        generate(
-            self.model, prefilled, first, self.sampling, self.stops, on_done=on_done, max_rows=self.max_rows
-        )
+        generate(self.model, prefilled, first, self.sampling, self.stops, on_done=on_done, max_rows=self.max_rows)
         order = {q.id: i for i, q in enumerate(plan.chunk)}
         return sorted(drawn, key=lambda r: (order[r.question_id], r.sample))
 

@@ -151,6 +151,6 @@ def _demand_both_classes(counts: dict[str, int], asked: int, n: int, needed: int
     empty = "right" if not counts["right"] else "wrong"
     rule = f"in at least {needed} of {n} samples" if n > 1 else "in a single sample"
     raise NotEnoughDataError(
-        f"of {asked} questions asked none was answered {empty} {rule} beside {max(counts.values())} of the other class: "
+        f"of {asked} questions asked none was answered {empty} {rule}, {max(counts.values())} of the other class: "
         "ask more or other questions, add shots, lower the temperature or --min-agreement"
     )

@@ -120,5 +120,27 @@ class Example:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What a neuron index is worth only together with: two models with equal identity have the same neurons."""
+
+    name: str
+    architecture: str
+    layers: int
+    neurons: int
+    hidden_size: int
+    config: str
+    tokenizer: str
+    weights: str
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def differences(self, other: Self) -> list[str]:
+        """Fields, the name aside, in which `other` differs, as readable text."""
+        mine, theirs = asdict(self), asdict(other)
+        return [f"{k}: {mine[k]} against {theirs[k]}" for k in mine if k != "name" and mine[k] != theirs[k]]
+
+
 def _span(value: list[int] | None) -> Span | None:
     return None if value is None else (value[0], value[1])

@@ -3,18 +3,16 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.types import ModelIdentity
 from hneurons.neurons.matrix import ColumnMatrix
 from hneurons.neurons.neuron_set import NeuronSet
-
-if TYPE_CHECKING:
-    from hneurons.models.language_model import ModelIdentity
 
 Floats = NDArray[np.float64]
 DETECTOR_JSON, DETECTOR_TENSORS = "detector.json", "detector.safetensors"
@@ -30,7 +28,7 @@ class Detector:
     `settings` and `data` record how and on what it was fitted.
     """
 
-    identity: "ModelIdentity"
+    identity: ModelIdentity
     columns: NDArray[np.int64]
     coef: Floats
     scale: Floats
@@ -80,8 +78,6 @@ class Detector:
         """Read a saved detector. Raises `InputError` when there is none, `ArtifactError` when it is damaged."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
-
-        from hneurons.models.language_model import ModelIdentity
 
         if not (folder / DETECTOR_JSON).is_file():
             raise InputError(f"{folder} holds no detector (no {DETECTOR_JSON}): give the --out folder of 'fit'")

@@ -1,6 +1,7 @@
 """Find the one feed-forward network of each decoder layer, by structure rather than by a list of names."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ class FFN:
     @property
     def columns(self) -> Tensor:
         """W_down as [hidden_size, neurons], whichever way the module stores it (a view, not a copy)."""
-        weight: Tensor = self.down.weight  # type: ignore[assignment]
-        return weight.T if isinstance(self.down, Conv1D) else weight
+        weight = cast(Tensor, self.down.weight)
+        return cast(Tensor, weight.T) if isinstance(self.down, Conv1D) else weight
 
     def column_norms(self) -> Tensor:
         """||W_down[:, j]||_2 as float32 [neurons]."""
@@ -94,8 +95,8 @@ def _find_ffn(index: int, layer_name: str, layer: nn.Module, config: object) -> 
         candidates = {name: c for name, c in candidates.items() if name.split(".")[-1] in _DOWN_NAMES}
     if len(candidates) != 1:
         raise UnsupportedModelError(
-            f"expected one down-projection [{wanted or '?'} -> {hidden}] in {layer_name} ({type(layer).__name__}), found "
-            f"{len(candidates)} ({', '.join(candidates) or 'none'}): this architecture is not supported"
+            f"expected one down-projection [{wanted or '?'} -> {hidden}] in {layer_name} ({type(layer).__name__}), "
+            f"found {len(candidates)} ({', '.join(candidates) or 'none'}): this architecture is not supported"
         )
     name, (module, neurons) = next(iter(candidates.items()))
     return FFN(index, f"{layer_name}.{name}", module, neurons, hidden)

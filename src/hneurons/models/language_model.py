@@ -1,7 +1,6 @@
 """A loaded decoder with everything the stages need to know about it."""
 
 import hashlib
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,33 +10,12 @@ from transformers import PreTrainedModel
 
 from hneurons.core.errors import InputError, PromptTooLongError
 from hneurons.core.seeds import fingerprint
+from hneurons.core.types import ModelIdentity
 from hneurons.models.checkpoints import load_checkpoint, tokenizer_hash
 from hneurons.models.ffn import FFN, find_ffns, text_decoder
 from hneurons.models.prompts import PromptStyle, encode_prompt, uses_chat
 
 DType = Literal["float32", "bfloat16", "float16"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """What a neuron index is worth only together with: two models with equal identity have the same neurons."""
-
-    name: str
-    architecture: str
-    layers: int
-    neurons: int
-    hidden_size: int
-    config: str
-    tokenizer: str
-    weights: str
-
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def differences(self, other: "ModelIdentity") -> list[str]:
-        """Fields, the name aside, in which `other` differs, as readable text."""
-        mine, theirs = asdict(self), asdict(other)
-        return [f"{k}: {mine[k]} against {theirs[k]}" for k in mine if k != "name" and mine[k] != theirs[k]]
 
 
 class LanguageModel:
@@ -54,7 +32,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        device: torch.device = self.model.device
+        return device
 
     @property
     def decoder(self) -> nn.Module:

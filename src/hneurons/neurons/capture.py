@@ -29,7 +29,7 @@ class RegionSums:
         self.fired = [0] * layers
 
     def add(self, layer: int, z: Tensor, h: Tensor) -> None:
-        """z: down-projection input, [rows, tokens, neurons]; h: its output, [rows, tokens, hidden]; or both flattened."""
+        """z: down-projection input [rows, tokens, neurons]; h: its output [rows, tokens, hidden]; or both flattened."""
         rows, _, tokens = self.masks.shape
         z, h = z.reshape(rows, -1, z.shape[-1])[:, self.start :], h.reshape(rows, -1, h.shape[-1])[:, self.start :]
         if z.shape[1] != tokens:
@@ -97,7 +97,7 @@ class ContributionMeter:
             ids[row, : len(sequence.ids) - start] = torch.tensor(sequence.ids[start:])
             for region, positions in enumerate(sequence.regions):
                 masks[row, region, [p - start for p in positions if p >= start]] = 1
-        counts = torch.tensor([[len(positions) for positions in s.regions] for s in batch], dtype=torch.float32)
+        counts = torch.tensor([[len(positions) or torch.nan for positions in s.regions] for s in batch])
         used = masks.any(dim=1).any(dim=0).nonzero()
         first = int(used[0]) if len(used) else 0
         sums = RegionSums(masks[:, :, first:].to(device), first, self.model)
@@ -105,8 +105,7 @@ class ContributionMeter:
             # Right padding needs no attention mask: causal attention keeps it from earlier tokens.
             self.model.decoder(input_ids=ids.to(device), **self._past(len(batch), start + width))
         totals = sums.demand_one_each().transpose(1, 2) + self._of_prefix(batch)
-        norms = self.model.column_norms.to(device)
-        return totals * norms / counts.to(device)[:, :, None, None].masked_fill(counts.to(device)[:, :, None, None] == 0, torch.nan)
+        return totals * self.model.column_norms.to(device) / counts.to(device)[:, :, None, None]
 
     def _past(self, rows: int, capacity: int) -> dict[str, Any]:
         if self.cache is None:
@@ -120,7 +119,7 @@ class ContributionMeter:
         return {"past_key_values": past, "use_cache": True}
 
     def _of_prefix(self, batch: list[Sequence]) -> Tensor:
-        """What the prefix's own tokens add to the regions that count them, [rows, regions, 1 or layers, 1 or neurons]."""
+        """The prefix's own tokens where a region counts them, to broadcast over [rows, regions, layers, neurons]."""
         start = len(self.prefix)
         counted = torch.tensor([[sum(p < start for p in positions) for positions in s.regions] for s in batch])
         if not counted.any():

@@ -19,7 +19,6 @@ from hneurons.neurons.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 if TYPE_CHECKING:
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
-    from hneurons.neurons.capture import Sequence as TokenSequence
 
 STAGE = "contributions"
 SHARD_EXAMPLES = 128  # 256 rows a shard
@@ -78,8 +77,14 @@ def measure_contributions(
             f"none of {len(examples)} examples has an answer span: run 'locate' first, or another --finder"
         )
     plan = _Plan(model, located, style, other)
-    settings = {"model": model.identity.to_row(), "style": style.to_row(), "other": other, "batch_size": batch_size}
-    settings |= {"shape": list(model.shape), "regions": list(REGIONS)}
+    settings: dict[str, Any] = {
+        "model": model.identity.to_row(),
+        "style": style.to_row(),
+        "other": other,
+        "batch_size": batch_size,
+        "shape": model.shape,
+        "regions": REGIONS,
+    }
     inputs = {"examples": fingerprint([e.to_row() for e in examples])}
     shards = [plan.order[i : i + SHARD_EXAMPLES] for i in range(0, len(plan.order), SHARD_EXAMPLES)]
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(shards))
@@ -108,8 +113,8 @@ def measure_contributions(
     if out is not None:
         summary["shards"] = {p.name: file_hash(p) for p in sorted(out.glob("shard-*.safetensors"))}
     store.finish(summary)
-    values = np.concatenate(kept) if out is None else None
-    return Contributions(store.rows, model.shape, store.manifest, out, values)
+    in_memory = np.concatenate(kept) if out is None else None
+    return Contributions(store.rows, model.shape, store.manifest, out, in_memory)
 
 
 def load_contributions(folder: Path) -> Contributions:
@@ -190,5 +195,3 @@ def _write_shard(path: Path, values: NDArray[np.float16]) -> None:
 
     tensors = {f"layer.{i:03d}": np.ascontiguousarray(values[:, i]) for i in range(values.shape[1])}
     write_atomic(path, save(tensors))
-
-

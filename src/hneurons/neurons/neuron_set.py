@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.types import ModelIdentity
 
 if TYPE_CHECKING:
-    from hneurons.models.language_model import LanguageModel, ModelIdentity
+    from hneurons.models.language_model import LanguageModel
 
 NEURONS_JSON, NEURONS_TENSORS = "neurons.json", "neurons.safetensors"
 
@@ -26,7 +27,7 @@ class NeuronSet:
     `data` identifies what the set was fitted on.
     """
 
-    identity: "ModelIdentity"
+    identity: ModelIdentity
     layers: NDArray[np.int64]
     neurons: NDArray[np.int64]
     weights: NDArray[np.float64]
@@ -38,10 +39,14 @@ class NeuronSet:
             raise InputError("a neuron set needs as many layers as neurons, weights and selection probabilities")
         rows, width = self.identity.layers, self.identity.neurons
         outside = [
-            (int(i), int(j)) for i, j in zip(self.layers, self.neurons, strict=True) if not (0 <= i < rows and 0 <= j < width)
+            (int(i), int(j))
+            for i, j in zip(self.layers, self.neurons, strict=True)
+            if not (0 <= i < rows and 0 <= j < width)
         ]
         if outside:
-            raise InputError(f"neuron {outside[0]} does not exist in a model of {rows} layers with {width} neurons each")
+            raise InputError(
+                f"neuron {outside[0]} does not exist in a model of {rows} layers with {width} neurons each"
+            )
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -71,7 +76,9 @@ class NeuronSet:
 
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / NEURONS_TENSORS, save({name: np.ascontiguousarray(v) for name, v in self._tensors().items()}))
+        write_atomic(
+            folder / NEURONS_TENSORS, save({name: np.ascontiguousarray(v) for name, v in self._tensors().items()})
+        )
         row = {"schema_version": SCHEMA_VERSION, "model": asdict(self.identity), "size": len(self), "data": self.data}
         write_atomic(folder / NEURONS_JSON, json.dumps(row, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
@@ -84,8 +91,6 @@ class NeuronSet:
         """Read a saved set. Raises `InputError` when there is none, `ArtifactError` when it is damaged."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
-
-        from hneurons.models.language_model import ModelIdentity
 
         if not (folder / NEURONS_JSON).is_file():
             raise InputError(f"{folder} holds no neuron set (no {NEURONS_JSON}): give the --out folder of 'fit'")
@@ -102,7 +107,7 @@ class NeuronSet:
     @classmethod
     def from_columns(
         cls,
-        identity: "ModelIdentity",
+        identity: ModelIdentity,
         columns: NDArray[np.int64],
         weights: NDArray[np.float64],
         *,
