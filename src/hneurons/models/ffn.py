@@ -28,12 +28,12 @@ class FFN:
     @property
     def columns(self) -> Tensor:
         """W_down as [hidden_size, neurons], whichever way the module stores it (a view, not a copy)."""
-        weight = cast(Tensor, self.down.weight)
-        return cast(Tensor, weight.T) if isinstance(self.down, Conv1D) else weight
+        weight = cast(Tensor, self.down.weight).detach()
+        return weight.t() if isinstance(self.down, Conv1D) else weight
 
     def column_norms(self) -> Tensor:
         """||W_down[:, j]||_2 as float32 [neurons]."""
-        return torch.linalg.vector_norm(self.columns.detach().float(), dim=0)
+        return torch.linalg.vector_norm(self.columns.float(), dim=0)
 
 
 def text_decoder(model: PreTrainedModel) -> nn.Module:

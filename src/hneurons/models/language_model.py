@@ -66,7 +66,7 @@ class LanguageModel:
     def identity(self) -> ModelIdentity:
         digest = hashlib.blake2b(digest_size=8)
         for ffn in self.ffns:
-            digest.update(ffn.columns.detach()[:4].float().cpu().contiguous().numpy().tobytes())
+            digest.update(ffn.columns[:4].float().cpu().contiguous().numpy().tobytes())
         config = self.model.config.get_text_config(decoder=True).to_dict()
         shape_only = {k: v for k, v in config.items() if isinstance(v, int | float | str) and not k.startswith("_")}
         for unstable in ("transformers_version", "dtype", "torch_dtype", "use_cache", "name_or_path"):

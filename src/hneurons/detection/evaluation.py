@@ -1,0 +1,232 @@
+"""Stage `evaluate`: the detector on natural samples of unseen questions, beside random neurons and leak checks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hneurons.core.artifacts import Manifest, write_atomic
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.progress import progress
+from hneurons.core.seeds import derive_seed
+from hneurons.core.stats import Estimate, auroc, bootstrap
+from hneurons.core.types import Example
+from hneurons.detection.baselines import baseline_scores
+from hneurons.detection.detector import Detector
+from hneurons.neurons.contributions import Contributions
+
+STAGE = "evaluation"
+RESULT = "evaluation.json"
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+class Dataset(NamedTuple):
+    """Located examples and their contributions."""
+
+    examples: Sequence[Example]
+    contributions: Contributions
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One method on one dataset: accuracy at its own threshold and AUROC, intervals bootstrapped by question."""
+
+    method: str
+    accuracy: Estimate
+    auroc: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class RandomNeurons:
+    """Classifiers on as many random neurons as the detector's H-neurons: mean, lowest and highest of the draws."""
+
+    draws: int
+    size: int
+    accuracy: tuple[float, float, float]
+    auroc: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """All methods on the answer rows of one dataset. `roc`: false and true positive rates of the detector."""
+
+    name: str
+    right: int
+    wrong: int
+    not_located: int
+    scores: tuple[Score, ...]
+    random: RandomNeurons
+    roc: tuple[tuple[float, ...], tuple[float, ...]]
+    items: tuple[tuple[str, bool, float], ...]  # example id, hallucinated, detector's log odds
+
+    @property
+    def detector(self) -> Score:
+        return self.scores[0]
+
+
+class _Rows(NamedTuple):
+    """Answer rows of a dataset in example order."""
+
+    examples: list[Example]
+    labels: Bools
+    groups: list[str]
+    matrix: Any
+
+
+def evaluate_detector(
+    detector: Detector,
+    train: Dataset,
+    tests: Mapping[str, Dataset],
+    *,
+    draws: int = 20,
+    seed: int = 0,
+    out: Path | None = None,
+) -> dict[str, DatasetResult]:
+    """Accuracy and AUROC on the answer rows of each dataset, as in arXiv 2512.01797, Table 1.
+
+    Beside the detector: a classifier refitted on the H-neurons alone, `draws` classifiers on as many random neurons
+    (never H-neurons), both logistic with the same L2 penalty on standardised columns, and the leak checks. All are
+    fitted on `train`'s answer rows, with thresholds chosen there. Intervals are 95% bootstrap by question.
+
+    Raises `NotEnoughDataError` for a dataset without both classes, `InputError` when a test question was trained on.
+    """
+    known = _answer_rows(train, "train")
+    settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
+    inputs = {name: data.contributions.manifest.content for name, data in {"train": train, **tests}.items()}
+    manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
+    if out is not None:
+        manifest = manifest.resume(out)
+        if manifest.complete:
+            return load_evaluation(out)
+    trained_on = {g for g in known.groups}
+    columns = detector.neuron_set().columns
+    results: dict[str, DatasetResult] = {}
+    with progress("evaluate", len(tests), unit="datasets") as advance:
+        for name, data in tests.items():
+            rows = _answer_rows(data, name)
+            shared = trained_on & set(rows.groups)
+            if shared:
+                raise InputError(
+                    f"{len(shared)} questions of the test set '{name}' were trained on (first: {min(shared)}): "
+                    "evaluate on other questions"
+                )
+            results[name] = _evaluate(detector, columns, known, rows, name, len(data.examples), draws, seed)
+            advance()
+    if out is not None:
+        write_atomic(out / RESULT, json.dumps({n: asdict(r) for n, r in results.items()}, ensure_ascii=False) + "\n")
+        manifest.done, manifest.complete = 1, True
+        manifest.save(out)
+    return results
+
+
+def load_evaluation(folder: Path) -> dict[str, DatasetResult]:
+    """Read a finished `evaluate` folder."""
+    manifest = Manifest.load(folder)
+    if manifest.stage != STAGE:
+        raise InputError(f"{folder} holds {manifest.stage}, not {STAGE}: give the --out folder of 'evaluate'")
+    try:
+        rows = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return {name: _result_from_row(row) for name, row in rows.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / RESULT} is missing or damaged ({error}): run 'evaluate' again") from error
+
+
+def _result_from_row(row: dict[str, Any]) -> DatasetResult:
+    scores = tuple(Score(s["method"], Estimate(**s["accuracy"]), Estimate(**s["auroc"])) for s in row["scores"])
+    random = row["random"]
+    return DatasetResult(
+        row["name"],
+        row["right"],
+        row["wrong"],
+        row["not_located"],
+        scores,
+        RandomNeurons(random["draws"], random["size"], tuple(random["accuracy"]), tuple(random["auroc"])),
+        (tuple(row["roc"][0]), tuple(row["roc"][1])),
+        tuple((i, bool(h), s) for i, h, s in row["items"]),
+    )
+
+
+def _answer_rows(data: Dataset, name: str) -> _Rows:
+    examples = {e.id: e for e in data.examples}
+    numbers = [i for i, row in enumerate(data.contributions.rows) if row["region"] == "answer"]
+    numbers.sort(key=lambda i: data.contributions.rows[i]["id"])
+    chosen = [examples[data.contributions.rows[i]["example_id"]] for i in numbers]
+    labels = np.array([e.hallucinated for e in chosen], dtype=bool)
+    if labels.all() or not labels.any():
+        raise NotEnoughDataError(f"'{name}' has {len(labels)} located answers, all of one class: both are needed")
+    return _Rows(chosen, labels, [e.question.id for e in chosen], data.contributions.matrix(numbers))
+
+
+def _evaluate(
+    detector: Detector,
+    columns: NDArray[np.int64],
+    train: _Rows,
+    test: _Rows,
+    name: str,
+    total: int,
+    draws: int,
+    seed: int,
+) -> DatasetResult:
+    from sklearn.metrics import roc_curve
+
+    decided = detector.decide(test.matrix)
+    scores = [_score("H-neuron detector", decided, detector.threshold, test, seed)]
+    if len(columns):
+        values, threshold = _refit(train, test, columns)
+        scores.append(_score("H-neurons, refitted", values, threshold, test, seed))
+    for method, values in baseline_scores(train.examples, test.examples).items():
+        scores.append(_score(method, values, 0.0, test, seed))
+    random = _random_neurons(train, test, columns, draws, seed)
+    false_rate, true_rate, _ = roc_curve(test.labels, decided)
+    items = zip((e.id for e in test.examples), test.labels.tolist(), np.round(decided, 6).tolist(), strict=True)
+    return DatasetResult(
+        name=name,
+        right=int((~test.labels).sum()),
+        wrong=int(test.labels.sum()),
+        not_located=total - len(test.labels),
+        scores=tuple(scores),
+        random=random,
+        roc=(tuple(np.round(false_rate, 5).tolist()), tuple(np.round(true_rate, 5).tolist())),
+        items=tuple(items),
+    )
+
+
+def _score(method: str, values: Floats, threshold: float, rows: _Rows, seed: int) -> Score:
+    right = (values > threshold) == rows.labels
+    accuracy = bootstrap(lambda r: float(right[r].mean()), len(right), groups=rows.groups, seed=seed)
+    area = bootstrap(lambda r: auroc(rows.labels[r], values[r]), len(right), groups=rows.groups, seed=seed)
+    return Score(method, accuracy, area)
+
+
+def _refit(train: _Rows, test: _Rows, columns: NDArray[np.int64]) -> tuple[Floats, float]:
+    """Logistic regression (L2, C = 1) on standardised columns: decision values on `test` and its threshold."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
+    model.fit(train.matrix.gather(columns, 1 << 30).T, train.labels)
+    return model.decision_function(test.matrix.gather(columns, 1 << 30).T), 0.0
+
+
+def _random_neurons(train: _Rows, test: _Rows, columns: NDArray[np.int64], draws: int, seed: int) -> RandomNeurons:
+    size = len(columns)
+    others = np.setdiff1d(np.arange(train.matrix.shape[1]), columns)
+    accuracies, areas = [], []
+    for draw in range(draws if size else 0):
+        rng = np.random.default_rng(derive_seed("random neurons", seed, draw))
+        values, threshold = _refit(train, test, np.sort(rng.choice(others, size, replace=False)))
+        accuracies.append(float(((values > threshold) == test.labels).mean()))
+        areas.append(auroc(test.labels, values))
+    return RandomNeurons(draws if size else 0, size, _spread(accuracies), _spread(areas))
+
+
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    if not values:
+        return float("nan"), float("nan"), float("nan")
+    return float(np.mean(values)), float(np.min(values)), float(np.max(values))
