@@ -1,0 +1,147 @@
+"""How far the scaled neurons write along the refusal direction, and whether that explains what happens to items.
+
+The direction is a difference of means between harmful and harmless instructions (Arditi et al. 2024). The recorded
+part needs layer, item and null overlaps; `hneurons.audits.refusal_overlap` measures them on a live model.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hneurons.audits.records import Run, rows_of
+from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
+from hneurons.audits.rows import ItemOverlap, LayerOverlap, NullOverlap
+from hneurons.core.stats import Estimate, Floats, bootstrap
+
+_TIE_DIGITS = 9
+_DOMINANT = 10.0
+
+
+def rank_correlation(first: Floats, second: Floats, *, digits: int | None = _TIE_DIGITS) -> float:
+    """Spearman's rho with exact ties: values equal to `digits` decimals are equal. None compares them as stored.
+
+    A slope of -2e-16 where others have 0 is rounding error, yet it breaks a tie and moves the rank of every item in it.
+    """
+    from scipy.stats import rankdata
+
+    if digits is not None:
+        first, second = np.round(first, digits) + 0.0, np.round(second, digits) + 0.0
+    a, b = rankdata(first), rankdata(second)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum() / scale) if scale else float("nan")
+
+
+@AUDITS.register("geometry")
+def audit_geometry(runs: Sequence[Run]) -> AuditResult:
+    """Overlap with the refusal direction by layer against random sets, and its correlation with item effects."""
+    found = Collector("geometry", runs)
+    nulls = [row for _, rows in rows_of(runs, NullOverlap) for row in rows]
+    for run, layers in rows_of(runs, LayerOverlap):
+        _audit_layers(found, run, layers)
+    for run, items in rows_of(runs, ItemOverlap):
+        _audit_overlap(found, run, items, nulls)
+        for benchmark in dict.fromkeys(item.benchmark for item in items):
+            _audit_correlation(found, run, benchmark, [item for item in items if item.benchmark == benchmark])
+    return found.result("overlaps with the refusal direction")
+
+
+def _audit_layers(found: Collector, run: Run, layers: list[LayerOverlap]) -> None:
+    used = [row for row in layers if row.n_neurons > 0]
+    gaps = {row.layer: row.subspace - row.subspace_null_mean for row in used}
+    for row in used:
+        found.row(
+            "layers", run=run.name, layer=row.layer, neurons=row.n_neurons, signed_cosine=row.signed_cosine,
+            subspace=row.subspace, gap=gaps[row.layer], above_null_p95=row.subspace > row.subspace_null_p95,
+        )  # fmt: skip
+    order = sorted(used, key=lambda row: -abs(gaps[row.layer]))
+    figure = f"layers:{run.name}"
+    xs = tuple(float(row.layer) for row in used)
+    found.figures[figure] = Figure(
+        f"{run.name}: overlap by layer", "layer", "subspace share minus null",
+        (Series("selected neurons", xs, tuple(gaps[row.layer] for row in used)),), "bars",
+    )  # fmt: skip
+    if len(order) < 2:
+        return
+    top, second = order[:2]
+    ratio = abs(gaps[top.layer] / gaps[second.layer]) if gaps[second.layer] else float("inf")
+    total = sum(gap for gap in gaps.values() if gap > 0)
+    found.find(
+        run.name, "The overlap is spread over layers", ratio < _DOMINANT,
+        f"Layer {top.layer} exceeds its random sets by {gaps[top.layer]:.4f}, the next (layer {second.layer}) by "
+        f"{gaps[second.layer]:.4f}: {ratio:.1f} times. It has {top.n_neurons} of the "
+        f"{sum(row.n_neurons for row in used)} neurons and {100 * gaps[top.layer] / total:.0f} % of the summed excess.",
+        figure=figure, top=top.layer, ratio=ratio,
+    )  # fmt: skip
+    above = [row.layer for row in used if row.subspace > row.subspace_null_p95]
+    found.find(
+        run.name, "Most layers overlap more than layer-matched random sets", len(above) > len(used) / 2,
+        f"{len(above)} of {len(used)} layers with selected neurons exceed the 95th percentile of their random sets "
+        f"(about {0.05 * len(used):.0f} would by chance): {above}.", figure=figure, above=above,
+    )  # fmt: skip
+    rest = [row for row in used if row.layer != top.layer]
+    found.find(
+        run.name, f"The correlation with item effects survives without layer {top.layer}", None,
+        "Leaving a layer out of each item's overlap needs the overlap of every item in every layer, which is not "
+        f"recorded. Over the other {len(rest)} layers the mean excess is {np.mean([gaps[r.layer] for r in rest]):.4f}.",
+    )  # fmt: skip
+
+
+def _audit_overlap(found: Collector, run: Run, items: list[ItemOverlap], nulls: list[NullOverlap]) -> None:
+    for name in ("signed_cosine", "subspace"):
+        values = np.array([getattr(item, name) for item in items])
+        null = np.array([getattr(row, name) for row in nulls])
+        mean = bootstrap(lambda index, values=values: float(values[index].mean()), len(values))  # type: ignore[misc]
+        found.row("overlap", run=run.name, measure=name, mean=mean, null_mean=null.mean() if len(null) else None)
+        if not len(null):
+            continue
+        centre = null.mean()
+        p = (1 + int((np.abs(null - centre) >= abs(mean.value - centre)).sum())) / (1 + len(null))
+        found.find(
+            run.name, f"The {name.replace('_', ' ')} exceeds that of layer-matched random sets", p < 0.05,
+            f"Mean {mean.value:+.4f} [{mean.low:.4f}, {mean.high:.4f}] over {mean.n} prompts; {len(null)} random sets "
+            f"{centre:+.4f} on average, from {null.min():.4f} to {null.max():.4f}; p = {p:.3f}.",
+            mean=mean, null=float(centre), p=p,
+        )  # fmt: skip
+
+
+def _audit_correlation(found: Collector, run: Run, benchmark: str, items: list[ItemOverlap]) -> None:
+    known = [item for item in items if item.effect is not None]
+    if len(known) < 10:
+        return
+    effect = np.array([item.effect for item in known], dtype=np.float64)
+    broken = int(((effect != 0) & (np.abs(effect) < 10.0**-_TIE_DIGITS)).sum())
+    stored, exact = len(np.unique(effect)), len(np.unique(np.round(effect, _TIE_DIGITS) + 0.0))
+    zeros = int((np.round(effect, _TIE_DIGITS) == 0).sum())
+    for name in ("signed_cosine", "subspace"):
+        overlap = np.array([getattr(item, name) for item in known])
+        raw, rho = rank_correlation(overlap, effect, digits=None), _ranked(overlap, effect)
+        groups = _within_groups(known, overlap, effect)
+        found.row("correlations", run=run.name, benchmark=benchmark, measure=name, as_stored=raw, exact_ties=rho,
+                  within_groups=groups)  # fmt: skip
+        found.find(
+            run.name, f"{name.replace('_', ' ')} explains which items of {benchmark} change", abs(rho.value) > 0.3
+            and (rho.low > 0 or rho.high < 0),
+            f"Spearman's rho {rho} with exact ties ({raw:.4f} as stored): {100 * rho.value**2:.1f} % of the rank "
+            f"variance, and {zeros} of {len(known)} items do not change at all. By group: {groups or 'no groups'}.",
+            rho=rho, as_stored=raw, groups=groups,
+        )  # fmt: skip
+    found.find(
+        run.name, f"Equal effects of {benchmark} are stored as equal numbers", stored == exact,
+        f"{stored} stored values stand for {exact} different ones; {broken} items carry rounding error (below 1e-9) "
+        f"instead of 0, which breaks a tie of {zeros} items.", broken=broken, stored=stored, exact=exact,
+    )  # fmt: skip
+
+
+def _ranked(overlap: Floats, effect: Floats) -> Estimate:
+    return bootstrap(lambda index: rank_correlation(overlap[index], effect[index]), len(effect), draws=1000)
+
+
+def _within_groups(items: list[ItemOverlap], overlap: Floats, effect: Floats) -> dict[str, float]:
+    """Rho inside each group (prompt template): a correlation that only one of them carries is no general one."""
+    found = {}
+    for group in sorted({item.group for item in items if item.group is not None}):
+        mask = np.array([item.group == group for item in items])
+        if mask.sum() >= 20:
+            found[group] = round(rank_correlation(overlap[mask], effect[mask]), 3)
+    return found
