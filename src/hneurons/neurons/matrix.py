@@ -26,6 +26,7 @@ from hneurons.core.seeds import fingerprint
 
 Float32s = NDArray[np.float32]
 Indices = NDArray[np.int64]
+SLAB = 1 << 26
 
 
 class ColumnMatrix(Protocol):
@@ -93,7 +94,8 @@ class ArrayMatrix:
 
     def slabs(self, memory: int) -> Iterator[tuple[slice, Float32s]]:
         rows, columns = self.shape
-        width = max(1, min(columns, memory // (4 * max(rows, 1))))
+        # Beyond some size a larger slab only costs cache misses and page faults.
+        width = max(1, min(columns, min(memory, SLAB) // (4 * max(rows, 1))))
         buffer = None if self.values.dtype == np.float32 else np.empty((rows, width), dtype=np.float32)
         for start in range(0, columns, width):
             part = slice(start, min(start + width, columns))
@@ -271,7 +273,7 @@ class ShardMatrix:
 
 
 def _pread(file: int, block: NDArray[np.float16], offset: int, path: Path) -> None:
-    view = memoryview(block.view(np.uint8).reshape(-1))
+    view = block.data.cast("B")
     while view:
         count = os.preadv(file, [view], offset)
         if count == 0:

@@ -194,13 +194,14 @@ def _first_sweep(state: Solved, problem: Problem, memory: int) -> None:
 def _moments(row_sets: Float32s, slab: Float32s) -> tuple[Float32s, Float32s]:
     """Mean and floored standard deviation of each column over each set of rows."""
     mean = row_sets @ slab
-    variance = np.empty_like(mean)
-    width = max(1, (1 << 20) // max(1, len(slab)))
-    for start in range(0, slab.shape[1], width):
-        part = slice(start, start + width)
-        centred = slab[:, part] - mean[0, part]
-        shift = mean[:, part] - mean[0, part]
-        variance[:, part] = row_sets @ np.square(centred, out=centred) - shift**2
+    variance = np.zeros_like(mean)
+    height = max(1, (1 << 18) // slab.shape[1])  # so that the scratch rows stay in cache
+    scratch = np.empty((height, slab.shape[1]), dtype=np.float32)
+    for start in range(0, len(slab), height):
+        rows = slab[start : start + height]
+        centred = np.subtract(rows, mean[0], out=scratch[: len(rows)])
+        variance += row_sets[:, start : start + height] @ np.square(centred, out=centred)
+    variance -= np.square(mean - mean[0])
     np.maximum(variance, 0, out=variance)
     sd = np.maximum(np.sqrt(variance), SD_FLOOR * np.sqrt(variance + mean**2))
     sd[sd == 0] = 1.0
