@@ -18,6 +18,11 @@ class Reply(NamedTuple):
     logprobs: tuple[float, ...] = ()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # with the usual 5, more connections at once wait a second
+
+
 class ChatServer:
     """`answer(call_number, body)` says what to reply; `bodies` are the requests seen, `most` the most at one time."""
 
@@ -29,6 +34,8 @@ class ChatServer:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            wbufsize = -1  # one packet an answer: two would wait 40 ms for each other
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with outer._lock:
@@ -54,8 +61,7 @@ class ChatServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
 

@@ -144,6 +144,7 @@ HARD_CASES = [
     (MOZART, "Mozart", "correct"),
     (MOZART, "Mozart was older", "correct"),
     (MOZART, "Mozart or Beethoven", "incorrect"),
+    (asks("0", text="What is 0 plus 0?"), "It is 0.", "correct"),
     # abstention
     (CAPITAL, "I don't know.", "abstained"),
     (CAPITAL, "I don’t know", "abstained"),

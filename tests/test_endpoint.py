@@ -218,6 +218,16 @@ def test_sampling_goes_on_where_the_server_died_and_ends_with_the_same_bytes(tmp
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_a_server_that_ignores_the_temperature_is_noticed(caplog):
+    with ChatServer(echo) as server:
+        found = sample_endpoint(QUESTIONS, Endpoint(server.url, "m"), n=2)
+        assert found.summary["identical"] == 20
+        assert "seems to ignore the temperature" in caplog.text
+        caplog.clear()
+        sample_endpoint(QUESTIONS, Endpoint(server.url, "m"), n=2, temperature=0.0)
+        assert not caplog.text
+
+
 def test_unusable_sampling_arguments_are_one_sentence():
     endpoint = Endpoint("http://localhost/v1", "m")
     with pytest.raises(InputError, match="at least one"):

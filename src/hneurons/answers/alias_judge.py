@@ -30,6 +30,7 @@ _STOPWORDS = word_set(
     "a an i it us who in or me hi ok is do so we he she him her be at on by of to no as if my up go am are was not you "
     "they that this what one 1 what's which when where how why all so"
 )
+_COMMON = _STOPWORDS - {"or"}
 _OTHER_PLACE = word_set("new north south east west equatorial papua vice")
 _PREFIXES = word_set("step non anti semi ex half co sub mid pre post un counter pseudo neo great")
 _MONTHS = word_set("january february march april may june july august september october november december")
@@ -261,8 +262,8 @@ def _restated(tokens: list[Token], match: _Match, compiled: _Compiled) -> bool:
     if not compiled.is_choice and not is_number(tokens[start].text):
         return True
     words = [token.text for token in tokens]
-    before = start > 0 and _contains(compiled.question, words[start - 1 : end])
-    after = end < len(words) and _contains(compiled.question, words[start : end + 1])
+    before = start > 0 and words[start - 1] not in _COMMON and _contains(compiled.question, words[start - 1 : end])
+    after = end < len(words) and words[end] not in _COMMON and _contains(compiled.question, words[start : end + 1])
     return before or after
 
 

@@ -1,10 +1,11 @@
 """Stage `sample` for a model behind an endpoint: questions -> responses as text, without token ids."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hneurons.answers.responses import STAGE, Responses
+from hneurons.answers.responses import STAGE, Responses, group_by_question
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.progress import progress
@@ -14,6 +15,8 @@ from hneurons.models.endpoint import ChatRequest, Endpoint, Message
 from hneurons.models.prompts import PromptStyle
 
 CHUNK = 16  # questions committed together
+MANY = 8  # so many questions whose samples are all the same are no accident
+_log = logging.getLogger(__name__)
 
 
 def sample_endpoint(
@@ -32,8 +35,9 @@ def sample_endpoint(
     """Draw `n` responses a question from an endpoint (arXiv 2512.01797, section 2.1). Resumable with `out`.
 
     `top_k` is sent only where given: it is no part of the OpenAI interface, though vLLM, SGLang and llama.cpp take it.
-    Each sample has a seed of its own, from (seed, question id, sample); whether the server honours it is the server's
-    matter. Token ids are empty; `logprobs` are there where the server gives them.
+    Each sample has a seed of its own, from (seed, question id, sample). Whether the server honours temperature and seed
+    is up to it: the summary counts questions whose samples are all `identical`, with a warning where all are. Token ids
+    are empty; `logprobs` are there where the server gives them.
 
     Raises `InputError`, `NotEnoughDataError` without questions, and `EndpointError` when the endpoint is lost, with
     all finished chunks kept.
@@ -92,6 +96,14 @@ def sample_endpoint(
                 )
                 advance(len(part))
         store.finish(_summary(questions, [Response.from_row(row) for row in store.rows]))
+    if temperature > 0 and n > 1 and store.manifest.summary["identical"] == len(questions) >= MANY:
+        _log.warning(
+            "all %d samples of each of %d questions are the same: %s seems to ignore the temperature "
+            "(transformers serve does where the model's generation_config.json does not say do_sample)",
+            n,
+            len(questions),
+            endpoint.url,
+        )
     return Responses([Response.from_row(row) for row in store.rows], style, store.manifest.summary)
 
 
@@ -109,5 +121,6 @@ def _summary(questions: Sequence[Question], responses: Sequence[Response]) -> di
         "asked": len(questions),
         "responses": len(responses),
         "truncated": sum(response.finish_reason == "length" for response in responses),
+        "identical": sum(len({r.text for r in drawn}) == 1 for drawn in group_by_question(responses).values()),
         "with_logprobs": sum(bool(response.logprobs) for response in responses),
     }

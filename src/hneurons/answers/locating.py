@@ -57,7 +57,7 @@ def find_extract(text: str, said: str) -> Span | None:
     Only white space, quotation marks and a full stop around it are forgiven. Of several places the first counts.
     """
     said = said.strip()
-    for extract in (said, said.strip("\"'“”‘’`*"), said.strip("\"'“”‘’`*").rstrip(".").strip()):
+    for extract in (said, said.strip("\"'“”‘’`* "), said.strip("\"'“”‘’`*. ")):
         start = text.find(extract) if extract and extract.upper() != "NONE" else -1
         if start >= 0:
             return start, start + len(extract)

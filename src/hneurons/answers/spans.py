@@ -100,7 +100,7 @@ def find_answer(text: str, *, question: str = "") -> Span | None:
         if span is None or span[1] - span[0] > MAX_CHARS:
             continue
         words = _words(text[slice(*span)])
-        if not asked or len(words) == 1 or not asked.issuperset(words):
+        if not asked or len(words) < 2 or not asked.issuperset(words):
             return span
     return None
 
