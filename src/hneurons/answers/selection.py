@@ -62,27 +62,28 @@ def select_examples(
     if missing:
         raise InputError(f"{len(missing)} responses have no verdict (first: {missing[0]}): run 'label' on all of them")
     drawn = group_by_question(responses)
+    invented = any(not q.answerable for q in questions)
     dropped: Counter[str] = Counter()
     kept: list[Example] = []
     for question in questions:
-        example, reason = _consistent(question, drawn.get(question.id, []), verdicts, n, needed, split)
+        classes = {r.id: _class_of(question, verdicts[r.id], r.text, invented) for r in drawn.get(question.id, [])}
+        example, reason = _consistent(question, drawn.get(question.id, []), classes, verdicts, n, needed, split)
         if example is not None:
             kept.append(example)
         else:
             dropped[reason] += 1
-    consistent = _class_counts(kept)
-    _demand_both_classes(consistent, len(drawn), n, needed)
-    balanced = _balance(kept, per_class, seed)
+    balanced = _balance(kept, per_class, seed, split)
     dropped["balancing"] += len(kept) - len(balanced)
     summary = {
         "questions": len(questions),
-        "consistent": consistent,
+        "consistent": _class_counts(kept),
         "selected": _class_counts(balanced),
         "relations": len({e.question.relation for e in balanced}),
-        "dropped": dict(sorted(dropped.items())),
-        "verdicts": dict(sorted(Counter(verdicts[r.id] for r in responses).items())),
+        "dropped": {reason: count for reason, count in sorted(dropped.items()) if count},
+        "contrast": "invented against real" if any(e.verdict == "unscored" for e in kept) else "wrong against right",
     }
-    _demand_both_classes(_class_counts(balanced), len(drawn), n, needed)
+    if split == "train":
+        _demand_both_classes(_class_counts(kept), _class_counts(balanced), len(drawn), n, needed)
     store.commit([e.to_row() for e in balanced])
     store.finish(summary)
     return Examples(balanced, summary)
@@ -94,13 +95,30 @@ def load_examples(folder: Path, *, stage: str = STAGE) -> Examples:
     return Examples([Example.from_row(row) for row in rows], manifest.summary)
 
 
+def _class_of(question: Question, verdict: Verdict, text: str, invented: bool) -> bool | None:
+    """Wrong (True), right (False) or neither (None).
+
+    In a set that asks about invented things beside real ones without known answers (UnknownBench NEC), a confident
+    answer about a real thing stands for the other class: the contrast is then invented against real.
+    """
+    if invented and question.answerable and not question.answers and verdict == "unscored" and text:
+        return False
+    return is_hallucination(question, verdict)
+
+
 def _consistent(
-    question: Question, drawn: list[Response], verdicts: dict[str, Verdict], n: int, needed: int, split: Split
+    question: Question,
+    drawn: list[Response],
+    classes: dict[str, bool | None],
+    verdicts: dict[str, Verdict],
+    n: int,
+    needed: int,
+    split: Split,
 ) -> tuple[Example | None, str]:
+    """The question's example, or why it has none."""
     if not drawn:
         return None, "not asked"
     drawn = [r for r in drawn if r.sample < n]
-    classes = {r.id: is_hallucination(question, verdicts[r.id]) for r in drawn}
     for hallucinated in (False, True):
         agreeing = [r for r in drawn if classes[r.id] is hallucinated]
         if len(agreeing) >= needed:
@@ -111,10 +129,9 @@ def _consistent(
             chosen = next(r for r in whole if _plain(r.text) == common)
             return Example(question, chosen, verdicts[chosen.id], split), ""
     found = Counter(verdicts[r.id] for r in drawn)
-    if found["unscored"]:
-        return None, "unscored"
-    if found["abstained"] and question.answerable:
-        return None, "abstained"
+    for verdict in ("unscored", "abstained"):
+        if found[verdict]:
+            return None, verdict
     return None, "inconsistent"
 
 
@@ -122,8 +139,13 @@ def _plain(text: str) -> str:
     return re.sub(r"\W+", " ", text.casefold()).strip()
 
 
-def _balance(examples: list[Example], per_class: int | None, seed: int) -> list[Example]:
-    """As many of each class as the rarer one has, relation by relation, drawn by seed; question order is kept."""
+def _balance(examples: list[Example], per_class: int | None, seed: int, split: Split) -> list[Example]:
+    """As many of each class as the rarer one has, relation by relation, drawn by seed; question order is kept.
+
+    A test set with one class only is kept, for the share that the detector flags.
+    """
+    if split == "test" and 0 in _class_counts(examples).values():
+        return _shuffled(examples, seed)[:per_class]
     relations: dict[str, dict[bool, list[Example]]] = defaultdict(lambda: {False: [], True: []})
     for example in examples:
         relations[example.question.relation][example.hallucinated].append(example)
@@ -145,12 +167,12 @@ def _class_counts(examples: Iterable[Example]) -> dict[str, int]:
     return {"right": counts[False], "wrong": counts[True]}
 
 
-def _demand_both_classes(counts: dict[str, int], asked: int, n: int, needed: int) -> None:
-    if counts["right"] and counts["wrong"]:
+def _demand_both_classes(consistent: dict[str, int], balanced: dict[str, int], asked: int, n: int, needed: int) -> None:
+    if balanced["right"] and balanced["wrong"]:
         return
-    empty = "right" if not counts["right"] else "wrong"
     rule = f"in at least {needed} of {n} samples" if n > 1 else "in a single sample"
     raise NotEnoughDataError(
-        f"of {asked} questions asked none was answered {empty} {rule}, {max(counts.values())} of the other class: "
-        "ask more or other questions, add shots, lower the temperature or --min-agreement"
+        f"of {asked} questions asked {consistent['right']} were answered right {rule} and {consistent['wrong']} wrong, "
+        "with no relation that has both: ask more or easier questions, add shots, lower the temperature or "
+        "--min-agreement"
     )

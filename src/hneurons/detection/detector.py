@@ -24,7 +24,8 @@ class Detector:
     """log odds of a made-up answer = intercept + sum over columns of coef * CETT, in raw units.
 
     columns: int64 [k], layer * neurons_per_layer + neuron; coef, scale: float64 [k], `coef * scale` being what the
-    penalty saw; `threshold`: the log odds from which an answer is called made up, chosen on held-out training folds.
+    penalty saw; selection_probability: float64 [k], the share of half-samples that select it, NaN if not measured;
+    threshold: the log odds from which an answer is called made up, chosen on held-out training folds.
     `settings` and `data` record how and on what it was fitted.
     """
 
@@ -32,6 +33,7 @@ class Detector:
     columns: NDArray[np.int64]
     coef: Floats
     scale: Floats
+    selection_probability: Floats
     intercept: float
     threshold: float
     settings: dict[str, Any]
@@ -52,7 +54,13 @@ class Detector:
         """The H-neurons: columns with positive weight (arXiv 2512.01797, section 2.3)."""
         positive = self.coef > 0
         weights = (self.coef * self.scale)[positive]
-        return NeuronSet.from_columns(self.identity, self.columns[positive], weights, data=self.data)
+        return NeuronSet.from_columns(
+            self.identity,
+            self.columns[positive],
+            weights,
+            data=self.data,
+            selection_probability=self.selection_probability[positive],
+        )
 
     def save(self, folder: Path) -> None:
         """Write `detector.json`, `detector.safetensors` and the neuron set's files; no pickle."""
@@ -60,7 +68,8 @@ class Detector:
 
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"columns": self.columns, "coef": self.coef, "scale": self.scale}
+        names = ("columns", "coef", "scale", "selection_probability")
+        tensors = {name: getattr(self, name) for name in names}
         write_atomic(folder / DETECTOR_TENSORS, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
         row = {
             "schema_version": SCHEMA_VERSION,
@@ -86,9 +95,7 @@ class Detector:
             tensors = load_file(folder / DETECTOR_TENSORS)
             return cls(
                 identity=ModelIdentity(**row["model"]),
-                columns=tensors["columns"],
-                coef=tensors["coef"],
-                scale=tensors["scale"],
+                **tensors,
                 intercept=row["intercept"],
                 threshold=row["threshold"],
                 settings=row["settings"],

@@ -1,0 +1,3 @@
+from hneurons.cli import main
+
+main()

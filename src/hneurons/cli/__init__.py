@@ -1,0 +1,20 @@
+"""The command line: one verb a stage, each calling the library function of the same name."""
+
+import sys
+
+
+def main() -> None:
+    """Entry point: any `HNeuronsError` becomes one sentence and its exit code, Ctrl-C a hint how to go on."""
+    from hneurons.cli.app import app
+    from hneurons.core.errors import HNeuronsError
+
+    try:
+        app()
+    except HNeuronsError as error:
+        print(f"hneurons: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("hneurons: stopped; run the same command again to go on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,231 @@
+"""All verbs. Nothing heavy is imported before a verb runs, so that --help answers at once."""
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from hneurons.pipeline import Run, RunPlan
+
+app = typer.Typer(
+    name="hneurons",
+    help="Find, measure, steer and audit hallucination neurons in open-weight language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on where it stopped.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of a run, as given to --out.")]
+Json = Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")]
+Rows = Annotated[int, typer.Option(help="Sequences that run at a time; lower it when memory is short.")]
+JudgeUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the llm judge and finder.")]
+JudgeModel = Annotated[str, typer.Option(help="Model name at that endpoint.")]
+
+
+@app.callback()
+def configure(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False) -> None:
+    """Find, measure, steer and audit hallucination neurons in open-weight language models."""
+    from hneurons.core.progress import enable_progress
+
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    enable_progress()
+
+
+def plan_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `plan` one option for each field of `RunPlan`, with its default and help."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "plan"]
+    hints = get_type_hints(RunPlan)
+    options = []
+    for item in fields(RunPlan):
+        hint = list[str] if item.name == "tests" else hints[item.name]
+        flag = [item.metadata["flag"]] if item.metadata["flag"] else []
+        default = inspect.Parameter.empty if item.default is MISSING else item.default
+        annotation = Annotated[hint, typer.Option(*flag, help=item.metadata["help"])]
+        options.append(
+            inspect.Parameter(
+                item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=list(default) if isinstance(default, tuple) else default,
+                annotation=annotation,
+            )
+        )
+
+    def with_plan(**values: Any) -> None:
+        planned = {o.name: values.pop(o.name) for o in options}
+        command(plan=RunPlan(**{**planned, "tests": tuple(planned["tests"])}), **values)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    required = [p for p in [*options, *parameters] if p.default is inspect.Parameter.empty]
+    optional = [p for p in [*options, *parameters] if p.default is not inspect.Parameter.empty]
+    with_plan.__signature__ = inspect.Signature([*required, *optional])  # type: ignore[attr-defined]
+    with_plan.__annotations__ = {p.name: p.annotation for p in [*options, *parameters]}
+    with_plan.__name__, with_plan.__doc__ = command.__name__, command.__doc__
+    return with_plan
+
+
+def _open(
+    folder: Path,
+    plan: RunPlan | None = None,
+    *,
+    device: str | None = None,
+    rows: int = 128,
+    judge_url: str | None = None,
+    judge_model: str = "default",
+) -> Run:
+    endpoint = None
+    if judge_url is not None:
+        from hneurons.models.endpoint import Endpoint
+
+        folder.mkdir(parents=True, exist_ok=True)
+        endpoint = Endpoint(judge_url, judge_model, cache=folder / "endpoint-cache.sqlite")
+    return Run(folder, plan, device=device, max_rows=rows, endpoint=endpoint)
+
+
+def _emit(value: Any, as_json: bool, title: str) -> None:
+    from hneurons.cli.output import print_json, print_tree
+
+    if as_json:
+        print_json(value)
+    else:
+        print_tree(title, value)
+
+
+@app.command()
+@plan_options
+def run(
+    plan: RunPlan,
+    out: Out,
+    device: Device = None,
+    rows: Rows = 128,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = "default",
+    as_json: Json = False,
+) -> None:
+    """The main job: sample, label, select, locate, contributions, fit, evaluate, report."""
+    from hneurons.cli.output import print_json, print_run, run_row
+
+    job = _open(out, plan, device=device, rows=rows, judge_url=judge_url, judge_model=judge_model)
+    for stage in (job.sample, job.label, job.select, job.locate, job.contributions, job.fit):
+        stage()
+    results = job.evaluate()
+    report_path = job.report()
+    if as_json:
+        print_json(run_row(job, results, report_path))
+    else:
+        print_run(job, results, report_path)
+
+
+@app.command()
+@plan_options
+def sample(plan: RunPlan, out: Out, device: Device = None, rows: Rows = 128, as_json: Json = False) -> None:
+    """Ask the questions and draw the responses; starts a run, whose folder the later stages take."""
+    _emit(_open(out, plan, device=device, rows=rows).sample(), as_json, "sample")
+
+
+@app.command()
+def label(
+    folder: Folder, judge_url: JudgeUrl = None, judge_model: JudgeModel = "default", as_json: Json = False
+) -> None:
+    """Judge every response: correct, incorrect, abstained or unscored."""
+    _emit(_open(folder, judge_url=judge_url, judge_model=judge_model).label(), as_json, "label")
+
+
+@app.command()
+def select(folder: Folder, as_json: Json = False) -> None:
+    """Keep consistently answered questions, balanced between right and wrong."""
+    _emit(_open(folder).select(), as_json, "select")
+
+
+@app.command()
+def locate(
+    folder: Folder, judge_url: JudgeUrl = None, judge_model: JudgeModel = "default", as_json: Json = False
+) -> None:
+    """Find the answer's tokens in every selected response."""
+    _emit(_open(folder, judge_url=judge_url, judge_model=judge_model).locate(), as_json, "locate")
+
+
+@app.command()
+def contributions(folder: Folder, device: Device = None, as_json: Json = False) -> None:
+    """Measure every neuron's contribution (CETT) over the answer's tokens and over the others."""
+    _emit(_open(folder, device=device).contributions(), as_json, "contributions")
+
+
+@app.command()
+def fit(
+    folder: Folder,
+    labels: Annotated[str | None, typer.Option(help="3-vs-1 (answers and other tokens) or 1-vs-1 (answers).")] = None,
+    columns: Annotated[str | None, typer.Option(help="standardized or raw contributions.")] = None,
+    C: Annotated[
+        float | None, typer.Option("--C", help="Fix the penalty (liblinear's C) instead of choosing it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write it; default: the run's detector.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit the sparse classifier; its positive weights are the H-neurons."""
+    from hneurons.cli.output import detector_row, print_detector, print_json
+
+    detector = _open(folder).fit(labels=labels, columns=columns, C=C, out=out)
+    print_json(detector_row(detector)) if as_json else print_detector(detector)
+
+
+@app.command()
+def evaluate(
+    folder: Folder,
+    detector: Annotated[Path | None, typer.Option(help="Detector to test; default: the run's own.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write it; default: in the run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Test the detector on unseen questions, beside random neurons and leak checks."""
+    from hneurons.cli.output import print_evaluation, print_json, results_row
+
+    results = _open(folder).evaluate(detector=detector, out=out)
+    print_json(results_row(results)) if as_json else print_evaluation(results)
+
+
+@app.command()
+def report(folder: Folder, as_json: Json = False) -> None:
+    """Write the run as one self-contained HTML page."""
+    path = _open(folder).report()
+    _emit({"report": str(path)}, as_json, "report")
+
+
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model.")],
+    examples: Annotated[int, typer.Option(help="Examples a run is to have, for the estimate of disk space.")] = 2000,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Check a model before a run: FFN, template, offsets, alpha = 1, bytes needed."""
+    from hneurons.cli.doctor import examine
+    from hneurons.cli.output import print_json, print_tree
+
+    found = examine(model, examples=examples, device=device)
+    print_json(found) if as_json else print_tree("doctor", found)
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="A run or the folder of one stage.")], as_json: Json = False
+) -> None:
+    """What a folder holds: settings, counts, how far it has come."""
+    from hneurons.cli.output import describe
+
+    _emit(describe(path), as_json, str(path))
+
+
+@app.command(name="list")
+def list_kind(
+    kind: Annotated[str, typer.Argument(help="questions, judges, finders, models or audits.")], as_json: Json = False
+) -> None:
+    """Name what there is to choose from."""
+    from hneurons.cli.output import known
+
+    _emit(known(kind), as_json, kind)

@@ -1,0 +1,63 @@
+"""Checks on a model before hours are spent on it."""
+
+from typing import Any
+
+from hneurons.core.errors import CaptureError
+
+
+def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
+    """What a run would rely on. Raises the error that names the first thing that is wrong.
+
+    Checks that every decoder layer has one dense FFN, that prompts hold no doubled start token, that generated tokens
+    map back to characters, that every hook fires once and that scaling by alpha = 1 leaves logits bit-equal; estimates
+    the bytes a run writes.
+    """
+    import torch
+
+    from hneurons.answers.spans import token_offsets
+    from hneurons.models.language_model import load_model
+    from hneurons.models.prompts import PromptStyle, render_prompt, uses_chat
+    from hneurons.neurons.capture import ContributionMeter, Sequence
+
+    loaded = load_model(model, device=device)
+    style = PromptStyle()
+    question = "What is the capital of France?"
+    prompt = loaded.encode(question, style)
+    tokenizer = loaded.tokenizer
+    doubled = len(prompt) > 1 and prompt[0] == prompt[1] == tokenizer.bos_token_id
+    if doubled:
+        raise CaptureError(f"prompts of {model} begin with two start tokens: its template and tokenizer both add one")
+    answer = "It's Zürich, 東京 or Paris."
+    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    text = tokenizer.decode(ids)
+    offsets = token_offsets(tokenizer, ids, text)
+    covered = "".join(text[begin:end] for begin, end in dict.fromkeys(offsets))
+    sequence = Sequence([*prompt, *ids], (list(range(len(prompt), len(prompt) + len(ids))),))
+    contributions = ContributionMeter(loaded, []).measure([sequence])
+    inputs = torch.tensor([sequence.ids], device=loaded.device)
+    with torch.inference_mode():
+        plain = loaded.model(inputs).logits
+        handles = [
+            ffn.down.register_forward_pre_hook(lambda m, args: (args[0] * 1.0, *args[1:])) for ffn in loaded.ffns
+        ]
+        try:
+            scaled = loaded.model(inputs).logits
+        finally:
+            for handle in handles:
+                handle.remove()
+    layers, neurons = loaded.shape
+    row_bytes = 2 * layers * neurons
+    return {
+        "model": loaded.identity.to_row(),
+        "device": str(loaded.device),
+        "ffn": f"{layers} layers of {neurons} neurons, first {loaded.ffns[0].name}",
+        "prompt": "chat template" if uses_chat(tokenizer, style) else "base format, stops at the line break",
+        "prompt text": render_prompt(tokenizer, question, style),
+        "prompt tokens": len(prompt),
+        "window": loaded.window,
+        "answer offsets": "right" if covered == text else f"differ: {covered!r} for {text!r}",
+        "contributions": "finite" if bool(torch.isfinite(contributions).all()) else "not finite: use float32",
+        "alpha = 1": "bit-equal" if torch.equal(plain, scaled) else "differs",
+        "bytes per example": 2 * row_bytes,
+        "bytes of contributions": 2 * row_bytes * examples,
+    }

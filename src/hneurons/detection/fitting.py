@@ -1,0 +1,199 @@
+"""Stage `fit`: contributions -> the sparse detector, its penalty chosen by cross-validation grouped by question."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hneurons.core.artifacts import Manifest
+from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.stats import auroc
+from hneurons.core.types import ModelIdentity
+from hneurons.detection.detector import Detector
+from hneurons.neurons.contributions import Contributions
+from hneurons.neurons.cross_validation import CrossValidation, cross_validate_path
+from hneurons.neurons.stability import select_stability
+
+Labels = Literal["3-vs-1", "1-vs-1"]
+Columns = Literal["standardized", "raw"]
+Floats = NDArray[np.float64]
+STAGE = "detector"
+STABLE = 0.6  # selection probability from which a neuron counts as stable
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows a labelling uses: their numbers in the contributions, classes, question groups, and which are answers."""
+
+    numbers: list[int]
+    positive: NDArray[np.int64]
+    groups: list[str]
+    is_answer: NDArray[np.bool_]
+
+
+def training_rows(contributions: Contributions, labels: Labels) -> TrainingRows:
+    """Rows and classes of a labelling (arXiv 2512.01797, section 2.3).
+
+    "3-vs-1": answer tokens of wrong answers against answer tokens of right ones and other tokens of both; "1-vs-1":
+    answer tokens of wrong against right answers. Raises `InputError` for another name, `NotEnoughDataError` when a
+    class is empty.
+    """
+    if labels not in ("3-vs-1", "1-vs-1"):
+        raise InputError(f"unknown labelling '{labels}': known are 1-vs-1, 3-vs-1")
+    rows = contributions.rows
+    numbers = [i for i, row in enumerate(rows) if labels == "3-vs-1" or row["region"] == "answer"]
+    numbers.sort(key=lambda i: str(rows[i]["id"]))
+    is_answer = np.array([rows[i]["region"] == "answer" for i in numbers], dtype=bool)
+    positive = np.array([rows[i]["hallucinated"] for i in numbers], dtype=bool) & is_answer
+    if not positive.any() or positive[is_answer].all():
+        raise NotEnoughDataError(f"the {len(numbers)} training rows are all of one class: both are needed")
+    return TrainingRows(numbers, positive.astype(np.int64), [rows[i]["question_id"] for i in numbers], is_answer)
+
+
+def fit_detector(
+    contributions: Contributions,
+    *,
+    labels: Labels = "3-vs-1",
+    columns: Columns = "standardized",
+    C: float | None = None,
+    folds: int = 5,
+    subsamples: int = 50,
+    seed: int = 0,
+    out: Path | None = None,
+) -> Detector:
+    """Fit the L1-logistic detector (arXiv 2512.01797, section 2.3) with balanced class weights.
+
+    The penalty is the point of the path whose held-out answers of other training questions have the highest AUROC;
+    `C` fixes it instead, in liblinear's terms. The decision threshold is where those held-out answers are as likely
+    wrong as right. `subsamples` half-samples by question give each neuron's selection probability; 0 leaves that out.
+    Resumable with `out`.
+
+    Raises `NotEnoughDataError` for too few questions or a class that is empty, `InputError` for unusable arguments.
+    """
+    if columns not in ("standardized", "raw"):
+        raise InputError(f"unknown columns '{columns}': known are raw, standardized")
+    identity = ModelIdentity(**contributions.manifest.settings["model"])
+    settings = {"labels": labels, "columns": columns, "C": C, "folds": folds, "subsamples": subsamples, "seed": seed}
+    manifest = Manifest(
+        stage=STAGE, settings=settings, inputs={"contributions": contributions.manifest.content}, expected=1
+    )
+    if out is not None:
+        manifest = manifest.resume(out)
+        if manifest.complete:
+            return Detector.load(out)
+    rows = training_rows(contributions, labels)
+    matrix = contributions.matrix(rows.numbers)
+    penalty: dict[str, Any] = {} if C is None else {"C": [C]}
+    validated = cross_validate_path(
+        matrix,
+        rows.positive,
+        rows.groups,
+        folds=folds,
+        seed=seed,
+        class_weight="balanced",
+        standardize=columns == "standardized",
+        out=None if out is None else out / "cross-validation",
+        **penalty,
+    )
+    areas = _held_out_auroc(validated, rows)
+    if np.isnan(areas).all():
+        raise NotEnoughDataError("no point of the path could be scored on held-out questions: use more questions")
+    point = int(np.nanargmax(areas))
+    path = validated.path
+    used = path.coef[point] != 0
+    detector = Detector(
+        identity=identity,
+        columns=path.columns[used].astype(np.int64),
+        coef=path.coef[point, used],
+        scale=path.scale[used],
+        selection_probability=np.full(int(used.sum()), np.nan),
+        intercept=float(path.intercepts[point]),
+        threshold=_even_odds(validated.decisions[point][rows.is_answer], rows.positive[rows.is_answer]),
+        settings={
+            **settings,
+            "chosen": point,
+            "lambda_ratio": float(path.ratios[point]),
+            "C": float(path.C[point]),
+            "path": [
+                {
+                    "lambda_ratio": float(path.ratios[i]),
+                    "C": float(path.C[i]),
+                    "held_out_auroc": None if np.isnan(areas[i]) else float(areas[i]),
+                    "positive": int((path.coef[i] > 0).sum()),
+                    "negative": int((path.coef[i] < 0).sum()),
+                    "violation": path.certificates[i].violation,
+                    "gap": path.certificates[i].gap,
+                }
+                for i in range(len(path.lambdas))
+            ],
+            "stopped": path.stopped,
+        },
+        data={
+            "contributions": contributions.manifest.content,
+            "rows": len(rows.numbers),
+            "wrong_answers": int(rows.positive.sum()),
+            "right_answers": int((rows.is_answer & (rows.positive == 0)).sum()),
+            "other": contributions.manifest.settings["other"],
+        },
+    )
+    if subsamples:
+        detector = _with_stability(detector, matrix, rows, path.ratios[: point + 1], columns, subsamples, seed, out)
+    if out is not None:
+        detector.save(out)
+        manifest.done, manifest.complete = 1, True
+        manifest.summary = {"neurons": len(detector.neuron_set()), "columns": len(detector.columns)}
+        manifest.save(out)
+    return detector
+
+
+def _with_stability(
+    detector: Detector,
+    matrix: Any,
+    rows: TrainingRows,
+    ratios: Floats,
+    columns: Columns,
+    subsamples: int,
+    seed: int,
+    out: Path | None,
+) -> Detector:
+    stability = select_stability(
+        matrix,
+        rows.positive,
+        rows.groups,
+        n_subsamples=subsamples,
+        seed=seed,
+        ratios=[float(r) for r in ratios],
+        class_weight="balanced",
+        standardize=columns == "standardized",
+        out=None if out is None else out / "stability",
+    )
+    found = dict(zip(stability.columns.tolist(), stability.probability.tolist(), strict=True))
+    summary = {"mean_selected": float(stability.sizes.mean()), "threshold": STABLE}
+    summary["expected_false"] = stability.expected_false_selections(STABLE)
+    return replace(
+        detector,
+        selection_probability=np.array([found.get(column, 0.0) for column in detector.columns.tolist()]),
+        settings={**detector.settings, "stability": summary},
+    )
+
+
+def _held_out_auroc(validated: CrossValidation, rows: TrainingRows) -> Floats:
+    """Mean over folds of the AUROC on held-out answer rows, at each point of the path; NaN where one is missing."""
+    labels, folds = rows.positive[rows.is_answer], validated.folds[rows.is_answer]
+    points = []
+    for decisions in validated.decisions[:, rows.is_answer]:
+        scored = [auroc(labels[folds == fold], decisions[folds == fold]) for fold in np.unique(folds)]
+        points.append(np.nan if np.isnan(decisions).any() else float(np.mean(scored)))
+    return np.array(points)
+
+
+def _even_odds(decisions: Floats, labels: NDArray[np.int64]) -> float:
+    """The decision value at which held-out answers are as likely wrong as right, by a logistic fit on it."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(class_weight="balanced").fit(decisions[:, None], labels)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    # Where held-out decisions do not rank the classes, the middle is as good a threshold as any.
+    return -intercept / slope if slope > 1e-6 else float(np.median(decisions))
