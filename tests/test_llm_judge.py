@@ -149,9 +149,8 @@ def test_a_real_server_judges_and_its_words_become_verdicts_or_unscored(real_ser
     assert endpoint.usage.prompt_tokens > 100 * endpoint.usage.calls
     assert endpoint.usage.completion_tokens > 0
     for judgement in found:
-        readable = parse_verdict(judgement.reason.replace(" VERDICT:", "\nVERDICT:")) is not None
-        assert judgement.verdict in ("correct", "incorrect", "abstained") if readable else True
-        assert judgement.verdict != "unscored" or judgement.reason.startswith("unreadable verdict: ")
+        assert (judgement.verdict == "unscored") == judgement.reason.startswith("unreadable verdict: ")
+        assert len(judgement.reason) > len("unreadable verdict: ")
     again = Endpoint(url, model, cache=tmp_path / "cache.sqlite")
     assert judge_with_llm([(PARIS, r) for r in given], again) == found
     assert again.usage.calls == 0
@@ -161,8 +160,13 @@ def test_a_real_server_judges_and_its_words_become_verdicts_or_unscored(real_ser
 @pytest.mark.real_model
 def test_a_real_servers_verdict_line_is_read(real_server):
     url, model = real_server
-    asked = "Repeat exactly this line and write nothing else:\nVERDICT: INCORRECT"
-    completion = Endpoint(url, model).complete(ChatRequest((("user", asked),), max_tokens=20))
+    talk = [
+        turn
+        for word in ("CORRECT", "ABSTAINED", "CORRECT")
+        for turn in (("user", f"Write the line VERDICT: {word}"), ("assistant", f"VERDICT: {word}"))
+    ]
+    asked = (*talk, ("user", "Write the line VERDICT: INCORRECT"))
+    completion = Endpoint(url, model).complete(ChatRequest(asked, max_tokens=20))
     assert parse_verdict(completion.text) == "incorrect", completion.text
     assert completion.finish_reason == "stop"
     assert (
