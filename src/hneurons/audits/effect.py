@@ -35,6 +35,7 @@ def audit_effect(runs: Sequence[Run]) -> AuditResult:
             controls = [panels[other] for other in run.controls_of(name)]
             _compare_alphas(found, run, panels[name], no_op_holds=run.condition(name).family not in broken)
             _compare_controls(found, run, panels[name], controls)
+            _check_shape(found, run, panels[name])
         _check_no_op(found, run, panels)
         _check_cells(found, run, panels)
     return found.result("outcomes")
@@ -120,6 +121,23 @@ def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[P
     found.find(run.name, claim, holds, evidence, figure=figure, slope=own, controls=others, gap=gap, p=p, rank_p=rank_p)
 
 
+def _check_shape(found: Collector, run: Run, panel: Panel) -> None:
+    """A rate that rises and then falls (or the reverse) has no slope worth reporting."""
+    ends = panel.alphas[0], panel.alphas[-1]
+    turns = []
+    for inner in panel.alphas[1:-1]:
+        before, after = panel.difference(ends[0], inner), panel.difference(inner, ends[1])
+        if before.value * after.value < 0 and away_from_zero(before) and away_from_zero(after):
+            turns.append((min(abs(before.value), abs(after.value)), inner, before, after))
+    if len(panel.alphas) < 3:
+        return
+    evidence = "No alpha between the ends lies outside both of them by more than chance."
+    if turns:
+        _, inner, before, after = max(turns, key=lambda turn: turn[0])
+        evidence = f"It turns at alpha {inner:g}: {points(before)} up to there, {points(after)} from there on."
+    found.find(run.name, f"One slope describes the curve of {panel.condition}", not turns, evidence)
+
+
 def _check_no_op(found: Collector, run: Run, panels: dict[str, Panel]) -> None:
     """All conditions are the same model at the no-op: what differs there is the noise of the measurement itself."""
     no_op = run.settings.no_op
@@ -141,9 +159,24 @@ def _check_no_op(found: Collector, run: Run, panels: dict[str, Panel]) -> None:
             f"At alpha {no_op:g} the outcomes of {len(columns)} conditions differ from {first.condition} in "
             f"{max(moved.values())} of {len(first.ids)} items at most (counts {_list(sorted(set(counts.values())))}). "
             f"Rates differ by up to {100 * worst:.1f} pp without any change to the model; the change from no-op to "
-            f"alpha {top:g} is {100 * effect:.1f} pp.",
+            f"alpha {top:g} is {100 * effect:.1f} pp. {_blame(run, list(same)) if max(moved.values()) else ''}",
             moved=moved, counts=counts, worst=worst,
         )  # fmt: skip
+
+
+def _blame(run: Run, names: list[str]) -> str:
+    """Whether differences at the no-op come from generation (other texts) or from the judge (same texts)."""
+    texts: dict[str, set[object]] = {}
+    for r in run.records:
+        if r.alpha == run.settings.no_op and r.condition in names:
+            known = r.digest or r.response or r.chars
+            if known is not None:
+                texts.setdefault(r.id, set()).add(known)
+    if not texts:
+        return "Texts, digests and lengths are not recorded."
+    same = sum(len(seen) == 1 for seen in texts.values())
+    cause = "the judge" if same > len(texts) / 2 else "the generation, which was sampled"
+    return f"Texts (or their lengths) agree in {same} of {len(texts)} items: what differs is mostly {cause}."
 
 
 def _check_jump(found: Collector, run: Run, panels: dict[str, Panel]) -> set[str]:

@@ -98,7 +98,7 @@ def _audit_overlap(found: Collector, run: Run, items: list[ItemOverlap], nulls: 
         centre = null.mean()
         p = (1 + int((np.abs(null - centre) >= abs(mean.value - centre)).sum())) / (1 + len(null))
         found.find(
-            run.name, f"The {name.replace('_', ' ')} exceeds that of layer-matched random sets", p < 0.05,
+            run.name, f"The {name.replace('_', ' ')} differs from that of layer-matched random sets", p < 0.05,
             f"Mean {mean.value:+.4f} [{mean.low:.4f}, {mean.high:.4f}] over {mean.n} prompts; {len(null)} random sets "
             f"{centre:+.4f} on average, from {null.min():.4f} to {null.max():.4f}; p = {p:.3f}.",
             mean=mean, null=float(centre), p=p,

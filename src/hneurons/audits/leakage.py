@@ -124,6 +124,8 @@ def _find_selection(found: Collector, runs: Sequence[Run], scores: dict[str, tup
     tried: list[tuple[Run, str, float, int | None]] = []
     for run, candidates in rows_of(runs, Candidate):
         tried.extend((run, row.name, row.score, row.n) for row in candidates)
+        best = max(candidates, key=lambda row: row.score)
+        found.row("candidates", run=run.name, tried=len(candidates), best=best.name, score=best.score, n=best.n)
     for run, fits in rows_of(runs, PathPoint):
         tried.extend((run, f"penalty {p.penalty:g}", p.accuracy, None) for p in fits if p.accuracy is not None)
     evaluated = dict(scores)
@@ -140,14 +142,15 @@ def _find_selection(found: Collector, runs: Sequence[Run], scores: dict[str, tup
         ]  # fmt: skip
         if not matches:
             continue
-        best = max(mine, key=lambda row: row[1])
+        top = max(mine, key=lambda row: row[1])
         targets = sorted({target for _, target, _ in matches})
-        shown = "; ".join(f"{name} scores {score:g}, as {target} does" for name, target, score in matches[:3])
+        distinct = {score: (name, target) for name, target, score in reversed(matches)}
+        shown = "; ".join(f"{n} scores {score:g}, as {target} does" for score, (n, target) in distinct.items())
         found.find(
             f"{source}, {', '.join(dict.fromkeys(t.split('/')[0] for t in targets))}",
             f"The settings tried in {source} were not chosen on the evaluated items", False,
             f"{shown} ({len(matches)} such pairs): {len(mine)} settings were scored on the items that are reported. "
-            f"The best of them is {best[0]} with {best[1]:g}.", matches=len(matches), best=best[1],
+            f"The best of them is {top[0]} with {top[1]:g}.", matches=len(matches), best=top[1],
         )  # fmt: skip
 
 
@@ -231,7 +234,7 @@ def _find_twins(found: Collector, runs: Sequence[Run]) -> None:
     for run, rows in rows_of(runs, NeuronRow):
         sets: dict[Hashable, list[str]] = defaultdict(list)
         for name in dict.fromkeys(row.condition for row in rows):
-            members = [(r.layer, r.neuron, r.auroc, r.weight) for r in rows if r.condition == name]
+            members = [(r.layer, r.neuron, r.auroc, r.weight, r.truth_d) for r in rows if r.condition == name]
             sets[frozenset(members)].append(name)
         twins = [names for names in sets.values() if len(names) > 1]
         if len(sets) > 1 or twins:

@@ -16,6 +16,7 @@ from hneurons.core.records import Record
 from hneurons.core.stats import wilson
 
 _SHOWN = 8
+_COLLAPSE = 0.1
 
 
 @AUDITS.register("parsing")
@@ -69,6 +70,7 @@ def _audit_choices(found: Collector, run: Run, name: str, records: list[Record])
     if readings:
         _tabulate_classes(found, run, name, records, readings)
         _find_doubtful(found, run, name, records, readings)
+    _find_collapse(found, run, name, records)
     _find_keys(found, run, name, records)
     if any(record.choices for record in records) and readings:
         _find_remap(found, run, name, records, readings)
@@ -161,6 +163,33 @@ def _find_doubtful(
             f"{', '.join(dict.fromkeys(r.id for r in contradictory))}.",
             count=len(contradictory),
         )  # fmt: skip
+
+
+def _find_collapse(found: Collector, run: Run, name: str, records: list[Record]) -> None:
+    """A model pushed off its course falls back on one letter; the rate then measures the keys, not the answers."""
+    letters: dict[float, Counter[str]] = {}
+    for record in records:
+        if record.choice:
+            letters.setdefault(record.alpha, Counter())[record.choice] += 1
+    base = letters.get(run.settings.no_op)
+    if not base or len(letters) < 2:
+        return
+    moved = {alpha: _distance(base, counts) for alpha, counts in sorted(letters.items())}
+    worst = max(moved, key=lambda alpha: moved[alpha])
+    top, count = letters[worst].most_common(1)[0]
+    found.find(
+        run.name,
+        f"The chosen letters of {name} keep their distribution",
+        moved[worst] < _COLLAPSE,
+        f"Largest total variation from the no-op {moved[worst]:.3f}, at alpha {worst:g}, where {top} is chosen "
+        f"{count} times of {letters[worst].total()} (at the no-op {base[top]} of {base.total()}).",
+        distance={f"{alpha:g}": round(value, 4) for alpha, value in moved.items()},
+    )
+
+
+def _distance(first: Counter[str], second: Counter[str]) -> float:
+    """Total variation distance of two distributions given as counts."""
+    return sum(abs(first[k] / first.total() - second[k] / second.total()) for k in {*first, *second}) / 2
 
 
 def _find_keys(found: Collector, run: Run, name: str, records: list[Record]) -> None:

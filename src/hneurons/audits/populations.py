@@ -11,6 +11,8 @@ from hneurons.audits.records import Run, outcome_runs
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, percent
 from hneurons.core.stats import wilson
 
+_ENOUGH = 20
+
 
 @dataclass(frozen=True)
 class Populations:
@@ -96,14 +98,15 @@ def _judge(found: Collector, run: Run, panels: dict[str, Panel], counted: dict[s
         f"swing ({counts.incomplete} items lack an alpha and are left out).",
         figure=figure, frozen=frozen,
     )  # fmt: skip
-    found.find(
-        run.name,
-        f"Items that move under {name} move one way",
-        counts.down + counts.non_monotone <= 0.05 * counts.swing,
-        f"Of {counts.swing} swing items {counts.up} switch once up, {counts.down} once down, "
-        f"{counts.non_monotone} more than once: the net change hides movement both ways.",
-        up=counts.up, down=counts.down, non_monotone=counts.non_monotone,
-    )  # fmt: skip
+    if counts.swing >= _ENOUGH:
+        found.find(
+            run.name,
+            f"Items that move under {name} move one way",
+            counts.down + counts.non_monotone <= 0.05 * counts.swing,
+            f"Of {counts.swing} swing items {counts.up} switch once up, {counts.down} once down, "
+            f"{counts.non_monotone} more than once: the net change hides movement both ways.",
+            up=counts.up, down=counts.down, non_monotone=counts.non_monotone,
+        )  # fmt: skip
     controls = {
         other: count_populations(panels[other].select(panels[other].ids, shared))
         for other in run.controls_of(name)

@@ -58,6 +58,10 @@ def _audit_grades(found: Collector, run: Run) -> None:
     for (name, alpha), grades in sorted(cells.items()):
         if alpha != run.settings.no_op and not run.condition(name).is_control:
             _find_attempts(found, run, name, alpha, grades, cells)
+    for name in run.selected():
+        if [alpha for condition, alpha in cells if condition == name] == [run.settings.no_op]:
+            evidence = "Only rows at the no-op are recorded: what was reported at other alphas cannot be checked."
+            found.find(run.name, f"{name} leaves attempts and correct answers alone", None, evidence)
     _find_regrades(found, run, graded)
 
 
@@ -176,7 +180,8 @@ def _audit_options(found: Collector, run: Run) -> None:
         if tokens and panel.is_binary and not run.condition(name).is_control:
             _find_length_bias(found, run, name, tokens, panel)
     _find_controls(found, run, panels)
-    _find_ties(found, run)
+    if all(panel.is_binary for panel in panels.values()):
+        _find_ties(found, run)
 
 
 def _find_length_bias(found: Collector, run: Run, name: str, tokens: dict[str, tuple[int, ...]], panel: Panel) -> None:

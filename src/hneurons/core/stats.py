@@ -1,7 +1,8 @@
 """Intervals and tests. Every rate the library reports carries n and a 95% interval from here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -103,16 +104,32 @@ def bootstrap_means(
         sums = np.stack([sums[rows].sum(axis=0) for rows in members])
         counts = np.stack([counts[rows].sum(axis=0) for rows in members])
     n, complete = len(sums), bool(known.all()) and groups is None
+    blocks = _kept_blocks(n, seed, draws) if n * draws <= _KEPT_CELLS else _resample_blocks(n, seed, draws)
+    means = []
+    for block in blocks:
+        times = block.astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means.append((times @ sums) / (n if complete else times @ counts))
+    return np.concatenate(means)
+
+
+def _resample_blocks(n: int, seed: int, draws: int) -> Iterator[NDArray[np.int16]]:
+    """How often each of `n` items is drawn in each resample, some hundred resamples at a time."""
     rng = np.random.default_rng(seed)
-    means = np.empty((draws, values.shape[1]))
     step = max(1, 2_000_000 // max(n, 1))
     for start in range(0, draws, step):
         size = min(step, draws - start)
         drawn = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means[start : start + size] = (times @ sums) / (n if complete else times @ counts)
-    return means
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.int16)
+
+
+# Many panels of one run have the same items, so the same resamples serve them all; 32 MiB each at most.
+_KEPT_CELLS = 16_000_000
+
+
+@lru_cache(maxsize=4)
+def _kept_blocks(n: int, seed: int, draws: int) -> tuple[NDArray[np.int16], ...]:
+    return tuple(_resample_blocks(n, seed, draws))
 
 
 def column_means(values: Floats) -> Floats:
