@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,9 @@ HARD_CASES = [
     (CAPITAL, "I couldn't find any information about Paris", "abstained"),
     (CAPITAL, "I'm sorry, but I cannot answer that question.", "abstained"),
     (CAPITAL, "There is no information available.", "abstained"),
+    (CAPITAL, "The records I was given do not say which city it is.", "abstained"),
+    (CAPITAL, "There is no readily available record of it.", "abstained"),
+    (CAPITAL, "That is not definitively known.", "abstained"),
     (CAPITAL, "Unknown", "abstained"),
     (CAPITAL, "Could you please clarify the question?", "abstained"),
     (CAPITAL, "There is no such country.", "abstained"),
@@ -245,3 +249,26 @@ def test_it_agrees_with_recorded_judgements_of_a_real_model():
                 total += 1
     assert total == 35_000
     assert agreed / total > 0.98
+
+
+@pytest.mark.shared
+def test_what_an_independent_grader_calls_wrong_is_not_called_right():
+    """A language model graded these SimpleQA answers against one gold string; ours misses paraphrases, not errors."""
+    grades, golds = SHARED / "replay" / "simpleqa" / "grades.jsonl.gz", SHARED / "data" / "simpleqa_verified.jsonl"
+    if not (grades.exists() and golds.exists()):
+        pytest.skip(f"{grades} or {golds} is missing")
+    questions = {}
+    for line in golds.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        key = f"simpleqa_{row['original_index']}"
+        questions[key] = Question(key, row["problem"], (row["answer"],))
+    counts = Counter()
+    with gzip.open(grades, "rt", encoding="utf-8") as file:
+        for row in map(json.loads, file):
+            if row["id"] in questions:
+                counts[row["grade"], judge_alias(questions[row["id"]], row["response"]).verdict] += 1
+    wrong = sum(n for (grade, _), n in counts.items() if grade == "INCORRECT")
+    assert wrong > 2000
+    assert counts["INCORRECT", "correct"] + counts["NOT_ATTEMPTED", "correct"] <= 0.001 * wrong
+    assert counts["INCORRECT", "incorrect"] > 0.98 * wrong
+    assert counts["CORRECT", "correct"] > counts["CORRECT", "incorrect"]

@@ -5,7 +5,8 @@ import re
 from hneurons.answers.normalize import Token
 
 _ADVERB = (
-    r"(?:(?:really|honestly|just|actually|simply|currently|personally|quite|entirely|yet|also|completely|even)\ )*"
+    r"(?:(?:really|honestly|just|actually|simply|currently|personally|quite|entirely|yet|also|definitively|explicitly|"
+    r"clearly|specifically|exactly|completely|even)\ )*"
 )
 _KNOWING = (
     "know|have|recall|remember|find|found|answer|provide|tell|determine|identify|aware|sure|certain|able|understand|"
@@ -14,7 +15,7 @@ _KNOWING = (
     "help|assist|say|speculate|guess|make|get|comply|think\\ of"
 )
 _THING = (
-    r"(?:(?:specific|reliable|known|publicly|widely|available|credible|verifiable|real|official|recognized|definitive|"
+    r"(?:(?:specific|reliable|readily|known|publicly|widely|available|credible|verifiable|real|official|recognized|definitive|"
     r"clear|concrete|record|single|such|further|other|additional|documented|particular|a|an|of)\ )*"
 )
 _BEING = r"(?:is|are|was|were|has\ been|have\ been|seems?\ to\ be|appears?\ to\ be)"
@@ -31,7 +32,10 @@ _NO_ANSWER = re.compile(
     | \b(?:no|not\ a)\ (?:idea|clue)\b | ^(?:i\ )?have\ no\ \w+$
     | \b(?:is|are|was|were|remains?)\ {_ADVERB}(?:unknown|uncertain|unclear)(?=$|\ [.])
     | \b(?:is|are|was|were)\ {_ADVERB}not\ {_ADVERB}(?:(?:publicly|widely|well)\ )?
-      (?:known|available|provided|given|specified|recorded|documented)(?=$|\ [.])
+      (?:known|available|provided|given|specified|recorded|documented)(?=$|\ [.]|\ but\b)
+    | \b(?:information|data|records?|reports?|sources?|text|article|question|context|documents?)\ (?:\w+\ ){{0,5}}
+      (?:do|does|did)\ not\ {_ADVERB}
+      (?:specify|pinpoint|identify|detail|include|provide|mention|state|contain|indicate|say|reveal|give|list)\b
     | \bno\ {_THING}
       (?:information|records?|evidence|data|mention|knowledge|documentation|references?|consensus|details|answer)\b
     | \bnot\ (?:enough|sufficient)\ (?:information|context|data|details)\b
