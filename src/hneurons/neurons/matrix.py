@@ -43,6 +43,11 @@ class ColumnMatrix(Protocol):
         """16 hex digits that identify the values."""
         ...
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether `gather` is much cheaper than going through all slabs."""
+        ...
+
     def slabs(self, memory: int) -> Iterator[tuple[slice, Float32s]]:
         """All columns in order, float32 [rows, columns of the slab], read-only and valid until the next one is asked
         for, in about `memory` bytes."""
@@ -91,6 +96,10 @@ class ArrayMatrix:
         for row in self.values:
             digest.update(np.ascontiguousarray(row).data)
         return digest.hexdigest()
+
+    @property
+    def in_memory(self) -> bool:
+        return True
 
     def slabs(self, memory: int) -> Iterator[tuple[slice, Float32s]]:
         rows, columns = self.shape
@@ -187,6 +196,10 @@ class ShardMatrix:
         sizes = [(shard.path.name, shard.path.stat().st_size) for shard in self._shards]
         made = self.manifest.content or self.manifest.fingerprint
         return fingerprint([made, sizes, self._chosen.tolist()])
+
+    @property
+    def in_memory(self) -> bool:
+        return False
 
     def slabs(self, memory: int) -> Iterator[tuple[slice, Float32s]]:
         for pieces, slab in self._read_ahead(self._cut(memory), memory):

@@ -99,6 +99,8 @@ class Solved:
         return out
 
     def take_in(self, columns: Indices, values: Float32s) -> None:
+        if not len(columns):
+            return
         fresh = ~np.isin(columns, self.columns)
         merged = np.concatenate([self.columns, columns[fresh]])
         order = np.argsort(merged)
@@ -166,15 +168,18 @@ def _first_sweep(state: Solved, problem: Problem, memory: int) -> None:
     null = np.array([task.weight * (y - p) for task, p in zip(state.tasks, chance, strict=True)])
     residuals = null.astype(np.float32)
     catch = _Catch(state, problem, memory, threshold=0.0)
+    combined = np.concatenate([state.row_sets, residuals])
     for part, slab in matrix.slabs(memory // 2):
-        mean, sd = _moments(state.row_sets, slab)
+        both = combined @ slab
+        mean, score = both[:sets], np.abs(both[sets:])
+        sd = _deviations(state.row_sets, slab, mean)
         if not np.isfinite(sd).all():
             check_finite(matrix, part, slab)
         if problem.free_intercept:
             state.mean[:, part] = mean
         if problem.standardize:
             state.scale[:, part] = sd
-        catch.offer(part, slab, np.abs(residuals @ slab), np.arange(len(state.tasks)))
+        catch.offer(part, slab, score, np.arange(len(state.tasks)))
     best = catch.close()
     for k, task in enumerate(state.tasks):
         task.lambda_max = max(float(best[k]), 0.0 if problem.free_intercept else abs(float(null[k].sum())))
@@ -191,9 +196,8 @@ def _first_sweep(state: Solved, problem: Problem, memory: int) -> None:
     state.done_sweeps = 1
 
 
-def _moments(row_sets: Float32s, slab: Float32s) -> tuple[Float32s, Float32s]:
-    """Mean and floored standard deviation of each column over each set of rows."""
-    mean = row_sets @ slab
+def _deviations(row_sets: Float32s, slab: Float32s, mean: Float32s) -> Float32s:
+    """Floored standard deviation of each column over each set of rows."""
     variance = np.zeros_like(mean)
     height = max(1, (1 << 18) // slab.shape[1])  # so that the scratch rows stay in cache
     scratch = np.empty((height, slab.shape[1]), dtype=np.float32)
@@ -205,7 +209,7 @@ def _moments(row_sets: Float32s, slab: Float32s) -> tuple[Float32s, Float32s]:
     np.maximum(variance, 0, out=variance)
     sd = np.maximum(np.sqrt(variance), SD_FLOOR * np.sqrt(variance + mean**2))
     sd[sd == 0] = 1.0
-    return mean, sd
+    return np.asarray(sd)
 
 
 def _solve_task(state: Solved, task: Task, problem: Problem) -> list[Floats]:
@@ -228,7 +232,7 @@ def _solve_task(state: Solved, task: Task, problem: Problem) -> list[Floats]:
             continue
         start = stored if stored.coef.any() else fit
         fit = solve_inner(
-            columns, y, weight, lambda_, start, free_intercept=problem.free_intercept, tolerance=problem.tolerance / 10
+            columns, y, weight, lambda_, start, free_intercept=problem.free_intercept, tolerance=problem.tolerance / 3
         )
         loss = float(weight @ log_loss_rows(fit.linear, y))
         separated = loss < SEPARATED * null_loss
@@ -289,7 +293,7 @@ class _Catch:
     """Collects during a sweep, for every path, the columns with the largest |gradient| / lambda above a threshold."""
 
     def __init__(self, state: Solved, problem: Problem, memory: int, threshold: float) -> None:
-        self.state, self.scaled = state, problem.standardize
+        self.state, self.scaled, self.memory = state, problem.standardize, memory
         paths, rows = len(state.tasks), state.matrix.shape[0]
         self.limit = memory // (8 * rows)
         self.batch = int(np.clip(self.limit // paths, 100, BATCH))
@@ -326,6 +330,8 @@ class _Catch:
             self.found[k].append((places + part.start, score[places].copy()))
             if sum(len(columns) for columns, _ in self.found[k]) > 2 * self.batch:
                 self._prune(k)
+        if self.state.matrix.in_memory:
+            return worst
         fresh = np.flatnonzero(needed)
         self.columns.append(fresh + part.start)
         self.values.append(np.ascontiguousarray(slab[:, fresh].T))
@@ -345,23 +351,28 @@ class _Catch:
             self.threshold[k] = max(self.threshold[k], float(score.min()))
         self.found[k] = [(columns, score)]
 
+    def _wanted(self) -> Indices:
+        kept = [columns for found in self.found for columns, _ in found]
+        return np.unique(np.concatenate(kept)) if kept else np.empty(0, dtype=np.int64)
+
     def _drop(self) -> None:
         """Let go of the values of columns that no path wants any more."""
-        kept = [columns for found in self.found for columns, _ in found]
-        wanted = np.unique(np.concatenate(kept)) if kept else np.empty(0, dtype=np.int64)
         columns = np.concatenate(self.columns)
-        keep = np.isin(columns, wanted)
+        keep = np.isin(columns, self._wanted())
         values = np.concatenate(self.values)[keep] if keep.any() else self.values[0][:0]
         self.columns, self.values = [columns[keep]], [values]
 
     def close(self) -> Floats:
         """Hand the columns to their paths; the largest value of each path."""
-        if not self.columns:
-            return self.best
         for k in range(len(self.found)):
             self._prune(k)
-        self._drop()
-        self.state.take_in(self.columns[0], self.values[0])
+        if self.state.matrix.in_memory:
+            wanted = self._wanted()
+            wanted = wanted[~np.isin(wanted, self.state.columns)]
+            self.state.take_in(wanted, self.state.matrix.gather(wanted, self.memory))
+        elif self.columns:
+            self._drop()
+            self.state.take_in(self.columns[0], self.values[0])
         for task, found in zip(self.state.tasks, self.found, strict=True):
             if found:
                 task.columns = np.union1d(task.columns, found[0][0])

@@ -61,31 +61,33 @@ def solve_inner(
     linear = coef[working] @ basis + intercept
     violation = np.inf
     for _ in range(ROUNDS):
-        coef[working], intercept, linear = _newton(
-            basis, coef[working], intercept, linear, y, weight, lambda_, free_intercept, tolerance / 2
-        )
         residual = weight * (y - sigmoid(linear))
         gradient = (columns @ residual.astype(np.float32)).astype(np.float64)
         excess = np.abs(gradient) / lambda_ - 1
-        inside = _breach(basis @ residual, coef[working], lambda_)
         excess[working] = -1.0
+        inside = _breach(basis @ residual, coef[working], lambda_, float(residual.sum()) if free_intercept else 0.0)
         violation = max(inside, float(excess.max(initial=0.0)))
-        violators = np.flatnonzero(excess > tolerance)
-        if not violators.size:
+        if violation <= tolerance:
             break
+        violators = np.flatnonzero(excess > tolerance)
         room = max(50, len(working))
         if len(violators) > room:
             violators = np.sort(violators[np.argpartition(-excess[violators], room)[:room]])
         kept = coef[working] != 0
         working = np.concatenate([working[kept], violators])
         basis = np.concatenate([basis[kept], columns[violators].astype(np.float64)])
+        # While columns are missing from the working set a rough solution shows as well which ones they are.
+        goal = max(tolerance / 2, 0.03 * violation)
+        coef[working], intercept, linear = _newton(
+            basis, coef[working], intercept, linear, y, weight, lambda_, free_intercept, goal
+        )
     return InnerFit(coef, intercept, linear, violation)
 
 
-def _breach(gradient: Floats, coef: Floats, lambda_: float) -> float:
-    """Largest violation of the optimality conditions, as a fraction of lambda."""
+def _breach(gradient: Floats, coef: Floats, lambda_: float, offset: float) -> float:
+    """Largest violation of the optimality conditions, the intercept's included, as a fraction of lambda."""
     off = np.where(coef != 0, np.abs(gradient - lambda_ * np.sign(coef)), np.abs(gradient) - lambda_)
-    return float(off.max(initial=0.0)) / lambda_
+    return max(float(off.max(initial=0.0)), abs(offset)) / lambda_
 
 
 def _newton(
@@ -100,19 +102,20 @@ def _newton(
     tolerance: float,
 ) -> tuple[Floats, float, Floats]:
     """Minimise F on the working set `basis` [columns, rows]."""
+    single = basis.astype(np.float32)
     value = float(weight @ log_loss_rows(linear, y)) + lambda_ * float(np.abs(coef).sum())
     for _ in range(NEWTON_STEPS):
         chance = sigmoid(linear)
         residual = weight * (y - chance)
         offset = float(residual.sum()) if free else 0.0
         gradient = basis @ residual
-        breach = max(_breach(gradient, coef, lambda_), abs(offset) / lambda_)
+        breach = _breach(gradient, coef, lambda_, offset)
         if breach <= tolerance:
             break
         curvature = np.maximum(weight * chance * (1 - chance), 1e-12 * weight.max())
         total = float(curvature.sum())
         centre = basis @ curvature / total if free else np.zeros(len(coef))
-        step = _lasso(basis, centre, curvature, gradient - centre * offset, coef, residual, lambda_, breach) - coef
+        step = _lasso(single, centre, curvature, gradient - centre * offset, coef, residual, lambda_, breach) - coef
         move = (offset / total - float(centre @ step)) if free else 0.0
         along = step @ basis + move
         # Far from the optimum the quadratic model overshoots; halving a descent direction ends in a decrease.
@@ -137,7 +140,7 @@ def _newton(
 
 
 def _lasso(
-    basis: Floats,
+    basis: Float32s,
     centre: Floats,
     curvature: Floats,
     gradient: Floats,
@@ -152,9 +155,9 @@ def _lasso(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import lasso_path
 
-    root = ((basis - centre[:, None]) * np.sqrt(curvature)).astype(np.float32)
     # The gradient is exact, so a float32 Gram matrix slows convergence imperceptibly and leaves the solution alone.
-    gram = (root @ root.T).astype(np.float64)
+    root = basis * np.sqrt(curvature).astype(np.float32)
+    gram = (root @ root.T).astype(np.float64) - float(curvature.sum()) * np.outer(centre, centre)
     pull = gram @ coef + gradient
     # Coordinate descent sees only the Gram matrix; X and y give it the number of rows (1) and the scale of its gap.
     size = np.sqrt(float(coef @ gram @ coef + 2 * coef @ gradient + (residual**2 / curvature).sum()))
