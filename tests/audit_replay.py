@@ -41,6 +41,7 @@ RUNS = {
     "mc1_h_neurons": ("iti/truthfulqa_mc_scores.jsonl.gz", "truthfulqa_mc1_h_neurons", "iti/truthfulqa_runs.csv"),
     "mc1_scopes": ("iti/truthfulqa_mc_scores.jsonl.gz", "truthfulqa_mc1_scopes", "iti/truthfulqa_runs.csv"),
     "simpleqa": ("simpleqa/grades.jsonl.gz", "simpleqa", "simpleqa/runs.csv"),
+    "simpleqa_escape": ("simpleqa/grades.jsonl.gz", "simpleqa_escape_hatch", "simpleqa/runs.csv"),
     "bridge": ("triviaqa_bridge/test_grades.csv.gz", "triviaqa_bridge", ""),
     "directions": ("directions/faitheval_direction_ablation.csv.gz", "direction_ablation", ""),
     "truth_direction": ("directions/mean_difference_per_layer.csv", "truth_direction", ""),

@@ -318,7 +318,7 @@ def test_simpleqa_attempts_are_as_recorded(
     run: str, alpha: float, grades: tuple[int, int, int], attempts: float
 ) -> None:
     found = [
-        r for r in audit("side_effects", "simpleqa").tables["grades"]
+        r for r in audit("side_effects", "simpleqa", "simpleqa_escape").tables["grades"]
         if r["condition"].startswith(run) and r["alpha"] == alpha
     ]  # fmt: skip
     assert len(found) == 1
@@ -342,7 +342,7 @@ def test_simpleqa_n1000_can_be_recomputed_only_at_the_no_op() -> None:
     assert [int(reported[("factual_phrase", a)]["CORRECT"]) for a in (0.0, 8.0)] == [46, 28]
     assert [int(reported[("factual_phrase", a)]["NOT_ATTEMPTED"]) for a in (0.0, 8.0)] == [3, 330]
     assert [int(reported[("escape_hatch", a)]["NOT_ATTEMPTED"]) for a in (0.0, 8.0)] == [37, 792]
-    result = audit("side_effects", "simpleqa")
+    result = audit("side_effects", "simpleqa", "simpleqa_escape")
     for prefix, style in (("s11", "factual_phrase"), ("s15", "escape_hatch")):
         found = [r for r in result.tables["grades"] if r["condition"].startswith(prefix)]
         assert [r["alpha"] for r in found] == [0.0]

@@ -68,7 +68,8 @@ def _compare_alphas(found: Collector, run: Run, panel: Panel, *, no_op_holds: bo
         pairs.append(("ablation to no-op", ablation, no_op, "ablation"))
         pairs.append(("ablation to maximum", ablation, top, "ablation, not the no-op"))
     for part, low, high, against in pairs:
-        claim = f"{run.settings.outcome} rises with {panel.condition}: {part} (alpha {low:g} to {high:g})"
+        outcome = run.settings.outcome
+        claim = f"{outcome[:1].upper()}{outcome[1:]} rises with {panel.condition}: {part} (alpha {low:g} to {high:g})"
         if low not in panel.alphas or high not in panel.alphas or low == high:
             lacking = low if low not in panel.alphas else high
             found.find(run.name, claim, None, f"No rows at alpha {lacking:g} to compare within this run.")
@@ -95,9 +96,15 @@ def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[P
     if len(panel.alphas) < 2:
         return
     claim = f"The slope of {panel.condition} exceeds that of its random controls"
-    controls = [control for control in controls if len(set(control.alphas) & set(panel.alphas)) > 1]
+    controls = [c for c in controls if len(set(c.alphas) & set(panel.alphas)) > 1 and set(c.ids) & set(panel.ids)]
     if not controls:
-        found.find(run.name, claim, None, "The run has no control set scaled by the same alphas.", slope=panel.slope())
+        found.find(
+            run.name,
+            claim,
+            None,
+            "The run has no control set scaled by the same alphas on the same items.",
+            slope=panel.slope(),
+        )
         return
     slopes = [subtract(panel, [control]).slope() for control in controls]
     for control, gap in zip(controls, slopes, strict=True):
@@ -255,4 +262,5 @@ def rate_figure(run: Run, panels: Sequence[Panel]) -> Figure:
         band = (low, high) if panel is panels[0] else ((), ())
         series.append(Series(panel.condition, panel.alphas, tuple(100 * r.value for r in rates), *band))
     title = f"{run.name}: {run.settings.outcome}"
-    return Figure(title, f"alpha (no-op = {run.settings.no_op:g})", f"{run.settings.outcome} (%)", tuple(series))
+    label = f"alpha (no-op = {run.settings.no_op:g})"
+    return Figure(title, label, f"{run.settings.outcome} (%)", tuple(series), mark=run.settings.no_op)

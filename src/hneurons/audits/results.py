@@ -41,11 +41,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
+    """Series over a common x; `mark` is an x to point out (the no-op)."""
+
     title: str
     x: str
     y: str
     series: tuple[Series, ...]
     kind: Literal["lines", "bars"] = "lines"
+    mark: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Reports: self-contained HTML with the numbers beside it as JSON."""

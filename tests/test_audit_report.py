@@ -1,0 +1,105 @@
+"""The audit report and the command line."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from hneurons.audits import AUDITS, make_run, save_run
+from hneurons.cli.audit import audit, import_records
+from hneurons.core.errors import InputError
+from hneurons.core.records import Condition, RunSettings
+from hneurons.report.audit_report import audit_runs, render_report
+
+app = Typer()
+app.command("audit")(audit)
+app.command("import")(import_records)
+MAP = {
+    "settings": {"benchmark": "toy", "outcome": "compliance <b>"},
+    "conditions": {"n": "selected", "random*": "random"},
+}
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    rows = ["id,condition,alpha,outcome,response"]
+    rows += [
+        f"{i},{c},{a},{int(i < 40 + (10 * a if c == 'n' else 0))},<script>alert({i})</script>"
+        for i in range(100) for c in ("n", "random0") for a in (0, 1, 3)
+    ]  # fmt: skip
+    (tmp_path / "rows.csv").write_text("\n".join([*rows, "7,n,zero,1,", "8,n,,1,"]) + "\n")
+    (tmp_path / "map.json").write_text(json.dumps(MAP))
+    result = call("import", tmp_path / "rows.csv", "--map", tmp_path / "map.json", "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "row 601, column 'alpha': 'zero' cannot be read as a number" in result.output
+    return tmp_path / "run"
+
+
+def test_foreign_records_go_from_csv_to_an_audit(run: Path) -> None:
+    result = call("audit", "effect", run)
+    assert result.exit_code == 0, result.output
+    assert "SUPPORTED: Compliance <b> rises with n: amplification (alpha 1 to 3)" in result.output
+    assert "MALFORMED run: row 602, column 'alpha': is missing" in result.output
+    numbers = json.loads(call("audit", "populations", run, "--json").stdout)
+    assert numbers["audits"][0]["audit"] == "populations" and numbers["runs"][0]["malformed"] == 2
+
+
+def test_the_report_stands_alone_and_says_the_same_as_its_json(run: Path, tmp_path: Path) -> None:
+    result = call("audit", "report", run, "--out", tmp_path / "audit.html")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "audit.html").read_text()
+    stored = json.loads((tmp_path / "audit.json").read_text())
+    assert not re.search(r"(?:src|href)=[\"'](?!#)", re.sub(r"xlink:href=\"#[^\"]*\"", "", page))
+    assert "<script" not in page and "compliance <b>" not in page
+    assert page.count('class="claim"') == sum(stored["verdicts"].values())
+    assert "row 601, column" in page and "<svg" in page
+    for audited in stored["audits"]:
+        assert audited["audit"] in AUDITS
+        for found in audited["findings"]:
+            assert found["claim"] and found["evidence"] and found["verdict"] in stored["verdicts"]
+    assert "NaN" not in (tmp_path / "audit.json").read_text()
+
+
+def test_the_report_is_the_same_bytes_every_time(run: Path, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        assert call("audit", "report", run, "--out", tmp_path / name).exit_code == 0
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["audit", "guess", "RUN"], "unknown audit 'guess': known are effect"),
+        (["audit", "effect"], "needs at least one run"),
+        (["audit", "report", "RUN"], "needs --out FILE.html"),
+        (["audit", "report", "RUN", "--out", "a.txt"], "give an HTML file"),
+        (["audit", "effect", "nowhere"], "is no hneurons result"),
+        (["import", "nowhere.csv", "--map", "m.json", "--out", "o"], "there is no mapping file"),
+    ],
+)
+def test_bad_arguments_give_one_sentence(run: Path, words: list[str], said: str) -> None:
+    result = call(*[str(run) if word == "RUN" else word for word in words])
+    assert isinstance(result.exception, InputError) and said in str(result.exception)
+
+
+def test_list_names_every_audit_with_its_purpose() -> None:
+    lines = call("audit", "list").output.strip().split("\n")
+    assert [line.split()[0] for line in lines] == list(AUDITS)
+    assert len(lines) == 9 and all(len(line.split()) > 3 for line in lines)
+
+
+def test_audits_that_do_not_apply_are_left_out_of_the_report(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "condition": "c", "alpha": a, "outcome": i % 2} for i in range(30) for a in (1.0, 3.0)]
+    run = make_run("plain", RunSettings("toy", conditions={"c": Condition("selected")}), rows)
+    save_run(run, tmp_path / "plain")
+    report = audit_runs([run])
+    assert {result.audit for result in report.results} <= {"effect", "populations", "side_effects", "leakage"}
+    assert "geometry" not in render_report(report)
