@@ -153,11 +153,12 @@ class Run:
     @cached_property
     def style(self) -> "PromptStyle":
         """The prompt style, with few-shot examples that are none of the run's questions."""
-        from hneurons.answers.questions.few_shot import few_shot_examples
         from hneurons.models.prompts import PromptStyle
 
         if not self.plan.shots:
             return PromptStyle()
+        from hneurons.answers.questions.few_shot import few_shot_examples
+
         avoid = [q for questions in self.questions.values() for q in questions]
         return PromptStyle(shots=few_shot_examples(self.plan.shots, avoid))
 

@@ -21,7 +21,7 @@ from hneurons.models.kv_cache import BufferCache, prefill_prefix
 from hneurons.models.language_model import LanguageModel
 
 _PREFILL_ROWS = 32
-_SHRINK_BELOW = 0.75  # share of rows still running at which, with no branch waiting, the batch is made smaller
+_SHRINK_BELOW = 0.75  # share of rows needed at which the batch is made smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +160,14 @@ def generate(
     At most `max_rows` run at a time. What is drawn depends on the branch's seed alone, not on what runs beside it.
     """
     queue = deque(branches)
-    batch = _Batch(model, prompts, min(max_rows, len(queue)), sampling)
+    batch = _Batch(model, prompts, max_rows, sampling)
     while True:
+        batch.resize(len(queue))
         batch.admit(queue)
         if not batch.running:
             return
         for branch, generation in batch.choose(stops):
             queue.extend(on_done(branch, generation))
-        if not queue:
-            batch.shrink()
         if batch.running:
             batch.step()
 
@@ -176,9 +175,9 @@ def generate(
 class _Batch:
     """Rows in flight. A row's positions are: the shared prefix, a masked gap, its prompt's rest, its tokens so far."""
 
-    def __init__(self, model: LanguageModel, prompts: Prompts, rows: int, sampling: Sampling) -> None:
-        device = model.device
-        self.model, self.prompts, self.sampling = model, prompts, sampling
+    def __init__(self, model: LanguageModel, prompts: Prompts, max_rows: int, sampling: Sampling) -> None:
+        device, rows = model.device, 1
+        self.model, self.prompts, self.sampling, self.max_rows = model, prompts, sampling, max_rows
         capacity = prompts.start + prompts.width + 2 * sampling.max_new_tokens
         self.cache = BufferCache(prompts.prefix_cache, rows, capacity)
         self.cache.write(prompts.prefix_cache, slice(0, prompts.start))
@@ -233,16 +232,21 @@ class _Batch:
                 self.branches[row] = None
         return ended
 
-    def shrink(self) -> None:
-        """Drop free rows once enough are free."""
-        keep = [row for row, branch in enumerate(self.branches) if branch is not None]
-        if not keep or len(keep) > _SHRINK_BELOW * len(self.branches):
+    def resize(self, waiting: int) -> None:
+        """Drop free rows when enough are free and nothing waits; add rows when more could run."""
+        running = [row for row, branch in enumerate(self.branches) if branch is not None]
+        wanted = min(self.max_rows, len(running) + waiting)
+        rows = len(self.branches)
+        if wanted == 0 or (_SHRINK_BELOW * rows < wanted <= rows):
             return
-        rows = torch.tensor(keep, device=self.mask.device)
-        self.cache.keep_rows(rows)
-        self.mask, self.positions, self.tokens = self.mask[rows], self.positions[rows], self.tokens[rows]
-        self.uniforms = self.uniforms[rows]
-        self.branches, self.drawn = [self.branches[r] for r in keep], [self.drawn[r] for r in keep]
+        # A new row starts as a copy of any old one; admission overwrites what matters.
+        keep = torch.tensor([*running, *[0] * (wanted - len(running))], device=self.mask.device)
+        self.cache.keep_rows(keep)
+        self.mask, self.positions, self.tokens = self.mask[keep], self.positions[keep], self.tokens[keep]
+        self.uniforms = self.uniforms[keep]
+        self.candidates = Candidates(*(part[keep] for part in self.candidates))
+        self.branches = [self.branches[r] for r in running] + [None] * (wanted - len(running))
+        self.drawn = [self.drawn[r] for r in running] + [[] for _ in range(wanted - len(running))]
 
     def step(self) -> None:
         """Run the chosen tokens."""
