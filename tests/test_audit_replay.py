@@ -401,6 +401,12 @@ def finding(name: str, text: str, *runs: str) -> Any:
         ("side_effects", "'Attempted' agrees", ("bridge",), "5 answers are correct but not attempted"),
         ("stability", "truth more than to length", ("verbosity",), "36 of 38"),
         ("geometry", "equal numbers", ("items",), "breaks a tie of 865 items"),
+        (
+            "geometry",
+            "signed cosine by layer adds up",
+            ("layers", "items"),
+            "layers -0.0157, over 1500 prompts -0.0173",
+        ),
     ],
 )
 def test_the_audits_find_what_is_wrong_unprompted(name: str, text: str, runs: tuple[str, ...], said: str) -> None:

@@ -37,10 +37,13 @@ def audit_geometry(runs: Sequence[Run]) -> AuditResult:
     """Overlap with the refusal direction by layer against random sets, and its correlation with item effects."""
     found = Collector("geometry", runs)
     nulls = [row for _, rows in rows_of(runs, NullOverlap) for row in rows]
-    for run, layers in rows_of(runs, LayerOverlap):
-        _audit_layers(found, run, layers)
+    layers = [row for _, rows in rows_of(runs, LayerOverlap) for row in rows if row.n_neurons > 0]
+    for run, rows in rows_of(runs, LayerOverlap):
+        _audit_layers(found, run, rows)
     for run, items in rows_of(runs, ItemOverlap):
         _audit_overlap(found, run, items, nulls)
+        if len(layers) > 1:
+            _leave_one_out(found, run, items, layers)
         for benchmark in dict.fromkeys(item.benchmark for item in items):
             _audit_correlation(found, run, benchmark, [item for item in items if item.benchmark == benchmark])
     return found.result("overlaps with the refusal direction")
@@ -70,7 +73,8 @@ def _audit_layers(found: Collector, run: Run, layers: list[LayerOverlap]) -> Non
         run.name, "The overlap is spread over layers", ratio < _DOMINANT,
         f"Layer {top.layer} exceeds its random sets by {gaps[top.layer]:.4f}, the next (layer {second.layer}) by "
         f"{gaps[second.layer]:.4f}: {ratio:.1f} times. It has {top.n_neurons} of the "
-        f"{sum(row.n_neurons for row in used)} neurons and {100 * gaps[top.layer] / total:.0f} % of the summed excess.",
+        f"{sum(row.n_neurons for row in used)} neurons"
+        + (f" and {100 * gaps[top.layer] / total:.0f} % of the summed excess." if gaps[top.layer] > 0 else "."),
         figure=figure, top=top.layer, ratio=ratio,
     )  # fmt: skip
     above = [row.layer for row in used if row.subspace > row.subspace_null_p95]
@@ -78,12 +82,6 @@ def _audit_layers(found: Collector, run: Run, layers: list[LayerOverlap]) -> Non
         run.name, "Most layers overlap more than layer-matched random sets", len(above) > len(used) / 2,
         f"{len(above)} of {len(used)} layers with selected neurons exceed the 95th percentile of their random sets "
         f"(about {0.05 * len(used):.0f} would by chance): {above}.", figure=figure, above=above,
-    )  # fmt: skip
-    rest = [row for row in used if row.layer != top.layer]
-    found.find(
-        run.name, f"The correlation with item effects survives without layer {top.layer}", None,
-        "Leaving a layer out of each item's overlap needs the overlap of every item in every layer, which is not "
-        f"recorded. Over the other {len(rest)} layers the mean excess is {np.mean([gaps[r.layer] for r in rest]):.4f}.",
     )  # fmt: skip
 
 
@@ -102,6 +100,45 @@ def _audit_overlap(found: Collector, run: Run, items: list[ItemOverlap], nulls: 
             f"Mean {mean.value:+.4f} [{mean.low:.4f}, {mean.high:.4f}] over {mean.n} prompts; {len(null)} random sets "
             f"{centre:+.4f} on average, from {null.min():.4f} to {null.max():.4f}; p = {p:.3f}.",
             mean=mean, null=float(centre), p=p,
+        )  # fmt: skip
+
+
+def _leave_one_out(found: Collector, run: Run, items: list[ItemOverlap], layers: list[LayerOverlap]) -> None:
+    """What is left of the overlap, and of its correlation with the effects, without each layer."""
+    for k, name in enumerate(("signed_cosine", "subspace")):
+        parts, whole = np.mean([getattr(r, name) for r in layers]), np.mean([getattr(item, name) for item in items])
+        found.find(
+            run.name, f"The {name.replace('_', ' ')} by layer adds up to the one by prompt",
+            bool(abs(parts - whole) < 0.02 * abs(whole) + 1e-6),
+            f"Mean over {len(layers)} layers {parts:+.4f}, over {len(items)} prompts {whole:+.4f}.",
+        )  # fmt: skip
+        claim = f"The {name.replace('_', ' ')} does not hang on one layer"
+        known = [item for item in items if item.layers]
+        top = max(layers, key=lambda r: r.subspace - r.subspace_null_mean)
+        if not known:
+            rest = np.mean([r.subspace - r.subspace_null_mean for r in layers if r is not top])
+            found.find(
+                run.name, claim, None,
+                "Leaving a layer out of each prompt's overlap needs the overlap of every prompt in every layer, which "
+                f"is not recorded. Without layer {top.layer} the layers' mean excess of subspace share is {rest:.4f}.",
+            )  # fmt: skip
+            continue
+        names = [str(row.layer) for row in layers]
+        table = np.array([[(item.layers or {})[layer][k] for layer in names] for item in known], dtype=np.float64)
+        effect = np.array([np.nan if item.effect is None else item.effect for item in known])
+        has = np.isfinite(effect)
+        full = float(table.mean())
+        means = {}
+        for place, layer in enumerate(names):
+            left = np.delete(table, place, axis=1).mean(axis=1)
+            rho = rank_correlation(left[has], effect[has]) if has.sum() >= 10 else None
+            means[layer] = float(left.mean())
+            found.row("leave_one_layer_out", run=run.name, measure=name, without=int(layer), mean=means[layer], rho=rho)
+        worst = max(means, key=lambda layer: abs(means[layer] - full))
+        found.find(
+            run.name, claim, bool(full * means[worst] > 0 and abs(means[worst]) > 0.5 * abs(full)),
+            f"Mean {full:+.4f} over {len(names)} layers; without layer {worst}, the one that matters most, "
+            f"{means[worst]:+.4f}.", full=full, without=means,
         )  # fmt: skip
 
 

@@ -65,7 +65,10 @@ class LayerOverlap:
 
 @dataclass(frozen=True, slots=True)
 class ItemOverlap:
-    """Overlap on one prompt and that prompt's measured effect (the slope of its outcome on alpha)."""
+    """Overlap on one prompt and that prompt's measured effect (the slope of its outcome on alpha).
+
+    `layers`: layer -> [signed cosine, subspace share], where recorded; the prompt's own figures are their means.
+    """
 
     id: str
     benchmark: str
@@ -73,6 +76,7 @@ class ItemOverlap:
     subspace: float
     effect: float | None = None
     group: str | None = None
+    layers: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "spans": _spans,
     "choices": _choices,
     "rubric": _mapping,
+    "layers": _mapping,
     "prediction": _integer,
 }
 _MAY_BE_EMPTY = ("choice", "response", "condition")
