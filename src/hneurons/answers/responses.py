@@ -265,7 +265,7 @@ def decode_answer(model: "LanguageModel", token_ids: Sequence[int], stops: froze
     ids = list(token_ids)
     if ids and ids[-1] in model.stop_ids:
         ids.pop()
-    text = str(model.tokenizer.decode(ids, skip_special_tokens=True))
+    text = str(model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
     if stops - model.stop_ids:
         text = text.split("\n", 1)[0]
     return text.strip()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from hneurons.cli.audit import audit, import_records
 from hneurons.pipeline import Run, RunPlan
 
 app = typer.Typer(
@@ -81,10 +82,11 @@ def _open(
 ) -> Run:
     endpoint = None
     if judge_url is not None:
+        from hneurons.models.checkpoints import cache_folder
         from hneurons.models.endpoint import Endpoint
 
-        folder.mkdir(parents=True, exist_ok=True)
-        endpoint = Endpoint(judge_url, judge_model, cache=folder / "endpoint-cache.sqlite")
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        endpoint = Endpoint(judge_url, judge_model, cache=cache_folder() / "endpoint.sqlite")
     return Run(folder, plan, device=device, max_rows=rows, endpoint=endpoint)
 
 
@@ -229,3 +231,7 @@ def list_kind(
     from hneurons.cli.output import known
 
     _emit(known(kind), as_json, kind)
+
+
+app.command()(audit)
+app.command(name="import")(import_records)

