@@ -160,7 +160,7 @@ class Run:
         from hneurons.answers.questions.few_shot import few_shot_examples
 
         avoid = [q for questions in self.questions.values() for q in questions]
-        return PromptStyle(shots=few_shot_examples(self.plan.shots, avoid))
+        return PromptStyle(shots=few_shot_examples(self.plan.shots, avoid=avoid))
 
     def place(self, dataset: str, stage: str) -> Path:
         """The folder of a dataset's stage."""
