@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hneurons.answers.questions import bioasq, facts, nec, nq_open, own_file, triviaqa  # noqa: F401  (each files itself)
+from hneurons.answers.questions import bioasq, facts, invented, nec, nq_open, own_file, triviaqa  # noqa: F401  (each files itself)
 from hneurons.answers.questions.rows import QUESTIONS, QuestionSource, drop_duplicates, question_key
 from hneurons.core.errors import InputError, SchemaError
 from hneurons.core.seeds import derive_seed
