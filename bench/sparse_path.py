@@ -105,8 +105,8 @@ def run_liblinear(divide: int, folder: Path) -> None:
     features -= features.mean(axis=0)
     features /= np.maximum(features.std(axis=0), 1e-12)
     with Resident() as resident:
-        whole, seconds = timed(lambda: fit_path(features, labels))
-    report_path("path, free intercept, 15 points", whole, seconds, resident)
+        whole, seconds = timed(lambda: fit_path(features, labels, standardize=False, intercept="penalized"))
+    report_path("path of 15 points, liblinear's problem", whole, seconds, resident)
     double = features.astype(np.float64)
     for point in (len(whole.C) // 2, -1):
         compare_liblinear(features, double, labels, float(whole.C[point]), seconds)

@@ -232,6 +232,18 @@ def test_an_interrupted_fit_goes_on_at_its_last_sweep_and_ends_with_the_same_byt
         fit_path(X, y, max_features=7, out=tmp_path / "killed")
     with pytest.raises(ArtifactError, match="input labels"):
         fit_path(X, 1 - y, out=tmp_path / "killed")
-    (tmp_path / "killed" / "state.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(ArtifactError, match=r"state\.safetensors"):
+    state = tmp_path / "killed" / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-5] ^= 1
+    state.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"state\.safetensors was changed"):
         fit_path(X, y, memory=100_000, out=tmp_path / "killed")
+
+
+def test_a_damaged_state_of_an_unfinished_fit_is_named(tmp_path, monkeypatch):
+    X, y = make_data()
+    monkeypatch.setattr(path_sweeps._StateStore, "finish", lambda store, state: None)
+    fit_path(X, y, ratios=[0.5], out=tmp_path)
+    (tmp_path / "state.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ArtifactError, match=r"state\.safetensors is damaged"):
+        fit_path(X, y, ratios=[0.5], out=tmp_path)

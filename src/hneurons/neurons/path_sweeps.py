@@ -6,8 +6,12 @@ and take in the columns that violate its optimality. State after every sweep can
 """
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +88,14 @@ class Solved:
         self.scale = np.empty((0, 0), dtype=np.float32)
         self.columns = np.empty(0, dtype=np.int64)
         self.values = np.empty((0, matrix.shape[0]), dtype=np.float32)
+        self.workers = 1
+        self.pool = ThreadPoolExecutor(1)
+
+    def by_parts(self, function: Callable[[Float32s], Float32s], slab: Float32s) -> Float32s:
+        """`function` of a slab, computed on bands of its columns at the same time."""
+        edges = np.linspace(0, slab.shape[1], self.workers + 1).astype(int)
+        bands = [slab[:, low:high] for low, high in pairwise(edges) if low < high]
+        return np.concatenate(list(self.pool.map(function, bands)), axis=1)
 
     def scaled(self, task: Task, columns: Indices, rows: NDArray[Any]) -> Float32s:
         """Candidate columns as path `task` sees them, [columns, rows]."""
@@ -128,31 +140,48 @@ def solve_tasks(
     """
     state = Solved(matrix, y, tasks, row_sets)
     store = _StateStore(out, stage, settings or {}, inputs or {}, len(tasks))
-    points = len(tasks) * (len(problem.lambdas) or len(problem.ratios))
+    with _workers() as (state.workers, state.pool):
+        _run(state, problem, memory, store)
+    store.finish(state)
+    return state
+
+
+@contextmanager
+def _workers() -> Iterator[tuple[int, ThreadPoolExecutor]]:
+    """As many workers as BLAS would use threads, each calling BLAS with one.
+
+    BLAS's own threads wait for each other by spinning, which on a machine with other work costs several times the work.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+
+    count = max((info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"), default=1)
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings(), ThreadPoolExecutor(count) as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # Newton repeats what a lasso leaves unfinished
+        yield count, pool
+
+
+def _run(state: Solved, problem: Problem, memory: int, store: "_StateStore") -> None:
     if not store.load(state):
         _first_sweep(state, problem, memory)
         store.save(state)
     else:
         wanted = np.unique(np.concatenate([task.columns for task in state.tasks]))
-        wanted = wanted[wanted < matrix.shape[1]]
-        state.take_in(wanted, matrix.gather(wanted, memory))
-    with progress("path", points, done=_done(state), unit="fits") as advance:
+        wanted = wanted[wanted < state.matrix.shape[1]]
+        state.take_in(wanted, state.matrix.gather(wanted, memory))
+    with progress("path", len(state.tasks) * len(state.lambdas), done=_done(state), unit="fits") as advance:
         while any(task.open_points() for task in state.tasks):
             if state.done_sweeps >= SWEEPS:
-                worst = max(
-                    float(task.violation[task.open_points()].max()) for task in state.tasks if task.open_points()
-                )
+                worst = max(float(task.violation[task.open_points()].max(initial=0)) for task in state.tasks)
                 raise HNeuronsError(
                     f"after {SWEEPS} sweeps some columns still violate optimality by {worst:.1g} of lambda, where "
                     f"{problem.tolerance:.1g} was asked for: raise the tolerance or the smallest lambda"
                 )
             before = _done(state)
-            residuals = [_solve_task(state, task, problem) for task in state.tasks]
+            residuals = list(state.pool.map(lambda task: _solve_task(state, task, problem), state.tasks))
             _certify(state, residuals, problem, memory)
             advance(_done(state) - before, note=f"sweep {state.done_sweeps}")
             store.save(state)
-    store.finish(state)
-    return state
 
 
 def _done(state: Solved) -> int:
@@ -170,15 +199,14 @@ def _first_sweep(state: Solved, problem: Problem, memory: int) -> None:
     catch = _Catch(state, problem, memory, threshold=0.0)
     combined = np.concatenate([state.row_sets, residuals])
     for part, slab in matrix.slabs(memory // 2):
-        both = combined @ slab
+        both = state.by_parts(lambda band: combined @ band, slab)
         mean, score = both[:sets], np.abs(both[sets:])
-        sd = _deviations(state.row_sets, slab, mean)
-        if not np.isfinite(sd).all():
+        if not np.isfinite(mean).all():
             check_finite(matrix, part, slab)
         if problem.free_intercept:
             state.mean[:, part] = mean
         if problem.standardize:
-            state.scale[:, part] = sd
+            state.scale[:, part] = state.by_parts(lambda band: _deviations(state.row_sets, band), slab)
         catch.offer(part, slab, score, np.arange(len(state.tasks)))
     best = catch.close()
     for k, task in enumerate(state.tasks):
@@ -196,8 +224,9 @@ def _first_sweep(state: Solved, problem: Problem, memory: int) -> None:
     state.done_sweeps = 1
 
 
-def _deviations(row_sets: Float32s, slab: Float32s, mean: Float32s) -> Float32s:
+def _deviations(row_sets: Float32s, slab: Float32s) -> Float32s:
     """Floored standard deviation of each column over each set of rows."""
+    mean = row_sets @ slab
     variance = np.zeros_like(mean)
     height = max(1, (1 << 18) // slab.shape[1])  # so that the scratch rows stay in cache
     scratch = np.empty((height, slab.shape[1]), dtype=np.float32)
@@ -260,7 +289,7 @@ def _certify(state: Solved, residuals: list[list[Floats]], problem: Problem, mem
     catch = _Catch(state, problem, memory, threshold=1.0 - SLACK)
     worst = np.zeros(len(owner))
     for part, slab in state.matrix.slabs(memory // 2):
-        ratio = np.abs(scaled @ slab, out=None)
+        ratio = state.by_parts(lambda band: np.abs(scaled @ band), slab)
         np.maximum(worst, catch.offer(part, slab, ratio, owner), out=worst)
     previous = [task.columns for task in state.tasks]
     catch.close()
@@ -398,6 +427,8 @@ class _StateStore:
         from safetensors.numpy import load
 
         path = self.out / STATE
+        if self.manifest.complete and file_hash(path) != self.manifest.content:
+            raise ArtifactError(f"{path} was changed after it was written: delete the folder and run the fit again")
         try:
             tensors = load(path.read_bytes())
             state.mean, state.scale, state.lambdas = tensors["mean"], tensors["scale"], tensors["lambdas"]

@@ -8,7 +8,6 @@ Each Newton step minimises the quadratic model on a working set by coordinate de
 a precomputed Gram matrix); the working set grows by the columns that violate optimality until none does.
 """
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -152,7 +151,6 @@ def _lasso(
     """argmin_v 1/2 v'Gv - (G coef + gradient)'v + lambda ||v||_1 with G = sum_i curvature_i (x_i - c)(x_i - c)'."""
     if not len(coef):
         return coef
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import lasso_path
 
     # The gradient is exact, so a float32 Gram matrix slows convergence imperceptibly and leaves the solution alone.
@@ -163,17 +161,15 @@ def _lasso(
     size = np.sqrt(float(coef @ gram @ coef + 2 * coef @ gradient + (residual**2 / curvature).sum()))
     # A gap well below what the worst coordinate alone can still gain.
     gain = (breach * lambda_) ** 2 / (2 * gram.diagonal().max())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _, path, _ = lasso_path(
-            np.zeros((1, len(coef)), order="F"),
-            np.array([size]),
-            alphas=[lambda_],
-            precompute=gram,
-            Xy=pull,
-            coef_init=coef.copy(),  # overwritten by scikit-learn
-            check_input=False,
-            tol=max(0.01 * gain / size**2, 1e-15),
-            max_iter=1000,
-        )
+    _, path, _ = lasso_path(
+        np.zeros((1, len(coef)), order="F"),
+        np.array([size]),
+        alphas=[lambda_],
+        precompute=gram,
+        Xy=pull,
+        coef_init=coef.copy(),  # overwritten by scikit-learn
+        check_input=False,
+        tol=max(0.01 * gain / size**2, 1e-15),
+        max_iter=1000,
+    )
     return np.asarray(path[:, 0], dtype=np.float64)
