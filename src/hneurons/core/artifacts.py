@@ -11,11 +11,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_origin
 
 from hneurons.core.errors import ArtifactError, InputError, StorageError
 from hneurons.core.seeds import fingerprint
@@ -87,6 +87,12 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=package_versions)
     schema_version: int = SCHEMA_VERSION
 
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            kind: Any = get_origin(item.type) or item.type
+            if not isinstance(getattr(self, item.name), kind):
+                raise TypeError(f"{item.name} is {getattr(self, item.name)!r}")
+
     @property
     def fingerprint(self) -> str:
         """Identifies the content by its causes, whether finished or not."""
@@ -102,16 +108,15 @@ class Manifest:
         if not path.is_file():
             raise InputError(f"{folder} is no hneurons result: it has no {MANIFEST}; give the --out folder of a stage")
         try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-            manifest = cls(**row)
+            row = dict(json.loads(path.read_text(encoding="utf-8")))
+            version = row.get("schema_version", SCHEMA_VERSION)
+            if version != SCHEMA_VERSION:
+                raise ArtifactError(
+                    f"{path} has schema version {version}, this version reads {SCHEMA_VERSION}: run the stage again"
+                )
+            return cls(**row)
         except (ValueError, TypeError) as error:
             raise ArtifactError(f"{path} is damaged ({error}): delete the folder and run the stage again") from error
-        if manifest.schema_version != SCHEMA_VERSION:
-            raise ArtifactError(
-                f"{path} has schema version {manifest.schema_version}, this version reads {SCHEMA_VERSION}: "
-                "run the stage again"
-            )
-        return manifest
 
     def resume(self, folder: Path) -> Self:
         """The manifest to go on with: `self` in a new folder, the stored one where it has the same fingerprint.
@@ -180,6 +185,7 @@ class RowStore:
             )
         with storage_errors(path), open(path, "ab") as file:
             file.truncate(self.manifest.bytes)
+        _check_content(path, self.manifest)
         self.rows = read_jsonl(path)
 
     @property
@@ -232,15 +238,19 @@ def load_rows(folder: Path, *, stage: str | None = None) -> tuple[Manifest, list
             f"{folder} is unfinished ({manifest.done} of {manifest.expected} chunks): "
             f"run the command that made it again, it goes on where it stopped"
         )
-    if file_hash(folder / ROWS) != manifest.content:
-        raise ArtifactError(f"{folder / ROWS} was changed after it was written: run the stage again in a new folder")
+    _check_content(folder / ROWS, manifest)
     return manifest, read_jsonl(folder / ROWS)
+
+
+def _check_content(path: Path, manifest: Manifest) -> None:
+    if manifest.complete and (not path.is_file() or file_hash(path) != manifest.content):
+        raise ArtifactError(f"{path} was changed after it was written: run the stage again in a new folder")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All rows of a JSONL file. Raises `ArtifactError` naming the line that is no JSON object."""
     rows = []
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 rows.append(json.loads(line))
