@@ -1,0 +1,187 @@
+"""What a run's numbers say and what they do not, as sentences made from the numbers alone."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from hneurons.core.stats import Estimate
+from hneurons.detection.detector import Detector
+from hneurons.detection.evaluation import DatasetResult
+from hneurons.detection.fitting import STABLE
+from hneurons.pipeline import RunPlan
+
+Reading = Literal["better", "no better", "worse", ""]
+Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Dataset -> stage -> the counts of that finished stage."""
+
+INVENTED = "invented against real"
+_FEW = 100  # answers per class below which an interval says little
+_TELLING = 0.6  # AUROC from which a leak check has something to tell
+
+
+def compare(detector: Estimate, other: float) -> Reading:
+    """The detector beside another method's point value: only an interval wholly on one side tells them apart."""
+    if not (math.isfinite(other) and math.isfinite(detector.low)):
+        return ""
+    return "better" if detector.low > other else "worse" if detector.high < other else "no better"
+
+
+def others(result: DatasetResult) -> dict[str, float]:
+    """AUROC of what the detector has to beat: chance, random neurons on average, each leak check."""
+    checks = [s for s in result.scores if not s.method.startswith("H-neuron")]
+    return {"chance": 0.5, "random neurons": result.random.auroc[0], **{s.method: s.auroc.value for s in checks}}
+
+
+def describe_result(detector: Detector, result: DatasetResult) -> str:
+    """The main result in one sentence."""
+    neurons, area = detector.neuron_set(), result.detector.auroc
+    negative = len(detector.columns) - len(neurons)
+    who = f"{count(len(neurons), 'H-neuron')} ({1000 * neurons.share:.2g} per mille of all FFN neurons)"
+    who += f" and {negative} of negative weight" if negative else ""
+    if not len(detector.columns):
+        return "No neuron was selected at the chosen penalty: there is no detector, every answer gets the same odds."
+    parts = [
+        f"{who} tell wrong from right answers on {result.name} questions never trained on with AUROC {interval(area)}"
+    ]
+    mean, low, high = result.random.auroc
+    if math.isfinite(mean):
+        parts.append(f"{result.random.size} random neurons reach {mean:.3f} on average ({low:.3f} to {high:.3f})")
+    parts += [f"{s.method} alone reaches {s.auroc.value:.3f}" for s in result.scores if s.method in others(result)]
+    return "; ".join(parts) + "."
+
+
+def judge_result(result: DatasetResult) -> str:
+    """Which of its rivals the detector beats, and which it does not; null results first."""
+    area, found = result.detector.auroc, others(result)
+    readings = {name: compare(area, value) for name, value in found.items()}
+    sentences = []
+    for reading, words in (("worse", "worse than"), ("no better", "no better than"), ("better", "better than")):
+        names = [name for name, r in readings.items() if r == reading]
+        if names:
+            sentences.append(f"{words} {listing(names)}")
+    if not sentences:
+        return "The interval of the detector could not be computed."
+    said = f"The detector is {'; '.join(sentences)}."
+    highest = result.random.auroc[2]
+    if readings["random neurons"] == "better" and area.low <= highest:
+        said += f" The best of {result.random.draws} random draws ({highest:.3f}) is within its interval."
+    return said
+
+
+def list_caveats(
+    plan: RunPlan, detector: Detector, results: Mapping[str, DatasetResult], summaries: Summaries
+) -> list[str]:
+    """What the numbers do not show, from facts of this run."""
+    return [
+        *_about_training(plan, summaries),
+        *_about_detector(detector),
+        *(text for r in results.values() for text in _about_result(r, summaries.get(r.name, {}))),
+        "Right and wrong are balanced by design, so accuracies and thresholds do not carry over to a natural mix of "
+        "answers. Abstentions and unscored answers are in neither class.",
+        "Detection is not control: nothing here says that these neurons cause wrong answers.",
+    ]
+
+
+def _about_training(plan: RunPlan, summaries: Summaries) -> list[str]:
+    found = []
+    train = summaries.get("train", {})
+    asked, kept = train.get("responses", {}).get("asked"), train.get("examples", {}).get("consistent")
+    if asked and kept:
+        found.append(
+            f"Of {asked} questions asked, {kept['right']} ({100 * kept['right'] / asked:.1f}%) were consistently right "
+            f"and {kept['wrong']} consistently wrong: what was learned is about these, not about answers that waver."
+        )
+    if plan.min_agreement is not None and plan.min_agreement < plan.n:
+        found.append(
+            f"Consistent means {plan.min_agreement} of {plan.n} samples here, not all as in the paper: "
+            "some examples are answers the model does not always give."
+        )
+    if plan.temperature != 1:
+        found.append(
+            f"Samples were drawn at temperature {plan.temperature:g}, not 1: agreement is easier to reach and says "
+            "less about what the model knows."
+        )
+    if plan.shots:
+        found.append(
+            f"Every question comes after {count(plan.shots, 'example')}: neurons are measured in that format, and may "
+            "differ without it."
+        )
+    if plan.judge == "alias":
+        found.append("Text rules decide what is right: an answer the aliases do not know counts as wrong.")
+    return found
+
+
+def _about_detector(detector: Detector) -> list[str]:
+    found = []
+    neurons, settings = detector.neuron_set(), detector.settings
+    known = [p for p in neurons.selection_probability.tolist() if math.isfinite(p)]
+    if len(neurons) and not known:
+        found.append("Selection probabilities were not measured: nothing says how stable this set of neurons is.")
+    if known:
+        stable = sum(p >= STABLE for p in known)
+        found.append(
+            f"{stable} of {count(len(known), 'H-neuron')} reached a selection probability of {STABLE}: the others may "
+            "be replaced by neighbours when the questions change."
+        )
+    if settings.get("path") and settings["C"] is not None and len(settings["path"]) > 1:
+        last = settings.get("chosen") == len(settings["path"]) - 1
+        if last:
+            found.append("The chosen penalty is the smallest tried: a weaker one might do better still.")
+    if settings.get("stopped"):
+        found.append(f"The path of penalties ended early: {settings['stopped']}.")
+    return found
+
+
+def _about_result(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = []
+    name = result.name
+    if summaries.get("examples", {}).get("contrast") == INVENTED:
+        found.append(
+            f"{name} contrasts questions about invented things with questions about real ones, whose answers nobody "
+            "checked: a score there may come from the question rather than from the answer."
+        )
+    if min(result.right, result.wrong) < _FEW:
+        found.append(f"{name} has only {result.right} right and {result.wrong} wrong answers.")
+    for score in result.scores:
+        if score.method in ("question only", "answer length") and score.auroc.value >= _TELLING:
+            found.append(
+                f"On {name}, {score.method} alone reaches AUROC {score.auroc.value:.3f}: part of what the detector "
+                "sees may be that."
+            )
+    again = next((s.auroc for s in result.scores if s.method == "H-neurons, refitted"), None)
+    if again is not None and compare(again, result.random.auroc[0]) in ("no better", "worse"):
+        found.append(
+            f"On {name}, H-neurons fitted in the same way as random ones ({interval(again)}) are no better than "
+            f"these on average ({result.random.auroc[0]:.3f})."
+        )
+    if result.not_located:
+        found.append(f"{name}: {count(result.not_located, 'selected answer')} could not be located and left out.")
+    return found
+
+
+def explain_missing(stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a dataset has no evaluation, from the counts of its finished stages."""
+    if "spans" in stages:
+        right, wrong = (stages["spans"]["found"][c] for c in ("right", "wrong"))
+        if not right and not wrong:
+            return f"none of {stages['spans']['examples']} selected answers was located"
+        if not right or not wrong:
+            return f"{right} right and {wrong} wrong answers were located: both classes are needed"
+    for stage in ("responses", "verdicts", "examples", "spans", "contributions"):
+        if stage not in stages:
+            return f"its stage '{stage}' is not finished"
+    return "it was not among the datasets evaluated"
+
+
+def interval(estimate: Estimate) -> str:
+    if not math.isfinite(estimate.value):
+        return "not testable"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listing(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
