@@ -149,7 +149,7 @@ def read_source(path: Path) -> Iterator[dict[str, Any]]:
                 yield from _columnar(json.load(file))
             else:
                 raise InputError(f"{path} must end in .csv, .jsonl or .json (or these with .gz)")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error})") from error
 
 

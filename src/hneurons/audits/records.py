@@ -109,7 +109,11 @@ def _plain_row(row: Row) -> dict[str, Any]:
 def load_run(folder: Path) -> Run:
     """Read a run folder. Raises `InputError` where it is none, `ArtifactError` where it is unfinished or changed."""
     manifest, rows = load_rows(folder, stage=RUN_STAGE)
-    run = make_run(folder.name, RunSettings.from_json(manifest.settings), rows, source=str(folder))
+    try:
+        settings = RunSettings.from_json(manifest.settings)
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{folder} has settings that are no run's ({error}): import the records again") from error
+    run = make_run(folder.name, settings, rows, source=str(folder))
     earlier = tuple(Problem(**p) for p in manifest.summary.get("problems", ()))
     count = run.n_problems + int(manifest.summary.get("n_problems", 0))
     return Run(run.name, run.settings, run.rows, earlier + run.problems, count, run.source)

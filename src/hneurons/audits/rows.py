@@ -151,6 +151,13 @@ def _share(value: Any) -> float:
     return number
 
 
+def _positive(value: Any) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError("is not above 0")
+    return number
+
+
 def _boolean(value: Any) -> bool:
     number = _share(value)
     if number not in (0, 1):
@@ -230,7 +237,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "choices": _choices,
     "rubric": _mapping,
     "layers": _mapping,
-    "prediction": _integer,
+    "prediction": lambda value: int(_boolean(value)),
+    "probability": _share,
+    "penalty": _positive,
 }
 _MAY_BE_EMPTY = ("choice", "response", "condition")
 
@@ -242,7 +251,7 @@ def read_row(kind: type[Row], row: dict[str, Any]) -> Row:
         name, value = field.name, row.get(field.name)
         if value is None or (value == "" and name not in _MAY_BE_EMPTY):
             continue
-        reader = _integer if (name == "label" and kind is Prediction) else _READERS.get(name, _number)
+        reader = _READERS["prediction"] if (name == "label" and kind is Prediction) else _READERS.get(name, _number)
         try:
             found[name] = reader(value)
         except (ValueError, TypeError) as error:

@@ -75,10 +75,10 @@ def _find_attempts(
     other = next((n for (n, a), g in sorted(cells.items()) if a == no_op and set(g) >= set(after)), None)
     before = own or (cells[(other, no_op)] if other else None)
     claim = f"{name} at alpha {alpha:g} leaves attempts and correct answers alone"
-    if before is None:
+    ids = [item for item in after if before and item in before]
+    if before is None or not ids:
         found.find(run.name, claim, None, "No rows at the no-op on these items.")
         return
-    ids = [item for item in after if item in before]
     attempts = _paired(ids, lambda item: (before[item] != _GRADES[2], after[item] != _GRADES[2]))
     correct = _paired(ids, lambda item: (before[item] == _GRADES[0], after[item] == _GRADES[0]))
     moves = Counter((before[item], after[item]) for item in ids if before[item] != after[item])
