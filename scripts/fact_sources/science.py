@@ -62,7 +62,8 @@ def stars() -> Iterator[Fact]:
 
 CONVERSIONS = """
 inch foot|foot yard|yard mile|foot mile|furlong mile|foot fathom|ounce pound|pound stone|pint quart|quart gallon
-cup pint|pint gallon|fluid_ounce cup|teaspoon tablespoon|minute hour|second minute|second hour|hour day|day week|gram kilogram
+cup pint|pint gallon|fluid_ounce cup
+teaspoon tablespoon|minute hour|second minute|second hour|hour day|day week|gram kilogram
 meter kilometer|centimeter meter|millimeter centimeter|milliliter liter|kilogram metric_ton|hour week|minute day
 """
 
