@@ -1,3 +1,99 @@
 """Find, measure, steer and audit hallucination neurons in open-weight language models."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hneurons.answers.alias_judge import judge_alias
+    from hneurons.answers.endpoint_sampling import sample_endpoint
+    from hneurons.answers.judging import label_responses
+    from hneurons.answers.locating import locate_answers
+    from hneurons.answers.questions import load_questions
+    from hneurons.answers.questions.few_shot import few_shot_examples
+    from hneurons.answers.responses import sample_responses
+    from hneurons.answers.selection import select_examples
+    from hneurons.core.errors import HNeuronsError
+    from hneurons.core.types import Example, Judgement, Question, Response
+    from hneurons.detection.detector import Detector
+    from hneurons.detection.evaluation import Dataset, evaluate_detector
+    from hneurons.detection.fitting import fit_detector
+    from hneurons.models.endpoint import Endpoint
+    from hneurons.models.language_model import LanguageModel, load_model
+    from hneurons.models.prompts import PromptStyle
+    from hneurons.models.sampling import Sampling
+    from hneurons.neurons.contributions import Contributions, measure_contributions
+    from hneurons.neurons.neuron_set import NeuronSet
+    from hneurons.pipeline import Run, RunPlan
+
 __version__ = "0.1.0"
+
+# Loaded on first use, so that importing the package costs nothing.
+_HOMES = {
+    "Contributions": "neurons.contributions",
+    "Dataset": "detection.evaluation",
+    "Detector": "detection.detector",
+    "Endpoint": "models.endpoint",
+    "Example": "core.types",
+    "HNeuronsError": "core.errors",
+    "Judgement": "core.types",
+    "LanguageModel": "models.language_model",
+    "NeuronSet": "neurons.neuron_set",
+    "PromptStyle": "models.prompts",
+    "Question": "core.types",
+    "Response": "core.types",
+    "Run": "pipeline",
+    "RunPlan": "pipeline",
+    "Sampling": "models.sampling",
+    "evaluate_detector": "detection.evaluation",
+    "few_shot_examples": "answers.questions.few_shot",
+    "fit_detector": "detection.fitting",
+    "judge_alias": "answers.alias_judge",
+    "label_responses": "answers.judging",
+    "load_model": "models.language_model",
+    "load_questions": "answers.questions",
+    "locate_answers": "answers.locating",
+    "measure_contributions": "neurons.contributions",
+    "sample_endpoint": "answers.endpoint_sampling",
+    "sample_responses": "answers.responses",
+    "select_examples": "answers.selection",
+}
+
+__all__ = [
+    "Contributions",
+    "Dataset",
+    "Detector",
+    "Endpoint",
+    "Example",
+    "HNeuronsError",
+    "Judgement",
+    "LanguageModel",
+    "NeuronSet",
+    "PromptStyle",
+    "Question",
+    "Response",
+    "Run",
+    "RunPlan",
+    "Sampling",
+    "evaluate_detector",
+    "few_shot_examples",
+    "fit_detector",
+    "judge_alias",
+    "label_responses",
+    "load_model",
+    "load_questions",
+    "locate_answers",
+    "measure_contributions",
+    "sample_endpoint",
+    "sample_responses",
+    "select_examples",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hneurons' has no attribute '{name}'")
+    return getattr(import_module(f"hneurons.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
