@@ -145,7 +145,8 @@ def _balance(examples: list[Example], per_class: int | None, seed: int, split: S
     A test set with one class only is kept, for the share that the detector flags.
     """
     if split == "test" and 0 in _class_counts(examples).values():
-        return _shuffled(examples, seed)[:per_class]
+        drawn = {e.id for e in _shuffled(examples, seed)[:per_class]}
+        return [e for e in examples if e.id in drawn]
     relations: dict[str, dict[bool, list[Example]]] = defaultdict(lambda: {False: [], True: []})
     for example in examples:
         relations[example.question.relation][example.hallucinated].append(example)
