@@ -22,8 +22,10 @@ def audit_severity(runs: Sequence[Run]) -> AuditResult:
     found = Collector("severity", runs)
     graded = [run for run in outcome_runs(runs) if any(record.rubric for record in run.records)]
     for run in graded:
-        for name in run.conditions:
-            records = [record for record in run.records if record.condition == name]
+        by_condition = {name: [r for r in run.records if r.condition == name] for name in run.conditions}
+        for name, records in by_condition.items():
+            _tabulate_matched(found, run, name, records)
+        for name, records in by_condition.items():
             _tabulate(found, run, name, records)
             if not run.condition(name).is_control:
                 _find_threshold(found, run, name, records)
@@ -124,13 +126,33 @@ def _find_composition(found: Collector, run: Run, name: str, records: list[Recor
             f"[{tight.low:.3f}, {tight.high:.3f}] over the {int(both.sum())} prompts counted at both"
         )
         lasting = lasting and (not away_from_zero(loose) or away_from_zero(tight))
+    matched = {
+        f"{row['condition']} from {row['low']:g}": row["change"]
+        for row in found.tables.get("matched_payload", [])
+        if row["run"] == run.name
+    }
+    shown = "; ".join(f"{c} {e['value']:+.3f} [{e['low']:.3f}, {e['high']:.3f}]" for c, e in matched.items())
     found.find(
         run.name,
         f"Counted responses of {name} grow graver on the same prompts, not only on other prompts",
         lasting and any(away_from_zero(numbers[n]) for n in numbers if n.endswith("matched")),
-        f"Alpha {alphas[0]:g} to {alphas[-1]:g}, responses with commitment >= {_COMMITTED}: " + "; ".join(parts) + ".",
+        f"Alpha {alphas[0]:g} to {alphas[-1]:g}, responses with commitment >= {_COMMITTED}: " + "; ".join(parts)
+        + f". Payload share on matched prompts to alpha {alphas[-1]:g}: {shown}.",
         changes=numbers,
     )  # fmt: skip
+
+
+def _tabulate_matched(found: Collector, run: Run, name: str, records: list[Record]) -> None:
+    """Payload share on the prompts counted at both alphas, from the no-op and from ablation, controls as well."""
+    panel = build_panel(name, records, lambda r: payload_of(r) if _committed(r) else None)
+    top = panel.alphas[-1]
+    for low in (run.settings.no_op, run.settings.ablation):
+        if low is not None and low in panel.alphas and low != top:
+            both = np.isfinite(panel.values[:, [panel.at(low), panel.at(top)]]).all(axis=1)
+            if both.any():
+                same = Panel(name, tuple(np.array(panel.ids)[both]), panel.alphas, panel.values[both])
+                change = same.difference(low, top)
+                found.row("matched_payload", run=run.name, condition=name, low=low, high=top, change=change)
 
 
 def _find_judge_faults(found: Collector, run: Run) -> None:
