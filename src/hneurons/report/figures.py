@@ -193,7 +193,9 @@ def draw_path(path: Sequence[Mapping[str, Any]], chosen: int) -> str:
         below.legend(loc="upper left")
         for axes, value in ((above, areas[chosen]), (below, path[chosen]["positive"])):
             axes.axvline(ratios[chosen], color=INK, linewidth=0.8, linestyle=":")
-            axes.plot(ratios[chosen], value, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK)
+            axes.plot(
+                ratios[chosen], value, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, clip_on=False
+            )
         below.set_xscale("log")
         ticks = [r for r in (1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.1, 0.05, 0.02, 0.01)
                  if min(ratios) * 0.99 <= r <= max(ratios) * 1.01]  # fmt: skip

@@ -41,7 +41,7 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
     if not len(detector.columns):
         return "No neuron was selected at the chosen penalty: there is no detector, every answer gets the same odds."
     parts = [
-        f"{who} tell wrong from right answers on {result.name} questions never trained on with AUROC {interval(area)}"
+        f"{who} reach AUROC {interval(area)} in telling wrong from right answers to unseen {result.name} questions"
     ]
     mean, low, high = result.random.auroc
     if math.isfinite(mean):
@@ -75,7 +75,7 @@ def list_caveats(
     return [
         *_about_training(plan, summaries),
         *_about_detector(detector),
-        *(text for r in results.values() for text in _about_result(r, summaries.get(r.name, {}))),
+        *_about_results(list(results.values()), summaries),
         "Right and wrong are balanced by design, so accuracies and thresholds do not carry over to a natural mix of "
         "answers. Abstentions and unscored answers are in neither class.",
         "Detection is not control: nothing here says that these neurons cause wrong answers.",
@@ -88,8 +88,9 @@ def _about_training(plan: RunPlan, summaries: Summaries) -> list[str]:
     asked, kept = train.get("responses", {}).get("asked"), train.get("examples", {}).get("consistent")
     if asked and kept:
         found.append(
-            f"Of {asked} questions asked, {kept['right']} ({100 * kept['right'] / asked:.1f}%) were consistently right "
-            f"and {kept['wrong']} consistently wrong: what was learned is about these, not about answers that waver."
+            f"Of {asked} questions asked, {kept['right']} ({100 * kept['right'] / asked:.1f}%) were found consistently "
+            f"right and {kept['wrong']} consistently wrong: what was learned is about these, not about answers that "
+            "waver. The commoner class is not pursued once it is ahead, so these are not rates."
         )
     if plan.min_agreement is not None and plan.min_agreement < plan.n:
         found.append(
@@ -117,45 +118,50 @@ def _about_detector(detector: Detector) -> list[str]:
     known = [p for p in neurons.selection_probability.tolist() if math.isfinite(p)]
     if len(neurons) and not known:
         found.append("Selection probabilities were not measured: nothing says how stable this set of neurons is.")
-    if known:
-        stable = sum(p >= STABLE for p in known)
+    stable = sum(p >= STABLE for p in known)
+    if stable < len(known):
         found.append(
-            f"{stable} of {count(len(known), 'H-neuron')} reached a selection probability of {STABLE}: the others may "
-            "be replaced by neighbours when the questions change."
+            f"{stable} of {count(len(known), 'H-neuron')} reached a selection probability of {STABLE}: the others "
+            "may be replaced by neighbours when the questions change."
         )
-    if settings.get("path") and settings["C"] is not None and len(settings["path"]) > 1:
-        last = settings.get("chosen") == len(settings["path"]) - 1
-        if last:
-            found.append("The chosen penalty is the smallest tried: a weaker one might do better still.")
+    path = settings.get("path", [])
+    if len(path) > 1 and settings.get("chosen") == len(path) - 1:
+        found.append("The chosen penalty is the smallest tried: a weaker one might do better still.")
     if settings.get("stopped"):
         found.append(f"The path of penalties ended early: {settings['stopped']}.")
     return found
 
 
-def _about_result(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _about_results(results: Sequence[DatasetResult], summaries: Summaries) -> list[str]:
     found = []
-    name = result.name
-    if summaries.get("examples", {}).get("contrast") == INVENTED:
+    invented = [r.name for r in results if summaries.get(r.name, {}).get("examples", {}).get("contrast") == INVENTED]
+    if invented:
         found.append(
-            f"{name} contrasts questions about invented things with questions about real ones, whose answers nobody "
-            "checked: a score there may come from the question rather than from the answer."
+            f"{listing(invented)}: questions about invented things stand against questions about real ones, whose "
+            "answers nobody checked. A score there may come from the question rather than from the answer."
         )
-    if min(result.right, result.wrong) < _FEW:
-        found.append(f"{name} has only {result.right} right and {result.wrong} wrong answers.")
-    for score in result.scores:
-        if score.method in ("question only", "answer length") and score.auroc.value >= _TELLING:
+    few = [f"{r.name} ({r.right} right, {r.wrong} wrong)" for r in results if min(r.right, r.wrong) < _FEW]
+    if few:
+        found.append(f"Few answers to test on, so wide intervals: {listing(few)}.")
+    for method in ("question only", "answer length"):
+        areas = {r.name: s.auroc.value for r in results for s in r.scores if s.method == method}
+        telling = [f"{area:.3f} on {name}" for name, area in areas.items() if area >= _TELLING]
+        if telling:
             found.append(
-                f"On {name}, {score.method} alone reaches AUROC {score.auroc.value:.3f}: part of what the detector "
-                "sees may be that."
+                f"{method.capitalize()} alone reaches AUROC {listing(telling)}: the detector may in part see that."
             )
-    again = next((s.auroc for s in result.scores if s.method == "H-neurons, refitted"), None)
-    if again is not None and compare(again, result.random.auroc[0]) in ("no better", "worse"):
+    level = []
+    for r in results:
+        again = next((s.auroc for s in r.scores if s.method == "H-neurons, refitted"), None)
+        if again is not None and compare(again, r.random.auroc[0]) in ("no better", "worse"):
+            level.append(f"{r.name} ({interval(again)} against {r.random.auroc[0]:.3f})")
+    if level:
         found.append(
-            f"On {name}, H-neurons fitted in the same way as random ones ({interval(again)}) are no better than "
-            f"these on average ({result.random.auroc[0]:.3f})."
+            f"Fitted in the same way, H-neurons are no better than random ones on average on {listing(level)}."
         )
-    if result.not_located:
-        found.append(f"{name}: {count(result.not_located, 'selected answer')} could not be located and left out.")
+    lost = [f"{r.not_located} of {r.name}" for r in results if r.not_located]
+    if lost:
+        found.append(f"Selected answers that could not be located are left out: {listing(lost)}.")
     return found
 
 

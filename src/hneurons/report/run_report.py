@@ -211,7 +211,6 @@ def _detection(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]
         "rows": rows,
         "questions": area.n,
         "invented": summaries.get("examples", {}).get("contrast") == INVENTED,
-        "reading": judge_result(result),
     }
 
 

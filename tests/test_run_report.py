@@ -1,0 +1,340 @@
+"""The report of a run: a small run with a planted structure goes through the real stages, and its page is read."""
+
+import json
+import math
+import random
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hneurons.core.artifacts import RowStore, write_atomic
+from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
+from hneurons.core.stats import Estimate
+from hneurons.core.types import Question, Response
+from hneurons.detection.detector import Detector
+from hneurons.detection.evaluation import DatasetResult, RandomNeurons, Score, evaluate_detector
+from hneurons.detection.fitting import fit_detector
+from hneurons.models.prompts import PromptStyle
+from hneurons.neurons.contributions import load_contributions
+from hneurons.pipeline import Run, RunPlan
+from hneurons.report import figures
+from hneurons.report.findings import compare, describe_result, explain_missing, judge_result, list_caveats
+from hneurons.report.run_report import reproduce_command, write_run_report
+from tiny_models import tiny_model
+
+KNOWN, MADE_UP = ["Paris", "café", "tea"], ["William", "lazy dog", "東京"]
+HOSTILE = "<script>alert(1)</script>"
+
+
+def _questions(name: str, count: int) -> list[Question]:
+    """Right answers are mostly of KNOWN and wrong ones mostly of MADE_UP: a structure to be found, with noise."""
+    rng = random.Random(name)
+    found = []
+    for number in range(count):
+        answer = rng.choice(KNOWN if number % 2 == 0 or rng.random() < 0.2 else ["Shakespeare"])
+        found.append(Question(f"{name}-{number}", f"Who {HOSTILE} is number {number} of {name}?", (answer,), name))
+    return found
+
+
+def _answer(question: Question, rng: random.Random, *, wrong: bool) -> str:
+    if not wrong:
+        return question.answers[0]
+    return rng.choice([w for w in (MADE_UP if rng.random() < 0.8 else KNOWN) if w != question.answers[0]])
+
+
+def _write_responses(run: Run, name: str, *, n: int, all_wrong: bool = False) -> None:
+    tokenizer, rng, rows = run.model.tokenizer, random.Random(name), []
+    questions = run.questions[name]
+    for number, question in enumerate(questions):
+        text = _answer(question, rng, wrong=all_wrong or number % 2 == 1)
+        said = f"It is {text}."
+        ids = (*tokenizer(said, add_special_tokens=False)["input_ids"], 1)
+        for sample in range(n):
+            stop = "length" if number % 17 == 5 and sample == 0 else "stop"
+            rows.append(Response(question.id, sample, said, ids, tuple(-rng.random() for _ in ids), stop))
+    out = run.place(name, "responses")
+    settings = {"model": run.model.identity.to_row(), "style": run.style.to_row(), "n": n}
+    store = RowStore(out, stage="responses", settings=settings, expected=1)
+    store.commit([r.to_row() for r in rows])
+    store.finish(
+        {
+            "questions": len(questions),
+            "asked": len(questions),
+            "responses": len(rows),
+            "truncated": sum(r.finish_reason == "length" for r in rows),
+            "stopped_early": 0,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the tiny model: facts and invented are evaluated, oneclass has wrong answers only."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    plan = RunPlan(model="tiny", questions="facts", tests=("invented", "oneclass"), n=3, min_agreement=2, shots=1)
+    run = Run(folder, plan)
+    run.model = tiny_model("llama", chat=True)
+    run.style = PromptStyle(shots=(("Who drinks <b>tea</b>?", "The owner"),))
+    run.questions = {
+        "train": _questions("train", 120),
+        "facts": _questions("facts", 80),
+        "invented": [
+            replace(q, answers=(), answerable=number % 2 == 0)
+            for number, q in enumerate(_questions("invented", 60))
+        ],
+        "oneclass": _questions("oneclass", 20),
+    }  # fmt: skip
+    answers = {q.id: q for q in _questions("invented", 60)}
+    for name in run.questions:
+        if name == "invented":
+            known = run.questions[name]
+            run.questions[name] = [answers[q.id] for q in known]
+            _write_responses(run, name, n=1)
+            run.questions[name] = known
+        else:
+            _write_responses(run, name, n=3 if name == "train" else 1, all_wrong=name == "oneclass")
+    run.label()
+    run.select()
+    run.locate()
+    run.contributions()
+    contributions = load_contributions(run.place("train", "contributions"))
+    detector = fit_detector(contributions, subsamples=4, out=folder / "detector")
+    tests = {name: run.dataset(name) for name in ("facts", "invented")}
+    evaluate_detector(detector, run.dataset("train"), tests, draws=3, out=folder / "evaluation")
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(finished: Run) -> str:
+    return write_run_report(finished).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def copy(finished: Run, tmp_path: Path) -> Run:
+    shutil.copytree(finished.folder, tmp_path / "tiny")
+    return Run(tmp_path / "tiny")
+
+
+def _text(page: str) -> str:
+    """What a reader sees, tags and figures gone."""
+    bare = re.sub(r"<(style|svg)\b.*?</\1>", " ", page, flags=re.S)
+    return " ".join(re.sub(r"<[^>]+>", " ", bare).split())
+
+
+def _results(run: Run) -> dict[str, dict[str, object]]:
+    return json.loads((run.folder / "evaluation" / "evaluation.json").read_text())
+
+
+def test_the_page_is_in_the_run_folder_and_equal_runs_give_equal_bytes(finished: Run, page: str) -> None:
+    path = write_run_report(finished)
+    assert path == finished.folder / "report.html"
+    assert path.read_text(encoding="utf-8") == page
+    assert page.lstrip().startswith("<!doctype html>")
+
+
+def test_the_page_asks_nothing_of_the_network(page: str) -> None:
+    outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)[^"']*["']|url\((?!#)[^)]*\)|@import""", page)
+    assert outside == []
+    assert "<script" not in page and "<link" not in page
+
+
+def test_text_from_questions_and_shots_is_escaped(page: str) -> None:
+    assert HOSTILE not in page and "<b>tea</b>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "&lt;b&gt;tea&lt;/b&gt;" in page
+
+
+def test_the_headline_and_the_table_give_the_numbers_of_the_evaluation(finished: Run, page: str) -> None:
+    text = _text(page)
+    for name in ("facts", "invented"):
+        result = _results(finished)[name]
+        for score in result["scores"]:  # type: ignore[attr-defined]
+            area = score["auroc"]
+            assert f"{area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]" in text
+        mean, low, high = result["random"]["auroc"]  # type: ignore[index]
+        assert f"{mean:.3f} (range {low:.3f} to {high:.3f})" in text
+    assert f"{len(Detector.load(finished.folder / 'detector').neuron_set())} H-neurons" in text
+
+
+def test_a_dataset_that_could_not_be_tested_is_listed_with_the_reason(finished: Run, page: str) -> None:
+    assert re.search(r"oneclass : 0 right and \d+ wrong answers were located: both classes are needed", _text(page))
+
+
+def test_counts_and_what_was_dropped_are_those_of_the_stages(finished: Run, page: str) -> None:
+    summary = json.loads((finished.place("train", "examples") / "manifest.json").read_text())["summary"]
+    selected = summary["selected"]
+    row = re.search(r'<tr class="stage"><th>selected, right \+ wrong</th>(.*?)</tr>', page)
+    assert row and f"{selected['right']} + {selected['wrong']}" in row[1]
+    for reason in summary["dropped"]:
+        assert f"dropped: {reason}" in page
+
+
+def test_the_contrast_of_invented_and_real_things_is_named(page: str) -> None:
+    text = _text(page)
+    assert "contrast: invented against real" in text
+    assert "whose answers nobody checked" in text
+
+
+def test_examples_show_the_marked_answer_and_the_mistakes(finished: Run, page: str) -> None:
+    items = _results(finished)["facts"]["items"]
+    threshold = Detector.load(finished.folder / "detector").threshold
+    missed = sum(wrong and odds <= threshold for _, wrong, odds in items)  # type: ignore[attr-defined]
+    assert f"Mistakes: wrong answers it lets pass ({missed})" in page
+    assert re.search(r"→ It is <mark>(Paris|café|tea|William|lazy dog|東京)</mark>\.", page)
+
+
+def test_every_figure_is_drawn_with_ids_of_its_own(page: str) -> None:
+    assert page.count("<svg ") == 6
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    used = re.findall(r'(?:url\(|href=")#([^)"]+)', page)
+    assert used and set(used) <= set(ids)
+
+
+def test_caveats_come_from_the_settings_of_the_run(page: str) -> None:
+    text = _text(page)
+    assert "Consistent means 2 of 3 samples here" in text
+    assert "Every question comes after 1 example:" in text
+    assert "Samples were drawn at temperature" not in text
+    assert "nothing here says that these neurons cause wrong answers" in text
+
+
+def test_selection_probabilities_that_were_not_measured_are_said_to_be_so(copy: Run) -> None:
+    folder = copy.folder / "detector"
+    detector = Detector.load(folder)
+    settings = {k: v for k, v in detector.settings.items() if k != "stability"}
+    unknown = np.full(len(detector.columns), np.nan)
+    replace(detector, selection_probability=unknown, settings=settings).save(folder)
+    _forge_evaluation(copy, settings)
+    text = _text(write_run_report(copy).read_text(encoding="utf-8"))
+    assert "Selection probabilities were not measured" in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_run_without_any_h_neuron_has_a_page_that_says_so(copy: Run) -> None:
+    folder = copy.folder / "detector"
+    detector = Detector.load(folder)
+    none = np.zeros(0)
+    empty = replace(detector, columns=none.astype(np.int64), coef=none, scale=none, selection_probability=none)
+    empty.save(folder)
+    shutil.rmtree(copy.folder / "evaluation")
+    tests = {"facts": copy.dataset("facts")}
+    evaluate_detector(empty, copy.dataset("train"), tests, draws=3, out=copy.folder / "evaluation")
+    text = _text(write_run_report(copy).read_text(encoding="utf-8"))
+    assert "No neuron was selected at the chosen penalty" in text
+    assert "0 H-neurons" in text
+    assert "invented : it was not among the datasets evaluated" in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_run_that_could_evaluate_no_dataset_has_a_page(copy: Run) -> None:
+    write_atomic(copy.folder / "evaluation" / "evaluation.json", "{}\n")
+    page = write_run_report(copy).read_text(encoding="utf-8")
+    assert "No test set could be evaluated." in page
+    assert page.count("<svg ") == 4
+
+
+def test_an_evaluation_of_another_detector_is_refused(copy: Run) -> None:
+    _forge_evaluation(copy, {"labels": "1-vs-1"})
+    with pytest.raises(ArtifactError, match="of another detector"):
+        write_run_report(copy)
+
+
+def test_a_run_without_detector_gives_one_sentence(copy: Run) -> None:
+    shutil.rmtree(copy.folder / "detector")
+    with pytest.raises(InputError, match="no detector"):
+        write_run_report(copy)
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_missing_package_is_named_with_the_command_to_install_it(
+    finished: Run, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"'{package}': run  pip install 'hneurons\[report\]'"):
+        write_run_report(finished)
+
+
+def test_the_command_gives_the_same_plan_again() -> None:
+    from typer.testing import CliRunner
+
+    from hneurons.cli.app import app
+
+    plan = RunPlan(
+        model="my model", questions="facts:a b.jsonl", tests=("nec", "nq_open:x.gz"), n=5, min_agreement=4, limit=70
+    )
+    seen: list[RunPlan] = []
+
+    def stop(folder: Path, given: RunPlan, **_: object) -> None:
+        seen.append(given)
+        raise InputError("stop here")
+
+    words = shlex.split(reproduce_command(plan, "out"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hneurons.cli.app._open", stop)
+        CliRunner().invoke(app, words[1:])
+    assert seen == [plan]
+
+
+def _forge_evaluation(run: Run, settings: dict[str, object]) -> None:
+    path = run.folder / "evaluation" / "manifest.json"
+    row = json.loads(path.read_text())
+    row["settings"]["detector_settings"] = settings
+    write_atomic(path, json.dumps(row))
+
+
+def _result(
+    auroc: Estimate, *, random_mean: float = 0.6, highest: float = 0.65, question: float = 0.55
+) -> DatasetResult:
+    flat = Estimate(question, question - 0.05, question + 0.05, 200)
+    spread = (random_mean, random_mean - 0.05, highest)
+    return DatasetResult(
+        "facts", 100, 100, 0, (Score("H-neuron detector", auroc, auroc), Score("question only", flat, flat)),
+        RandomNeurons(20, 8, spread, spread), ((0.0, 1.0), (0.0, 1.0)), (),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.7, 0.8, "better"), (0.55, 0.8, "no better"), (0.6, 0.8, "no better"), (0.4, 0.55, "worse")],
+)
+def test_only_an_interval_wholly_on_one_side_is_a_difference(low: float, high: float, expected: str) -> None:
+    assert compare(Estimate((low + high) / 2, low, high, 200), 0.6) == expected
+
+
+def test_a_null_result_is_stated_as_plainly_as_a_strong_one() -> None:
+    strong = judge_result(_result(Estimate(0.8, 0.75, 0.85, 200)))
+    assert strong == "The detector is better than chance, random neurons and question only."
+    null = judge_result(_result(Estimate(0.52, 0.47, 0.57, 200)))
+    assert null == "The detector is worse than random neurons; no better than chance and question only."
+    close = judge_result(_result(Estimate(0.68, 0.62, 0.74, 200)))
+    assert close.endswith("The best of 20 random draws (0.650) is within its interval.")
+
+
+def test_the_headline_leaves_out_what_was_not_measured(finished: Run) -> None:
+    detector = Detector.load(finished.folder / "detector")
+    result = _result(Estimate(0.7, 0.6, 0.8, 200), random_mean=math.nan, highest=math.nan)
+    sentence = describe_result(detector, result)
+    assert "nan" not in sentence and "random" not in sentence
+    assert "0.700 [0.600, 0.800]" in sentence and "question only alone reaches 0.550" in sentence
+
+
+def test_a_telling_leak_check_becomes_a_caveat(finished: Run) -> None:
+    detector = Detector.load(finished.folder / "detector")
+    result = _result(Estimate(0.8, 0.75, 0.85, 200), question=0.71)
+    told = list_caveats(finished.plan, detector, {"facts": result}, {})
+    assert any("Question only alone reaches AUROC 0.710 on facts" in t for t in told)
+
+
+def test_an_unfinished_stage_is_the_reason_a_dataset_is_missing() -> None:
+    assert explain_missing({"responses": {}}) == "its stage 'verdicts' is not finished"
+
+
+def test_figures_of_nothing_are_empty() -> None:
+    assert figures.draw_detection({}) == figures.draw_roc({}) == figures.draw_weights([]) == ""
+    assert figures.draw_path([], 0) == ""
