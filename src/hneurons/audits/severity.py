@@ -126,12 +126,12 @@ def _find_composition(found: Collector, run: Run, name: str, records: list[Recor
             f"[{tight.low:.3f}, {tight.high:.3f}] over the {int(both.sum())} prompts counted at both"
         )
         lasting = lasting and (not away_from_zero(loose) or away_from_zero(tight))
-    matched = {
+    payloads = {
         f"{row['condition']} from {row['low']:g}": row["change"]
         for row in found.tables.get("matched_payload", [])
         if row["run"] == run.name
     }
-    shown = "; ".join(f"{c} {e['value']:+.3f} [{e['low']:.3f}, {e['high']:.3f}]" for c, e in matched.items())
+    shown = "; ".join(f"{c} {e['value']:+.3f} [{e['low']:.3f}, {e['high']:.3f}]" for c, e in payloads.items())
     found.find(
         run.name,
         f"Counted responses of {name} grow graver on the same prompts, not only on other prompts",
