@@ -70,7 +70,7 @@ def follow_rule(
 
 
 @pytest.mark.parametrize(
-    ("n", "rounds", "needed"), [(10, (2, 3, 5), 10), (6, (2, 3, 5), 5), (5, (1, 1, 1), 4), (4, (9,), 4), (7, (3,), 7)]
+    ("n", "rounds", "needed"), [(10, (2, 3, 5), 10), (6, (2, 3, 5), 5), (5, (1, 1, 1), 5), (4, (9,), 4), (7, (3,), 7)]
 )
 def test_rounds_stop_exactly_where_no_class_can_reach_agreement(
     model: LanguageModel, n: int, rounds: tuple[int, ...], needed: int

@@ -95,8 +95,8 @@ def _write_safetensors(gguf: Path, target: Path) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
-    except (ValueError, KeyError, OSError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{gguf} could not be read as a model: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged file fails wherever its bytes happen to lead the reader
+        raise InputError(f"{gguf} could not be read as a model: {_first_line(error)}") from error
     # save_pretrained refuses a model that still remembers its quantised origin
     model.hf_quantizer = None
     model.is_quantized = False
@@ -115,9 +115,11 @@ def _write_safetensors(gguf: Path, target: Path) -> None:
 def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, str]:
     """(transformers model in eval mode, tokenizer, resolved source). Raises `HNeuronsError` in one sentence."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+    _check_device(device)
     source = resolve_checkpoint(model)
     try:
         config = AutoConfig.from_pretrained(source)
@@ -128,15 +130,28 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
             from transformers import AutoModelForImageTextToText
 
             loaded = AutoModelForImageTextToText.from_pretrained(source, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = _first_line(error)
         raise InputError(
             f"could not load the model '{model}': {reason} (a hub id needs a network or a filled cache; "
             f"{', '.join(sorted(PACKAGED))} need none)"
         ) from error
     except RuntimeError as error:
-        raise HNeuronsError(f"could not load the model '{model}': {str(error).splitlines()[0]}") from error
+        raise HNeuronsError(f"could not load the model '{model}': {_first_line(error)}") from error
     return loaded.to(device).eval(), tokenizer, source
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        raise InputError(f"there is no device '{device}' here: leave --device out, or give cpu") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hneurons.core.errors import InputError
+
 SHORT_ANSWER = "Respond with the answer only, without any explanation."
 # Some templates print today's date; a fixed one keeps prompts, and so every number, the same tomorrow.
 _TEMPLATE_OPTIONS = {"date_string": "1 January 2025", "enable_thinking": False}
@@ -30,6 +32,9 @@ class PromptStyle:
 
 
 def uses_chat(tokenizer: Any, style: PromptStyle) -> bool:
+    """Raises `InputError` when a chat is demanded of a tokenizer that has no chat template."""
+    if style.chat and not tokenizer.chat_template:
+        raise InputError("this model has no chat template: leave the prompt style's chat at None for the base format")
     return bool(tokenizer.chat_template) if style.chat is None else style.chat
 
 
