@@ -158,6 +158,7 @@ def test_the_headline_and_the_table_give_the_numbers_of_the_evaluation(finished:
             assert f"{area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]" in text
         mean, low, high = result["random"]["auroc"]  # type: ignore[index]
         assert f"{mean:.3f} (range {low:.3f} to {high:.3f})" in text
+    assert re.search(r"invented , AUROC [\d.]+ \[[\d., ]+\]: The detector is ", text)
     assert f"{len(Detector.load(finished.folder / 'detector').neuron_set())} H-neurons" in text
 
 
@@ -313,7 +314,7 @@ def test_a_null_result_is_stated_as_plainly_as_a_strong_one() -> None:
     null = judge_result(_result(Estimate(0.52, 0.47, 0.57, 200)))
     assert null == "The detector is worse than random neurons; no better than chance and question only."
     close = judge_result(_result(Estimate(0.68, 0.62, 0.74, 200)))
-    assert close.endswith("The best of 20 random draws (0.650) is within its interval.")
+    assert close.endswith("The best of 20 random draws (0.650) is not below its interval.")
 
 
 def test_the_headline_leaves_out_what_was_not_measured(finished: Run) -> None:

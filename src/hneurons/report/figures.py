@@ -151,7 +151,7 @@ def draw_weights(weights: Sequence[float]) -> str:
             if chosen.any():
                 axes.plot(rank[chosen], ordered[chosen], marker, color=colour, markersize=3, label=label)
         axes.axhline(0, color=SOFT, linewidth=0.8)
-        axes.set(xlabel="rank", ylabel="weight")
+        axes.set(xlabel="rank", ylabel="weight", xlim=(0, len(ordered) + 1))
         axes.legend(loc="upper right")
         return plot.svg()
 

@@ -40,12 +40,14 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
     who += f" and {negative} of negative weight" if negative else ""
     if not len(detector.columns):
         return "No neuron was selected at the chosen penalty: there is no detector, every answer gets the same odds."
+    reach = "reaches" if len(detector.columns) == 1 else "reach"
     parts = [
-        f"{who} reach AUROC {interval(area)} in telling wrong from right answers to unseen {result.name} questions"
+        f"{who} {reach} AUROC {interval(area)} in telling wrong from right answers to unseen {result.name} questions"
     ]
     mean, low, high = result.random.auroc
     if math.isfinite(mean):
-        parts.append(f"{result.random.size} random neurons reach {mean:.3f} on average ({low:.3f} to {high:.3f})")
+        drawn = f"{count(result.random.size, 'random neuron')} {'reaches' if result.random.size == 1 else 'reach'}"
+        parts.append(f"{drawn} {mean:.3f} on average ({low:.3f} to {high:.3f})")
     parts += [f"{s.method} alone reaches {s.auroc.value:.3f}" for s in result.scores if s.method in others(result)]
     return "; ".join(parts) + "."
 
@@ -64,7 +66,7 @@ def judge_result(result: DatasetResult) -> str:
     said = f"The detector is {'; '.join(sentences)}."
     highest = result.random.auroc[2]
     if readings["random neurons"] == "better" and area.low <= highest:
-        said += f" The best of {result.random.draws} random draws ({highest:.3f}) is within its interval."
+        said += f" The best of {result.random.draws} random draws ({highest:.3f}) is not below its interval."
     return said
 
 

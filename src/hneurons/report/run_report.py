@@ -22,6 +22,7 @@ from hneurons.report import figures
 from hneurons.report.findings import (
     INVENTED,
     compare,
+    count,
     describe_result,
     explain_missing,
     interval,
@@ -74,6 +75,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "negative": len(detector.columns) - len(neurons),
         "headline": describe_result(detector, main) if main else "No test set could be evaluated.",
         "reading": judge_result(main) if main and len(detector.columns) else "",
+        "elsewhere": [(r.name, interval(r.detector.auroc), judge_result(r)) for r in list(results.values())[1:]],
         "counts": _count_rows(summaries),
         "datasets": list(summaries),
         "detection": [_detection(r, summaries.get(r.name, {})) for r in results.values()],
@@ -200,7 +202,7 @@ def _detection(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]
     if spread.size:
         mean, low, high = (100 * v for v in spread.accuracy)
         line = _Row(
-            f"{spread.size} random neurons, {spread.draws} draws",
+            f"{count(spread.size, 'random neuron')}, {spread.draws} draws",
             f"{mean:.1f} (range {low:.1f} to {high:.1f})",
             "{:.3f} (range {:.3f} to {:.3f})".format(*spread.auroc),
             compare(area, spread.auroc[0]),
