@@ -282,6 +282,21 @@ def test_the_command_gives_the_same_plan_again() -> None:
     assert seen == [plan]
 
 
+def test_a_fit_of_other_settings_is_reproduced_stage_by_stage() -> None:
+    plan = RunPlan(model="m", questions="facts", judge="llm")
+    lines = reproduce_command(plan, "out", fit={"labels": "1-vs-1", "columns": "standardized", "C": 0.5}, judge="big")
+    assert lines.splitlines() == [
+        "hneurons sample --model m --questions facts --judge llm --out out",
+        "hneurons label out --judge-url URL --judge-model big",
+        "hneurons select out",
+        "hneurons locate out --judge-url URL --judge-model big",
+        "hneurons contributions out",
+        "hneurons fit out --labels 1-vs-1 --C 0.5",
+        "hneurons evaluate out",
+        "hneurons report out",
+    ]
+
+
 def _forge_evaluation(run: Run, settings: dict[str, object]) -> None:
     path = run.folder / "evaluation" / "manifest.json"
     row = json.loads(path.read_text())

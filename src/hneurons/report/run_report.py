@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from hneurons.core.types import Example
 from hneurons.detection.baselines import BASELINES
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DatasetResult, load_evaluation
-from hneurons.detection.fitting import STABLE
-from hneurons.pipeline import TRAIN, Run, RunPlan
+from hneurons.detection.fitting import STABLE, fit_detector
+from hneurons.pipeline import STAGES, TRAIN, Run, RunPlan
 from hneurons.report import figures
 from hneurons.report.findings import (
     INVENTED,
@@ -100,7 +101,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "data": detector.data,
         "style": manifests[TRAIN]["responses"].settings["style"] if "responses" in manifests[TRAIN] else None,
         "versions": _versions([m for stages in manifests.values() for m in stages.values()]),
-        "command": reproduce_command(run.plan, run.folder.name),
+        "command": _command(run, manifests[TRAIN]),
         "caveats": list_caveats(run.plan, detector, results, summaries),
     }
 
@@ -272,9 +273,19 @@ def _versions(manifests: Sequence[Manifest]) -> dict[str, str]:
     return {name: ", then ".join(sorted(versions)) for name, versions in sorted(found.items())}
 
 
-def reproduce_command(plan: RunPlan, out: str) -> str:
-    """The command line that makes the same run: every option that is not the default."""
-    words = ["hneurons", "run"]
+def _command(run: Run, stages: Mapping[str, Manifest]) -> str:
+    models = [stages[stage].settings.get("model") for stage in ("verdicts", "spans") if stage in stages]
+    fit = Manifest.load(run.folder / "detector").settings
+    return reproduce_command(run.plan, run.folder.resolve().name, fit=fit, judge=next(filter(None, models), ""))
+
+
+def reproduce_command(plan: RunPlan, out: str, *, fit: Mapping[str, Any] | None = None, judge: str = "") -> str:
+    """The command lines that make the same run, with every option that is not the default.
+
+    `fit` are the settings of the `fit` stage; where they are not the defaults the stages are called one by one.
+    `judge` is the model of the endpoint that judged or located, if any.
+    """
+    words = []
     for item in fields(plan):
         value = getattr(plan, item.name)
         if value is None or (item.default is not MISSING and value == item.default):
@@ -282,7 +293,14 @@ def reproduce_command(plan: RunPlan, out: str) -> str:
         flag = item.metadata["flag"] or f"--{item.name.replace('_', '-')}"
         for part in value if isinstance(value, tuple) else (value,):
             words += [flag, str(part)]
-    return shlex.join([*words, "--out", out])
+    endpoint = ["--judge-url", "URL", "--judge-model", judge] if judge else []
+    defaults = signature(fit_detector).parameters
+    changed = {k: v for k, v in (fit or {}).items() if k in ("labels", "columns", "C") and v != defaults[k].default}
+    if not changed:
+        return shlex.join(["hneurons", "run", *words, *endpoint, "--out", out])
+    own = {"label": endpoint, "locate": endpoint, "fit": [w for k, v in changed.items() for w in (f"--{k}", str(v))]}
+    lines = [["sample", *words, "--out", out], *([stage, out, *own.get(stage, [])] for stage in STAGES[1:])]
+    return "\n".join(shlex.join(["hneurons", *line]) for line in lines)
 
 
 def _value(value: Any) -> str:
