@@ -14,7 +14,7 @@ from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import Estimate, auroc, bootstrap
-from hneurons.core.types import Example
+from hneurons.core.types import Example, ModelIdentity
 from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
 from hneurons.neurons.contributions import Contributions
@@ -53,7 +53,10 @@ class RandomNeurons:
 
 @dataclass(frozen=True)
 class DatasetResult:
-    """All methods on the answer rows of one dataset. `roc`: false and true positive rates of the detector."""
+    """All methods on the answer rows of one dataset.
+
+    `roc`: false and true positive rates of the detector; empty, and every AUROC NaN, where there is one class only.
+    """
 
     name: str
     right: int
@@ -91,13 +94,17 @@ def evaluate_detector(
 
     Beside the detector: a classifier refitted on the H-neurons alone, `draws` classifiers on as many random neurons
     (never H-neurons), both logistic with the same L2 penalty on standardised columns, and the leak checks. All are
-    fitted on `train`'s answer rows, with thresholds chosen there. Intervals are 95% bootstrap by question.
+    fitted on `train`'s answer rows, with thresholds chosen there. Intervals are 95% bootstrap by question. A test set
+    of one class has an accuracy, the share flagged or passed, and an AUROC of NaN.
 
-    Raises `NotEnoughDataError` for a dataset without both classes, `InputError` when a test question was trained on.
+    Raises `NotEnoughDataError` for a training set without both classes or a test set without located answers,
+    `InputError` when a test question was trained on, or contributions are of another model or other examples.
     """
-    known = _answer_rows(train, "train")
+    known = _answer_rows(detector, train, "train")
+    if known.labels.all() or not known.labels.any():
+        raise NotEnoughDataError(f"'train' has {len(known.labels)} located answers, all of one class: both are needed")
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
-    inputs = {name: data.contributions.manifest.content for name, data in {"train": train, **tests}.items()}
+    inputs = {name: data.contributions.content for name, data in {"train": train, **tests}.items()}
     manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
     if out is not None:
         manifest = manifest.resume(out)
@@ -108,7 +115,7 @@ def evaluate_detector(
     results: dict[str, DatasetResult] = {}
     with progress("evaluate", len(tests), unit="datasets") as advance:
         for name, data in tests.items():
-            rows = _answer_rows(data, name)
+            rows = _answer_rows(detector, data, name)
             shared = trained_on & set(rows.groups)
             if shared:
                 raise InputError(
@@ -151,14 +158,27 @@ def _result_from_row(row: dict[str, Any]) -> DatasetResult:
     )
 
 
-def _answer_rows(data: Dataset, name: str) -> _Rows:
+def _answer_rows(detector: Detector, data: Dataset, name: str) -> _Rows:
+    measured = ModelIdentity(**data.contributions.manifest.settings["model"])
+    differences = detector.identity.differences(measured)
+    if differences:
+        raise InputError(
+            f"the detector belongs to {detector.identity.name}, the contributions of '{name}' to {measured.name} "
+            f"({'; '.join(differences)}): measure them with the detector's model"
+        )
     examples = {e.id: e for e in data.examples}
-    numbers = [i for i, row in enumerate(data.contributions.rows) if row["region"] == "answer"]
-    numbers.sort(key=lambda i: data.contributions.rows[i]["id"])
-    chosen = [examples[data.contributions.rows[i]["example_id"]] for i in numbers]
+    rows = data.contributions.rows
+    numbers = [i for i, row in enumerate(rows) if row["region"] == "answer"]
+    numbers.sort(key=lambda i: str(rows[i]["id"]))
+    unknown = [rows[i]["example_id"] for i in numbers if rows[i]["example_id"] not in examples]
+    if unknown:
+        raise InputError(
+            f"the contributions of '{name}' are of other examples (first: {unknown[0]}): give those that were measured"
+        )
+    if not numbers:
+        raise NotEnoughDataError(f"'{name}' has no located answers: leave it out, or ask more questions")
+    chosen = [examples[rows[i]["example_id"]] for i in numbers]
     labels = np.array([e.hallucinated for e in chosen], dtype=bool)
-    if labels.all() or not labels.any():
-        raise NotEnoughDataError(f"'{name}' has {len(labels)} located answers, all of one class: both are needed")
     return _Rows(chosen, labels, [e.question.id for e in chosen], data.contributions.matrix(numbers))
 
 
@@ -182,7 +202,8 @@ def _evaluate(
     for method, values in baseline_scores(train.examples, test.examples).items():
         scores.append(_score(method, values, 0.0, test, seed))
     random = _random_neurons(train, test, columns, draws, seed)
-    false_rate, true_rate, _ = roc_curve(test.labels, decided)
+    one_class = test.labels.all() or not test.labels.any()
+    false_rate, true_rate, _ = (np.zeros(0),) * 3 if one_class else roc_curve(test.labels, decided)
     items = zip((e.id for e in test.examples), test.labels.tolist(), np.round(decided, 6).tolist(), strict=True)
     return DatasetResult(
         name=name,
@@ -215,8 +236,8 @@ def _refit(train: _Rows, test: _Rows, columns: NDArray[np.int64]) -> tuple[Float
 
 
 def _random_neurons(train: _Rows, test: _Rows, columns: NDArray[np.int64], draws: int, seed: int) -> RandomNeurons:
-    size = len(columns)
     others = np.setdiff1d(np.arange(train.matrix.shape[1]), columns)
+    size = min(len(columns), len(others))
     accuracies, areas = [], []
     for draw in range(draws if size else 0):
         rng = np.random.default_rng(derive_seed("random neurons", seed, draw))

@@ -76,9 +76,7 @@ def fit_detector(
         raise InputError(f"unknown columns '{columns}': known are raw, standardized")
     identity = ModelIdentity(**contributions.manifest.settings["model"])
     settings = {"labels": labels, "columns": columns, "C": C, "folds": folds, "subsamples": subsamples, "seed": seed}
-    manifest = Manifest(
-        stage=STAGE, settings=settings, inputs={"contributions": contributions.manifest.content}, expected=1
-    )
+    manifest = Manifest(stage=STAGE, settings=settings, inputs={"contributions": contributions.content}, expected=1)
     if out is not None:
         manifest = manifest.resume(out)
         if manifest.complete:
@@ -131,7 +129,7 @@ def fit_detector(
             "stopped": path.stopped,
         },
         data={
-            "contributions": contributions.manifest.content,
+            "contributions": contributions.content,
             "rows": len(rows.numbers),
             "wrong_answers": int(rows.positive.sum()),
             "right_answers": int((rows.is_answer & (rows.positive == 0)).sum()),

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.artifacts import Manifest, RowStore, file_hash, load_rows, write_atomic
-from hneurons.core.errors import ArtifactError, CaptureError, NotEnoughDataError
+from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
@@ -41,6 +41,11 @@ class Contributions:
     values: NDArray[np.float16] | None = None
 
     @property
+    def content(self) -> str:
+        """16 hex digits of what was measured: the model, style, regions and examples, not the rows alone."""
+        return fingerprint([self.manifest.fingerprint, self.rows])
+
+    @property
     def summary(self) -> dict[str, Any]:
         return self.manifest.summary
 
@@ -68,9 +73,11 @@ def measure_contributions(
     authors' code). Examples without a token span, and regions without tokens, give no row and are counted. `style` must
     be the one the responses were sampled with. Resumable with `out`.
 
-    Raises `NotEnoughDataError` when no example has a span, `CaptureError` when a hook does not fire exactly once,
-    `PromptTooLongError`, `StorageError`.
+    Raises `InputError` for an unknown `other`, `NotEnoughDataError` when no example has a span, `CaptureError` when a
+    hook does not fire exactly once, `PromptTooLongError`, `StorageError`.
     """
+    if other not in get_args(OtherRegion):
+        raise InputError(f"unknown other region '{other}': known are {', '.join(get_args(OtherRegion))}")
     located = [e for e in examples if e.token_span is not None]
     if not located:
         raise NotEnoughDataError(
@@ -118,12 +125,19 @@ def measure_contributions(
 
 
 def load_contributions(folder: Path) -> Contributions:
-    """Open a finished `contributions` folder; the features stay on disk."""
+    """Open a finished `contributions` folder; the features stay on disk.
+
+    Raises `InputError` for another folder, `ArtifactError` when rows or shards are missing or were changed.
+    """
     manifest, rows = load_rows(folder, stage=STAGE)
     layers, neurons = manifest.settings["shape"]
-    for name in manifest.summary["shards"]:
+    for name, content in manifest.summary["shards"].items():
         if not (folder / name).is_file():
             raise ArtifactError(f"{folder} lacks {name}: run 'contributions' again in a new folder")
+        if file_hash(folder / name) != content:
+            raise ArtifactError(
+                f"{folder / name} was changed after it was written: run 'contributions' again in a new folder"
+            )
     return Contributions(rows, (layers, neurons), manifest, folder)
 
 
@@ -137,7 +151,7 @@ class _Plan:
         from hneurons.neurons.capture import Sequence as TokenSequence
 
         self.model, self.examples = model, examples
-        prompts = [model.encode(e.question.text, style) for e in examples]
+        prompts = [model.encode(e.question.text, style, room=len(e.response.token_ids)) for e in examples]
         # Response tokens never belong to the prefix: at least one prompt token of each row is run again.
         self.prefix = common_prefix(prompts)
         self.sequences: list[TokenSequence] = []
