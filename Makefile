@@ -10,7 +10,7 @@ OUT ?= demo-run
 # About six minutes on two cores after installation. The models are small and weak; so the settings are mild: five
 # examples before each question, temperature 0.5, eight of ten samples must agree.
 demo: $(VENV)/ready
-	$(BIN)/hneurons run --model smollm2-135m --questions facts --shots 5 --temperature 0.5 --min-agreement 8 \
+	$(BIN)/hneurons run --model smollm2-135m --questions facts --limit 2000 --shots 5 --temperature 0.5 --min-agreement 8 \
 	  --per-class 200 --test-per-class 150 --max-new-tokens 24 --out $(OUT)
 
 test: $(VENV)/ready-dev

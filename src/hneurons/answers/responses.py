@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STAGE = "responses"
 CHUNK = 128  # questions committed together; fixed, so that stopping rules do not depend on batch sizes
-LEAD = 32  # how many consistent questions of a class may be ahead of the other class within one relation
+LEAD = 32  # how far one class may be ahead of the other, shared out over the relations
 
 
 class Judged(Protocol):
@@ -66,8 +66,8 @@ def sample_responses(
     """Draw up to `n` responses a question (arXiv 2512.01797, section 2.1).
 
     With a `judge`, sampling goes in `rounds` and stops at a question as soon as neither class can reach
-    `min_agreement` (default: all `n`); a class that is `LEAD` ahead in its relation, or has reached `quota`, is no
-    longer pursued, and once `quota` consistent questions a class are there sampling ends. Without a judge all `n` are
+    `min_agreement` (default: all `n`); a class that is far ahead of the other in its relation (`LEAD`), or has reached
+    `quota`, is no longer pursued, and once `quota` consistent questions a class are there sampling ends. Without a judge all `n` are
     drawn. What is drawn for a sample depends only on (seed, question id, sample). Resumable with `out`.
 
     Raises `InputError` for unusable arguments, `NotEnoughDataError` without questions, `PromptTooLongError`,
@@ -153,6 +153,7 @@ class _Progress:
         self.questions = {q.id: q for q in questions}
         self.n, self.needed, self.quota, self.judge = n, needed, quota, judge
         self.counts: dict[str, Counter[bool]] = defaultdict(Counter)
+        self.lead = max(2, LEAD // len({q.relation for q in questions}))
 
     def classes(self, question: Question, texts: Iterable[str]) -> Counter[bool | None]:
         assert self.judge is not None
@@ -172,7 +173,7 @@ class _Progress:
         if self.quota is None:
             return {False, True}
         counts = self.counts[relation]
-        return {c for c in (False, True) if counts[c] < self.quota and counts[c] < counts[not c] + LEAD}
+        return {c for c in (False, True) if counts[c] < self.quota and counts[c] < counts[not c] + self.lead}
 
     def full(self) -> bool:
         pairs = sum(min(c[False], c[True]) for c in self.counts.values())
