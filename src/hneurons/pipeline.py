@@ -105,7 +105,8 @@ class RunPlan:
 class Run:
     """A run's folder and the stages that fill it. Every stage can be called again: finished work is not repeated.
 
-    `device` and `max_rows` say where and how wide the model runs; `endpoint` serves the `llm` judge and finder.
+    `device` and `max_rows` say where and how wide the model runs; `endpoint` serves the `llm` judge and finder;
+    `sampler`, an endpoint that serves the plan's own model, draws the responses in its place.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class Run:
         device: str | None = None,
         max_rows: int = 128,
         endpoint: "Endpoint | None" = None,
+        sampler: "Endpoint | None" = None,
     ) -> None:
-        self.folder, self.device, self.max_rows, self.endpoint = folder, device, max_rows, endpoint
+        self.folder, self.device, self.max_rows = folder, device, max_rows
+        self.endpoint, self.sampler = endpoint, sampler
         if plan is not None:
             plan.save(folder)
         self.plan = RunPlan.load(folder)
@@ -181,6 +184,9 @@ class Run:
         found = {}
         for name, questions in self.questions.items():
             n, agreement = self._samples(name)
+            if self.sampler is not None:
+                found[name] = self._sample_from_endpoint(self.sampler, name, questions, n)
+                continue
             found[name] = sample_responses(
                 self.model,
                 questions,
@@ -194,6 +200,24 @@ class Run:
                 out=self.place(name, "responses"),
             ).summary
         return found
+
+    def _sample_from_endpoint(
+        self, sampler: "Endpoint", name: str, questions: list[Question], n: int
+    ) -> dict[str, Any]:
+        from hneurons.answers.endpoint_sampling import sample_endpoint
+
+        return sample_endpoint(
+            questions,
+            sampler,
+            n=n,
+            temperature=self.plan.temperature,
+            top_p=self.plan.top_p,
+            top_k=self.plan.top_k,
+            max_tokens=self.plan.max_new_tokens,
+            seed=self.plan.seed,
+            style=self.style,
+            out=self.place(name, "responses"),
+        ).summary
 
     def label(self) -> dict[str, Any]:
         """Stage `label` of every dataset."""

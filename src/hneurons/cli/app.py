@@ -3,14 +3,17 @@
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from hneurons.cli.audit import audit, import_records
 from hneurons.pipeline import Run, RunPlan
+
+if TYPE_CHECKING:
+    from hneurons.models.endpoint import Endpoint
 
 app = typer.Typer(
     name="hneurons",
@@ -28,6 +31,8 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda 
 Rows = Annotated[int, typer.Option(help="Sequences that run at a time; lower it when memory is short.")]
 JudgeUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the llm judge and finder.")]
 JudgeModel = Annotated[str, typer.Option(help="Model name at that endpoint.")]
+SampleUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that serves --model: draw there.")]
+SampleModel = Annotated[str, typer.Option(help="Name of --model at that endpoint.")]
 
 
 @app.callback()
@@ -45,7 +50,7 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
     hints = get_type_hints(RunPlan)
     options = []
     for item in fields(RunPlan):
-        hint = list[str] if item.name == "tests" else hints[item.name]
+        hint: Any = list[str] if item.name == "tests" else hints[item.name]
         flag = [item.metadata["flag"]] if item.metadata["flag"] else []
         default = inspect.Parameter.empty if item.default is MISSING else item.default
         annotation = Annotated[hint, typer.Option(*flag, help=item.metadata["help"])]
@@ -71,23 +76,22 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_plan
 
 
-def _open(
-    folder: Path,
-    plan: RunPlan | None = None,
-    *,
-    device: str | None = None,
-    rows: int = 128,
-    judge_url: str | None = None,
-    judge_model: str = "default",
-) -> Run:
-    endpoint = None
-    if judge_url is not None:
-        from hneurons.models.checkpoints import cache_folder
-        from hneurons.models.endpoint import Endpoint
+def _endpoint(url: str | None, model: str) -> "Endpoint | None":
+    if url is None:
+        return None
+    from hneurons.models.checkpoints import cache_folder
+    from hneurons.models.endpoint import Endpoint
 
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        endpoint = Endpoint(judge_url, judge_model, cache=cache_folder() / "endpoint.sqlite")
-    return Run(folder, plan, device=device, max_rows=rows, endpoint=endpoint)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    return Endpoint(url, model, cache=cache_folder() / "endpoint.sqlite")
+
+
+def _report_usage(*endpoints: "Endpoint | None") -> None:
+    """What endpoints were asked for, on standard error."""
+    for endpoint in endpoints:
+        if endpoint is not None:
+            counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(endpoint.usage).items())
+            typer.echo(f"{endpoint.url} ({endpoint.model}): {counts}", err=True)
 
 
 def _emit(value: Any, as_json: bool, title: str) -> None:
@@ -108,16 +112,20 @@ def run(
     rows: Rows = 128,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = "default",
+    sample_url: SampleUrl = None,
+    sample_model: SampleModel = "default",
     as_json: Json = False,
 ) -> None:
     """The main job: sample, label, select, locate, contributions, fit, evaluate, report."""
     from hneurons.cli.output import print_json, print_run, run_row
 
-    job = _open(out, plan, device=device, rows=rows, judge_url=judge_url, judge_model=judge_model)
+    judge, sampler = _endpoint(judge_url, judge_model), _endpoint(sample_url, sample_model)
+    job = Run(out, plan, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions, job.fit):
         stage()
     results = job.evaluate()
     report_path = job.report()
+    _report_usage(judge, sampler)
     if as_json:
         print_json(run_row(job, results, report_path))
     else:
@@ -126,9 +134,19 @@ def run(
 
 @app.command()
 @plan_options
-def sample(plan: RunPlan, out: Out, device: Device = None, rows: Rows = 128, as_json: Json = False) -> None:
+def sample(
+    plan: RunPlan,
+    out: Out,
+    device: Device = None,
+    rows: Rows = 128,
+    sample_url: SampleUrl = None,
+    sample_model: SampleModel = "default",
+    as_json: Json = False,
+) -> None:
     """Ask the questions and draw the responses; starts a run, whose folder the later stages take."""
-    _emit(_open(out, plan, device=device, rows=rows).sample(), as_json, "sample")
+    sampler = _endpoint(sample_url, sample_model)
+    _emit(Run(out, plan, device=device, max_rows=rows, sampler=sampler).sample(), as_json, "sample")
+    _report_usage(sampler)
 
 
 @app.command()
@@ -136,13 +154,15 @@ def label(
     folder: Folder, judge_url: JudgeUrl = None, judge_model: JudgeModel = "default", as_json: Json = False
 ) -> None:
     """Judge every response: correct, incorrect, abstained or unscored."""
-    _emit(_open(folder, judge_url=judge_url, judge_model=judge_model).label(), as_json, "label")
+    judge = _endpoint(judge_url, judge_model)
+    _emit(Run(folder, endpoint=judge).label(), as_json, "label")
+    _report_usage(judge)
 
 
 @app.command()
 def select(folder: Folder, as_json: Json = False) -> None:
     """Keep consistently answered questions, balanced between right and wrong."""
-    _emit(_open(folder).select(), as_json, "select")
+    _emit(Run(folder).select(), as_json, "select")
 
 
 @app.command()
@@ -150,13 +170,15 @@ def locate(
     folder: Folder, judge_url: JudgeUrl = None, judge_model: JudgeModel = "default", as_json: Json = False
 ) -> None:
     """Find the answer's tokens in every selected response."""
-    _emit(_open(folder, judge_url=judge_url, judge_model=judge_model).locate(), as_json, "locate")
+    finder = _endpoint(judge_url, judge_model)
+    _emit(Run(folder, endpoint=finder).locate(), as_json, "locate")
+    _report_usage(finder)
 
 
 @app.command()
 def contributions(folder: Folder, device: Device = None, as_json: Json = False) -> None:
     """Measure every neuron's contribution (CETT) over the answer's tokens and over the others."""
-    _emit(_open(folder, device=device).contributions(), as_json, "contributions")
+    _emit(Run(folder, device=device).contributions(), as_json, "contributions")
 
 
 @app.command()
@@ -173,7 +195,7 @@ def fit(
     """Fit the sparse classifier; its positive weights are the H-neurons."""
     from hneurons.cli.output import detector_row, print_detector, print_json
 
-    detector = _open(folder).fit(labels=labels, columns=columns, C=C, out=out)
+    detector = Run(folder).fit(labels=labels, columns=columns, C=C, out=out)
     print_json(detector_row(detector)) if as_json else print_detector(detector)
 
 
@@ -187,14 +209,14 @@ def evaluate(
     """Test the detector on unseen questions, beside random neurons and leak checks."""
     from hneurons.cli.output import print_evaluation, print_json, results_row
 
-    results = _open(folder).evaluate(detector=detector, out=out)
+    results = Run(folder).evaluate(detector=detector, out=out)
     print_json(results_row(results)) if as_json else print_evaluation(results)
 
 
 @app.command()
 def report(folder: Folder, as_json: Json = False) -> None:
     """Write the run as one self-contained HTML page."""
-    path = _open(folder).report()
+    path = Run(folder).report()
     _emit({"report": str(path)}, as_json, "report")
 
 

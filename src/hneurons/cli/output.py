@@ -1,6 +1,7 @@
 """What the verbs print: rich tables for people, plain rows for --json."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def known(kind: str) -> dict[str, str]:
     from hneurons.audits import AUDITS
     from hneurons.models.checkpoints import PACKAGED
 
-    kinds = {
+    kinds: dict[str, Callable[[], dict[str, str]]] = {
         "audits": AUDITS.summaries,
         "questions": QUESTIONS.summaries,
         "judges": JUDGES.summaries,
