@@ -74,6 +74,7 @@ class Detector:
         row = {
             "schema_version": SCHEMA_VERSION,
             "model": asdict(self.identity),
+            "size": len(self.columns),
             "intercept": self.intercept,
             "threshold": self.threshold,
             "settings": self.settings,
@@ -93,6 +94,8 @@ class Detector:
         try:
             row = json.loads((folder / DETECTOR_JSON).read_text(encoding="utf-8"))
             tensors = load_file(folder / DETECTOR_TENSORS)
+            if {len(values) for values in tensors.values()} != {row["size"]}:
+                raise ValueError(f"its JSON counts {row['size']} columns, its tensors do not")
             return cls(
                 identity=ModelIdentity(**row["model"]),
                 **tensors,

@@ -101,7 +101,9 @@ class NeuronSet:
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise ArtifactError(f"the neuron set in {folder} is damaged ({error}): run 'fit' again") from error
         if len(loaded) != row["size"]:
-            raise ArtifactError(f"the neuron set in {folder} has {len(loaded)} neurons, its JSON says {row['size']}")
+            raise ArtifactError(
+                f"the neuron set in {folder} has {len(loaded)} neurons, its JSON says {row['size']}: run 'fit' again"
+            )
         return loaded
 
     @classmethod
