@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hneurons.core.artifacts import storage_errors, write_atomic
-from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.artifacts import MANIFEST, storage_errors, write_atomic
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 
@@ -68,10 +68,24 @@ class RunPlan:
     dtype: str = _option("float32", "float32, bfloat16 or float16.")
     seed: int = _option(0, "Seed of everything random.")
 
+    def check(self) -> None:
+        """Raise `InputError` for a name or number that a later stage would refuse, before anything is done."""
+        from hneurons.answers.judging import JUDGES
+        from hneurons.answers.locating import FINDERS
+        from hneurons.answers.questions import QUESTIONS
+        from hneurons.neurons.contributions import check_other
+
+        JUDGES.get(self.judge)
+        FINDERS.get(self.finder)
+        for spec in (self.questions, *self.tests):
+            QUESTIONS.get(spec.partition(":")[0])
+        check_other(self.other)
+        self.sampling()
+
     def save(self, folder: Path) -> None:
-        """Write `run.json`; a folder that holds another plan is refused with the fields that differ."""
+        """Write `run.json`; a folder with results of another plan is refused with the fields that differ."""
         path = folder / RUN_JSON
-        if path.is_file():
+        if path.is_file() and any(folder.rglob(MANIFEST)):
             stored = type(self).load(folder)
             changed = [k for k, v in asdict(stored).items() if v != asdict(self)[k]]
             if changed:
@@ -122,6 +136,7 @@ class Run:
         self.folder, self.device, self.max_rows = folder, device, max_rows
         self.endpoint, self.sampler = endpoint, sampler
         if plan is not None:
+            plan.check()
             plan.save(folder)
         self.plan = RunPlan.load(folder)
 
@@ -151,6 +166,12 @@ class Run:
             if len(kept) < len(found):
                 log.info("%s: %d questions left out, they are trained on", spec, len(found) - len(kept))
             sets[_name(spec, sets)] = kept
+        for name, kept in sets.items():
+            if not kept:
+                raise NotEnoughDataError(
+                    f"no question is left for '{name}': {_HELD_OUT}% of the questions are held out as test set, and "
+                    "what is trained on is left out of every test set; give more questions or another test set"
+                )
         return sets
 
     @cached_property
@@ -168,6 +189,17 @@ class Run:
     def place(self, dataset: str, stage: str) -> Path:
         """The folder of a dataset's stage."""
         return self.folder / (TRAIN if dataset == TRAIN else f"test/{dataset}") / stage
+
+    def demand_endpoint(self) -> None:
+        """Raise `InputError` when the judge or the finder needs an endpoint and there is none."""
+        from hneurons.answers.judging import JUDGES
+        from hneurons.answers.locating import FINDERS
+
+        needy = JUDGES.get(self.plan.judge).needs_endpoint or FINDERS.get(self.plan.finder).needs_endpoint
+        if needy and self.endpoint is None:
+            raise InputError(
+                f"judge '{self.plan.judge}' with finder '{self.plan.finder}' needs an endpoint: give --judge-url"
+            )
 
     def _samples(self, dataset: str) -> tuple[int, int | None]:
         """(samples a question, agreement): consistency for training, single natural samples for tests."""

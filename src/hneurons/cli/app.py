@@ -79,10 +79,12 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
 def _endpoint(url: str | None, model: str) -> "Endpoint | None":
     if url is None:
         return None
+    from hneurons.core.artifacts import storage_errors
     from hneurons.models.checkpoints import cache_folder
     from hneurons.models.endpoint import Endpoint
 
-    cache_folder().mkdir(parents=True, exist_ok=True)
+    with storage_errors(cache_folder()):
+        cache_folder().mkdir(parents=True, exist_ok=True)
     return Endpoint(url, model, cache=cache_folder() / "endpoint.sqlite")
 
 
@@ -121,6 +123,7 @@ def run(
 
     judge, sampler = _endpoint(judge_url, judge_model), _endpoint(sample_url, sample_model)
     job = Run(out, plan, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
+    job.demand_endpoint()
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions, job.fit):
         stage()
     results = job.evaluate()

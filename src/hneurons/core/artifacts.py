@@ -106,7 +106,9 @@ class Manifest:
         """Read a folder's manifest. Raises `InputError` where there is none, `ArtifactError` where it is damaged."""
         path = folder / MANIFEST
         if not path.is_file():
-            raise InputError(f"{folder} is no hneurons result: it has no {MANIFEST}; give the --out folder of a stage")
+            raise InputError(
+                f"{folder} is no hneurons result: it has no {MANIFEST}; run the stage that makes it, or give its folder"
+            )
         try:
             row = dict(json.loads(path.read_text(encoding="utf-8")))
             version = row.get("schema_version", SCHEMA_VERSION)

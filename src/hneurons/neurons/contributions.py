@@ -76,8 +76,7 @@ def measure_contributions(
     Raises `InputError` for an unknown `other`, `NotEnoughDataError` when no example has a span, `CaptureError` when a
     hook does not fire exactly once, `PromptTooLongError`, `StorageError`.
     """
-    if other not in get_args(OtherRegion):
-        raise InputError(f"unknown other region '{other}': known are {', '.join(get_args(OtherRegion))}")
+    check_other(other)
     located = [e for e in examples if e.token_span is not None]
     if not located:
         raise NotEnoughDataError(
@@ -139,6 +138,12 @@ def load_contributions(folder: Path) -> Contributions:
                 f"{folder / name} was changed after it was written: run 'contributions' again in a new folder"
             )
     return Contributions(rows, (layers, neurons), manifest, folder)
+
+
+def check_other(other: str) -> None:
+    """Raise `InputError` for a name that is no `OtherRegion`."""
+    if other not in get_args(OtherRegion):
+        raise InputError(f"unknown other region '{other}': known are {', '.join(get_args(OtherRegion))}")
 
 
 class _Plan:

@@ -1,0 +1,136 @@
+"""The shape of the package: imports go down only, nothing prints or is imported needlessly, all has its words."""
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hneurons
+
+SOURCE = Path(hneurons.__file__).parent
+LAYERS = (
+    "core",
+    "models",
+    "answers",
+    "neurons",
+    "detection",
+    "interventions",
+    "benchmarks",
+    "audits",
+    "pipeline",
+    "report",
+    "server",
+    "cli",
+)
+# Run.report() opens the door to the page about a run; the page itself reads runs.
+DOORS = {("pipeline", "report")}
+FILES = sorted(SOURCE.rglob("*.py"))
+HEAVY = ("torch", "transformers", "sklearn", "scipy", "matplotlib", "datasets", "openai", "pyarrow", "jinja2")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def layer_of(module: str) -> str:
+    return module.split(".")[1] if module.count(".") else ""
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Modules a file imports when it runs, at any depth; those for type checkers alone are left out."""
+    if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
+        return
+    if isinstance(tree, ast.Import):
+        yield from (alias.name for alias in tree.names)
+    if isinstance(tree, ast.ImportFrom):
+        assert tree.level == 0, "imports are absolute"
+        yield tree.module or ""
+    for child in ast.iter_child_nodes(tree):
+        yield from imports_of(child)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent != SOURCE or p.stem == "pipeline"], ids=name_of)
+def test_imports_go_down_only(path: Path) -> None:
+    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert own in LAYERS, f"put '{own}' into its place in LAYERS"
+    for module in imports_of(ast.parse(path.read_text())):
+        if not module.startswith("hneurons."):
+            continue
+        other = layer_of(module)
+        allowed = LAYERS.index(other) <= LAYERS.index(own) or (own, other) in DOORS
+        assert allowed, f"{name_of(path)} imports {module}, which stands above it"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "cli" not in p.relative_to(SOURCE).parts], ids=name_of)
+def test_nothing_is_printed_outside_the_command_line(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    called = [n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    assert "print" not in called
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_modules_and_public_functions_and_classes_have_a_docstring_and_annotations(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree) or not tree.body or path.stem == "__main__", "a module says what it is for"
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        # A one-line class of an error or protocol, and a function whose name and types say all, need no words.
+        if isinstance(node, ast.FunctionDef):
+            assert node.returns is not None, f"{node.name} has no return type"
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            assert all(a.annotation is not None for a in arguments), f"{node.name} has arguments without type"
+            assert ast.get_docstring(node) or len(node.body) <= 12, f"{node.name} has no docstring"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_file_pickles_and_none_is_called_utils(path: Path) -> None:
+    modules = set(imports_of(ast.parse(path.read_text())))
+    assert not modules & {"pickle", "joblib", "dill", "cloudpickle"}
+    assert path.stem != "utils"
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert hneurons.__all__ == sorted(hneurons.__all__)
+    assert all(getattr(hneurons, name) is not None for name in hneurons.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        hneurons.nothing  # noqa: B018
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_and_the_package_load_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['hneurons', '--help']\n"
+        "import hneurons, hneurons.cli\n"
+        "try: hneurons.cli.main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print('HEAVY:', [m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY: []" in done.stdout
+    for verb in ("run", "sample", "label", "select", "locate", "contributions", "fit", "evaluate", "report", "doctor"):
+        assert verb in done.stdout
+
+
+def test_help_answers_in_half_a_second_of_processor_time() -> None:
+    """Processor time, the best of some runs: on a busy machine the clock on the wall measures the neighbours."""
+    command = Path(sys.executable).with_name("hneurons")
+    times = []
+    for _ in range(5):
+        before, start = os.times(), time.perf_counter()
+        subprocess.run([str(command), "--help"], stdout=subprocess.DEVNULL, check=True, timeout=60)
+        after = os.times()
+        used = after.children_user - before.children_user + after.children_system - before.children_system
+        times.append(min(used, time.perf_counter() - start))
+        if times[-1] < 0.5:
+            break
+    assert min(times) < 0.5
