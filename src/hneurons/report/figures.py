@@ -185,6 +185,10 @@ def draw_path(path: Sequence[Mapping[str, Any]], chosen: int) -> str:
         above, below = plot.axes
         above.plot(ratios, areas, "o-", color=FRONT, markersize=4, linewidth=1.4)
         above.set_ylabel("held-out AUROC")
+        known = [a for a in areas if math.isfinite(a)]
+        if known:  # a narrower scale would make noise look like a trend
+            middle, half = (min(known) + max(known)) / 2, max(0.1, (max(known) - min(known)) / 2 + 0.02)
+            above.set_ylim(middle - half, middle + half)
         for key, marker, colour, label in (
             ("positive", "o-", FRONT, "positive: H-neurons"), ("negative", "v--", SECOND, "negative"),
         ):  # fmt: skip

@@ -123,8 +123,8 @@ def _about_detector(detector: Detector) -> list[str]:
     stable = sum(p >= STABLE for p in known)
     if stable < len(known):
         found.append(
-            f"{stable} of {count(len(known), 'H-neuron')} reached a selection probability of {STABLE}: the others "
-            "may be replaced by neighbours when the questions change."
+            f"{stable or 'None'} of {count(len(known), 'H-neuron')} reached a selection probability of {STABLE}: those "
+            "below it may be replaced by neighbours when the questions change."
         )
     path = settings.get("path", [])
     if len(path) > 1 and settings.get("chosen") == len(path) - 1:
@@ -161,6 +161,10 @@ def _about_results(results: Sequence[DatasetResult], summaries: Summaries) -> li
         found.append(
             f"Fitted in the same way, H-neurons are no better than random ones on average on {listing(level)}."
         )
+    cut = {r.name: summaries.get(r.name, {}).get("examples", {}).get("dropped", {}).get("truncated") for r in results}
+    if any(cut.values()):
+        left_out = listing([f"{number} of {name}" for name, number in cut.items() if number])
+        found.append(f"Answers cut off at the token limit are left out, and they may be the worse ones: {left_out}.")
     lost = [f"{r.not_located} of {r.name}" for r in results if r.not_located]
     if lost:
         found.append(f"Selected answers that could not be located are left out: {listing(lost)}.")
