@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hneurons.core.artifacts import RowStore, write_atomic
+from hneurons.core.artifacts import RowStore, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Question, Response
@@ -25,7 +25,8 @@ from hneurons.neurons.contributions import load_contributions
 from hneurons.pipeline import Run, RunPlan
 from hneurons.report import figures
 from hneurons.report.findings import compare, describe_result, explain_missing, judge_result, list_caveats
-from hneurons.report.run_report import reproduce_command, write_run_report
+from hneurons.report.provenance import reproduce_command
+from hneurons.report.run_report import write_run_report
 from tiny_models import tiny_model
 
 KNOWN, MADE_UP = ["Paris", "café", "tea"], ["William", "lazy dog", "東京"]
@@ -48,12 +49,12 @@ def _answer(question: Question, rng: random.Random, *, wrong: bool) -> str:
     return rng.choice([w for w in (MADE_UP if rng.random() < 0.8 else KNOWN) if w != question.answers[0]])
 
 
-def _write_responses(run: Run, name: str, *, n: int, all_wrong: bool = False) -> None:
+def _write_responses(run: Run, name: str, *, n: int) -> None:
     tokenizer, rng, rows = run.model.tokenizer, random.Random(name), []
     questions = run.questions[name]
     for number, question in enumerate(questions):
-        text = _answer(question, rng, wrong=all_wrong or number % 2 == 1)
-        said = f"It is {text}."
+        text = _answer(question, rng, wrong=name == "bioasq" or number % 2 == 1)
+        said = "I don't know." if name == "nq-open" else f"It is {text}."
         ids = (*tokenizer(said, add_special_tokens=False)["input_ids"], 1)
         for sample in range(n):
             stop = "length" if number % 17 == 5 and sample == 0 else "stop"
@@ -75,9 +76,11 @@ def _write_responses(run: Run, name: str, *, n: int, all_wrong: bool = False) ->
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of the tiny model: facts and invented are evaluated, oneclass has wrong answers only."""
+    """A run of the tiny model: bioasq has wrong answers only, and of nq-open nothing is answered."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    plan = RunPlan(model="tiny", questions="facts", tests=("invented", "oneclass"), n=3, min_agreement=2, shots=1)
+    plan = RunPlan(
+        model="tiny", questions="facts", tests=("invented", "bioasq", "nq-open"), n=3, min_agreement=2, shots=1
+    )
     run = Run(folder, plan)
     run.model = tiny_model("llama", chat=True)
     run.style = PromptStyle(shots=(("Who drinks <b>tea</b>?", "The owner"),))
@@ -88,7 +91,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
             replace(q, answers=(), answerable=number % 2 == 0)
             for number, q in enumerate(_questions("invented", 60))
         ],
-        "oneclass": _questions("oneclass", 20),
+        "bioasq": _questions("bioasq", 20),
+        "nq-open": _questions("nq-open", 4),
     }  # fmt: skip
     answers = {q.id: q for q in _questions("invented", 60)}
     for name in run.questions:
@@ -98,15 +102,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
             _write_responses(run, name, n=1)
             run.questions[name] = known
         else:
-            _write_responses(run, name, n=3 if name == "train" else 1, all_wrong=name == "oneclass")
+            _write_responses(run, name, n=3 if name == "train" else 1)
     run.label()
     run.select()
     run.locate()
     run.contributions()
     contributions = load_contributions(run.place("train", "contributions"))
     detector = fit_detector(contributions, subsamples=4, out=folder / "detector")
-    tests = {name: run.dataset(name) for name in ("facts", "invented")}
-    evaluate_detector(detector, run.dataset("train"), tests, draws=3, out=folder / "evaluation")
+    datasets = {name: run.dataset(name) for name in ("facts", "invented", "bioasq")}
+    evaluate_detector(detector, run.dataset("train"), datasets, draws=3, out=folder / "evaluation")
     return run
 
 
@@ -162,8 +166,19 @@ def test_the_headline_and_the_table_give_the_numbers_of_the_evaluation(finished:
     assert f"{len(Detector.load(finished.folder / 'detector').neuron_set())} H-neurons" in text
 
 
-def test_a_dataset_that_could_not_be_tested_is_listed_with_the_reason(finished: Run, page: str) -> None:
-    assert re.search(r"oneclass : 0 right and \d+ wrong answers were located: both classes are needed", _text(page))
+def test_a_dataset_that_could_not_be_tested_is_listed_with_the_reason(page: str) -> None:
+    text = _text(page)
+    assert re.search(r"bioasq , AUROC not testable: 0 right and \d+ wrong answers were located: both classes", text)
+    assert "nq-open : none of 0 selected answers was located" in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_main_test_set_of_one_class_says_that_nothing_can_be_said(copy: Run) -> None:
+    results = _results(copy)
+    _forge_results(copy, {"bioasq": results["bioasq"]})
+    text = _text(write_run_report(copy).read_text(encoding="utf-8"))
+    assert "wrong answers of bioasq were located, so nothing can be said about telling them apart" in text
+    assert "nan" not in text.lower().split()
 
 
 def test_counts_and_what_was_dropped_are_those_of_the_stages(finished: Run, page: str) -> None:
@@ -234,7 +249,7 @@ def test_a_run_without_any_h_neuron_has_a_page_that_says_so(copy: Run) -> None:
 
 
 def test_a_run_that_could_evaluate_no_dataset_has_a_page(copy: Run) -> None:
-    write_atomic(copy.folder / "evaluation" / "evaluation.json", "{}\n")
+    _forge_results(copy, {})
     page = write_run_report(copy).read_text(encoding="utf-8")
     assert "No test set could be evaluated." in page
     assert page.count("<svg ") == 4
@@ -277,16 +292,18 @@ def test_the_command_gives_the_same_plan_again() -> None:
 
     words = shlex.split(reproduce_command(plan, "out"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hneurons.cli.app._open", stop)
+        patch.setattr("hneurons.cli.app.Run", stop)
         CliRunner().invoke(app, words[1:])
     assert seen == [plan]
 
 
 def test_a_fit_of_other_settings_is_reproduced_stage_by_stage() -> None:
     plan = RunPlan(model="m", questions="facts", judge="llm")
-    lines = reproduce_command(plan, "out", fit={"labels": "1-vs-1", "columns": "standardized", "C": 0.5}, judge="big")
+    lines = reproduce_command(
+        plan, "out", fit={"labels": "1-vs-1", "columns": "standardized", "C": 0.5}, judge="big", sampler="m8"
+    )
     assert lines.splitlines() == [
-        "hneurons sample --model m --questions facts --judge llm --out out",
+        "hneurons sample --model m --questions facts --judge llm --sample-url URL --sample-model m8 --out out",
         "hneurons label out --judge-url URL --judge-model big",
         "hneurons select out",
         "hneurons locate out --judge-url URL --judge-model big",
@@ -295,6 +312,13 @@ def test_a_fit_of_other_settings_is_reproduced_stage_by_stage() -> None:
         "hneurons evaluate out",
         "hneurons report out",
     ]
+
+
+def _forge_results(run: Run, results: dict[str, dict[str, object]]) -> None:
+    folder = run.folder / "evaluation"
+    write_atomic(folder / "evaluation.json", json.dumps(results))
+    row = json.loads((folder / "manifest.json").read_text())
+    write_atomic(folder / "manifest.json", json.dumps({**row, "content": file_hash(folder / "evaluation.json")}))
 
 
 def _forge_evaluation(run: Run, settings: dict[str, object]) -> None:

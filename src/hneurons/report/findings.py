@@ -26,6 +26,11 @@ def compare(detector: Estimate, other: float) -> Reading:
     return "better" if detector.low > other else "worse" if detector.high < other else "no better"
 
 
+def is_testable(result: DatasetResult) -> bool:
+    """Whether both classes are there, without which there is no AUROC."""
+    return math.isfinite(result.detector.auroc.value)
+
+
 def others(result: DatasetResult) -> dict[str, float]:
     """AUROC of what the detector has to beat: chance, random neurons on average, each leak check."""
     checks = [s for s in result.scores if not s.method.startswith("H-neuron")]
@@ -40,6 +45,12 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
     who += f" and {negative} of negative weight" if negative else ""
     if not len(detector.columns):
         return "No neuron was selected at the chosen penalty: there is no detector, every answer gets the same odds."
+    if not is_testable(result):
+        rate = result.detector.accuracy
+        return (
+            f"{result.right} right and {result.wrong} wrong answers of {result.name} were located, so nothing can be "
+            f"said about telling them apart; the detector is right on {100 * rate.value:.1f}% of them."
+        )
     reach = "reaches" if len(detector.columns) == 1 else "reach"
     parts = [
         f"{who} {reach} AUROC {interval(area)} in telling wrong from right answers to unseen {result.name} questions"
@@ -55,14 +66,14 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
 def judge_result(result: DatasetResult) -> str:
     """Which of its rivals the detector beats, and which it does not; null results first."""
     area, found = result.detector.auroc, others(result)
+    if not is_testable(result):
+        return f"{result.right} right and {result.wrong} wrong answers were located: both classes are needed."
     readings = {name: compare(area, value) for name, value in found.items()}
     sentences = []
     for reading, words in (("worse", "worse than"), ("no better", "no better than"), ("better", "better than")):
         names = [name for name, r in readings.items() if r == reading]
         if names:
             sentences.append(f"{words} {listing(names)}")
-    if not sentences:
-        return "The interval of the detector could not be computed."
     said = f"The detector is {'; '.join(sentences)}."
     highest = result.random.auroc[2]
     if readings["random neurons"] == "better" and area.low <= highest:
@@ -89,10 +100,16 @@ def _about_training(plan: RunPlan, summaries: Summaries) -> list[str]:
     train = summaries.get("train", {})
     asked, kept = train.get("responses", {}).get("asked"), train.get("examples", {}).get("consistent")
     if asked and kept:
+        early = train["responses"].get("stopped_early")
         found.append(
             f"Of {asked} questions asked, {kept['right']} ({100 * kept['right'] / asked:.1f}%) were found consistently "
             f"right and {kept['wrong']} consistently wrong: what was learned is about these, not about answers that "
-            "waver. The commoner class is not pursued once it is ahead, so these are not rates."
+            "waver."
+            + (
+                " Sampling stops early where it can, so these are not rates."
+                if train["responses"].get("stopped_early")
+                else ""
+            )
         )
     if plan.min_agreement is not None and plan.min_agreement < plan.n:
         found.append(

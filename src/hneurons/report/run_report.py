@@ -1,10 +1,8 @@
 """A run as one self-contained HTML page: result first, then how it came about, then what it does not show."""
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
-from inspect import signature
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +15,8 @@ from hneurons.core.types import Example
 from hneurons.detection.baselines import BASELINES
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DatasetResult, load_evaluation
-from hneurons.detection.fitting import STABLE, fit_detector
-from hneurons.pipeline import STAGES, TRAIN, Run, RunPlan
+from hneurons.detection.fitting import STABLE
+from hneurons.pipeline import TRAIN, Run
 from hneurons.report import figures
 from hneurons.report.findings import (
     INVENTED,
@@ -27,9 +25,11 @@ from hneurons.report.findings import (
     describe_result,
     explain_missing,
     interval,
+    is_testable,
     judge_result,
     list_caveats,
 )
+from hneurons.report.provenance import collect_versions, describe_command
 
 REPORT = "report.html"
 _SHOWN = 5  # examples of each kind
@@ -65,7 +65,8 @@ def _contents(run: Run) -> dict[str, Any]:
     manifests = {name: _finished(run, name) for name in [TRAIN, *_datasets(run.folder, results)]}
     summaries = {name: {s: m.summary for s, m in stages.items()} for name, stages in manifests.items()}
     neurons = detector.neuron_set()
-    main = next(iter(results.values()), None)
+    testable = {name: result for name, result in results.items() if is_testable(result)}
+    main = next(iter((testable or results).values()), None)
     path = detector.settings.get("path", [])
     chosen = detector.settings.get("chosen", 0)
     return {
@@ -76,15 +77,15 @@ def _contents(run: Run) -> dict[str, Any]:
         "negative": len(detector.columns) - len(neurons),
         "headline": describe_result(detector, main) if main else "No test set could be evaluated.",
         "reading": judge_result(main) if main and len(detector.columns) else "",
-        "elsewhere": [(r.name, interval(r.detector.auroc), judge_result(r)) for r in list(results.values())[1:]],
+        "elsewhere": [(r.name, interval(r.detector.auroc), judge_result(r)) for r in results.values() if r is not main],
         "counts": _count_rows(summaries),
         "datasets": list(summaries),
         "detection": [_detection(r, summaries.get(r.name, {})) for r in results.values()],
         "missing": {n: explain_missing(s) for n, s in summaries.items() if n not in results and n != TRAIN},
         "baselines": BASELINES,
         "figures": {
-            "detection": figures.draw_detection(results),
-            "roc": figures.draw_roc(results),
+            "detection": figures.draw_detection(testable),
+            "roc": figures.draw_roc(testable),
             "layers": figures.draw_layers(neurons),
             "weights": figures.draw_weights((detector.coef * detector.scale).tolist()),
             "stability": figures.draw_stability(neurons, STABLE),
@@ -100,8 +101,8 @@ def _contents(run: Run) -> dict[str, Any]:
         "fit_settings": {k: v for k, v in detector.settings.items() if k not in ("path", "stability", "chosen")},
         "data": detector.data,
         "style": manifests[TRAIN]["responses"].settings["style"] if "responses" in manifests[TRAIN] else None,
-        "versions": _versions([m for stages in manifests.values() for m in stages.values()]),
-        "command": _command(run, manifests[TRAIN]),
+        "versions": collect_versions([m for stages in manifests.values() for m in stages.values()]),
+        "command": describe_command(run, manifests[TRAIN]),
         "caveats": list_caveats(run.plan, detector, results, summaries),
     }
 
@@ -205,7 +206,7 @@ def _detection(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]
         line = _Row(
             f"{count(spread.size, 'random neuron')}, {spread.draws} draws",
             f"{mean:.1f} (range {low:.1f} to {high:.1f})",
-            "{:.3f} (range {:.3f} to {:.3f})".format(*spread.auroc),
+            "{:.3f} (range {:.3f} to {:.3f})".format(*spread.auroc) if is_testable(result) else "not testable",
             compare(area, spread.auroc[0]),
         )
         rows.insert(1 + any(s.method == "H-neurons, refitted" for s in result.scores), line)
@@ -262,45 +263,6 @@ def _card(example: Example, odds: float, reason: str) -> dict[str, Any]:
         "odds": odds,
         "id": example.id,
     }
-
-
-def _versions(manifests: Sequence[Manifest]) -> dict[str, str]:
-    """Package versions the stages were made with; several where a run went on under other ones."""
-    found: dict[str, set[str]] = {}
-    for manifest in manifests:
-        for name, version in manifest.versions.items():
-            found.setdefault(name, set()).add(version)
-    return {name: ", then ".join(sorted(versions)) for name, versions in sorted(found.items())}
-
-
-def _command(run: Run, stages: Mapping[str, Manifest]) -> str:
-    models = [stages[stage].settings.get("model") for stage in ("verdicts", "spans") if stage in stages]
-    fit = Manifest.load(run.folder / "detector").settings
-    return reproduce_command(run.plan, run.folder.resolve().name, fit=fit, judge=next(filter(None, models), ""))
-
-
-def reproduce_command(plan: RunPlan, out: str, *, fit: Mapping[str, Any] | None = None, judge: str = "") -> str:
-    """The command lines that make the same run, with every option that is not the default.
-
-    `fit` are the settings of the `fit` stage; where they are not the defaults the stages are called one by one.
-    `judge` is the model of the endpoint that judged or located, if any.
-    """
-    words = []
-    for item in fields(plan):
-        value = getattr(plan, item.name)
-        if value is None or (item.default is not MISSING and value == item.default):
-            continue
-        flag = item.metadata["flag"] or f"--{item.name.replace('_', '-')}"
-        for part in value if isinstance(value, tuple) else (value,):
-            words += [flag, str(part)]
-    endpoint = ["--judge-url", "URL", "--judge-model", judge] if judge else []
-    defaults = signature(fit_detector).parameters
-    changed = {k: v for k, v in (fit or {}).items() if k in ("labels", "columns", "C") and v != defaults[k].default}
-    if not changed:
-        return shlex.join(["hneurons", "run", *words, *endpoint, "--out", out])
-    own = {"label": endpoint, "locate": endpoint, "fit": [w for k, v in changed.items() for w in (f"--{k}", str(v))]}
-    lines = [["sample", *words, "--out", out], *([stage, out, *own.get(stage, [])] for stage in STAGES[1:])]
-    return "\n".join(shlex.join(["hneurons", *line]) for line in lines)
 
 
 def _value(value: Any) -> str:

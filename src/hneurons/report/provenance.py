@@ -1,0 +1,60 @@
+"""How a run was made: the command that makes it again, and the package versions its stages ran under."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from inspect import signature
+from typing import Any
+
+from hneurons.core.artifacts import Manifest
+from hneurons.detection.fitting import fit_detector
+from hneurons.pipeline import STAGES, Run, RunPlan
+
+
+def describe_command(run: Run, stages: Mapping[str, Manifest]) -> str:
+    """The command lines that make `run` again; `stages` are the manifests of its finished training stages."""
+    models = {stage: manifest.settings.get("model") for stage, manifest in stages.items()}
+    sampler = models.get("responses")
+    return reproduce_command(
+        run.plan,
+        run.folder.resolve().name,
+        fit=Manifest.load(run.folder / "detector").settings,
+        judge=models.get("verdicts") or models.get("spans") or "",
+        sampler=sampler if isinstance(sampler, str) else "",
+    )
+
+
+def reproduce_command(
+    plan: RunPlan, out: str, *, fit: Mapping[str, Any] | None = None, judge: str = "", sampler: str = ""
+) -> str:
+    """The command lines that make the same run, with every option that is not the default.
+
+    `fit` are the settings of the `fit` stage; where they are not the defaults the stages are called one by one.
+    `judge` and `sampler` are the models of the endpoints that judged or located, and that sampled, if any.
+    """
+    words = []
+    for item in fields(plan):
+        value = getattr(plan, item.name)
+        if value is None or (item.default is not MISSING and value == item.default):
+            continue
+        flag = item.metadata["flag"] or f"--{item.name.replace('_', '-')}"
+        for part in value if isinstance(value, tuple) else (value,):
+            words += [flag, str(part)]
+    words += ["--sample-url", "URL", "--sample-model", sampler] if sampler else []
+    judging = ["--judge-url", "URL", "--judge-model", judge] if judge else []
+    defaults = signature(fit_detector).parameters
+    changed = {k: v for k, v in (fit or {}).items() if k in ("labels", "columns", "C") and v != defaults[k].default}
+    if not changed:
+        return shlex.join(["hneurons", "run", *words, *judging, "--out", out])
+    own = {"label": judging, "locate": judging, "fit": [w for k, v in changed.items() for w in (f"--{k}", str(v))]}
+    lines = [["sample", *words, "--out", out], *([stage, out, *own.get(stage, [])] for stage in STAGES[1:])]
+    return "\n".join(shlex.join(["hneurons", *line]) for line in lines)
+
+
+def collect_versions(manifests: Sequence[Manifest]) -> dict[str, str]:
+    """Package versions the stages were made with; several where a run went on under other ones."""
+    found: dict[str, set[str]] = {}
+    for manifest in manifests:
+        for name, version in manifest.versions.items():
+            found.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(versions)) for name, versions in sorted(found.items())}
