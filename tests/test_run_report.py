@@ -169,7 +169,7 @@ def test_the_headline_and_the_table_give_the_numbers_of_the_evaluation(finished:
 def test_a_dataset_that_could_not_be_tested_is_listed_with_the_reason(page: str) -> None:
     text = _text(page)
     assert re.search(r"bioasq , AUROC not testable: 0 right and \d+ wrong answers were located: both classes", text)
-    assert "nq-open : none of 0 selected answers was located" in text
+    assert "nq-open : no answer was selected" in text
     assert "nan" not in text.lower().split()
 
 
@@ -369,6 +369,15 @@ def test_a_telling_leak_check_becomes_a_caveat(finished: Run) -> None:
     result = _result(Estimate(0.8, 0.75, 0.85, 200), question=0.71)
     told = list_caveats(finished.plan, detector, {"facts": result}, {})
     assert any("Question only alone reaches AUROC 0.710 on facts" in t for t in told)
+
+
+@pytest.mark.parametrize("early", [0, 7])
+def test_counts_of_consistent_questions_are_called_rates_only_where_all_were_pursued(finished: Run, early: int) -> None:
+    kept = {"consistent": {"right": 10, "wrong": 30}}
+    summaries = {"train": {"responses": {"asked": 50, "stopped_early": early}, "examples": kept}}
+    told = list_caveats(finished.plan, Detector.load(finished.folder / "detector"), {}, summaries)
+    assert "Of 50 questions asked, 10 (20.0%) were found consistently right and 30" in told[0]
+    assert ("not rates" in told[0]) == bool(early)
 
 
 def test_an_unfinished_stage_is_the_reason_a_dataset_is_missing() -> None:

@@ -104,12 +104,7 @@ def _about_training(plan: RunPlan, summaries: Summaries) -> list[str]:
         found.append(
             f"Of {asked} questions asked, {kept['right']} ({100 * kept['right'] / asked:.1f}%) were found consistently "
             f"right and {kept['wrong']} consistently wrong: what was learned is about these, not about answers that "
-            "waver."
-            + (
-                " Sampling stops early where it can, so these are not rates."
-                if train["responses"].get("stopped_early")
-                else ""
-            )
+            "waver." + (" Sampling stops early where it can, so these are not rates." if early else "")
         )
     if plan.min_agreement is not None and plan.min_agreement < plan.n:
         found.append(
@@ -193,7 +188,8 @@ def explain_missing(stages: Mapping[str, Mapping[str, Any]]) -> str:
     if "spans" in stages:
         right, wrong = (stages["spans"]["found"][c] for c in ("right", "wrong"))
         if not right and not wrong:
-            return f"none of {stages['spans']['examples']} selected answers was located"
+            selected = stages["spans"]["examples"]
+            return f"none of {selected} selected answers was located" if selected else "no answer was selected"
         if not right or not wrong:
             return f"{right} right and {wrong} wrong answers were located: both classes are needed"
     for stage in ("responses", "verdicts", "examples", "spans", "contributions"):
