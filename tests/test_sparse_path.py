@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
-from hneurons.neurons import path_sweeps
+from hneurons.neurons import path_state, path_sweeps
 from hneurons.neurons.matrix import ShardMatrix
 from hneurons.neurons.sparse_path import fit_path
 from test_matrix import write_shards
@@ -208,7 +208,7 @@ def test_an_interrupted_fit_goes_on_at_its_last_sweep_and_ends_with_the_same_byt
     X, y = make_data(100, 2000, strength=0.5)
     monkeypatch.setattr(path_sweeps, "BATCH", 100)
     whole = fit_path(X, y, memory=100_000, out=tmp_path / "whole")
-    save, saves = path_sweeps._StateStore.save, []
+    save, saves = path_state.StateStore.save, []
 
     def save_then_die(store, state):
         save(store, state)
@@ -216,7 +216,7 @@ def test_an_interrupted_fit_goes_on_at_its_last_sweep_and_ends_with_the_same_byt
         if state.done_sweeps == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(path_sweeps._StateStore, "save", save_then_die)
+    monkeypatch.setattr(path_state.StateStore, "save", save_then_die)
     with pytest.raises(KeyboardInterrupt):
         fit_path(X, y, memory=100_000, out=tmp_path / "killed")
     resumed = fit_path(X, y, memory=100_000, out=tmp_path / "killed")
@@ -242,7 +242,7 @@ def test_an_interrupted_fit_goes_on_at_its_last_sweep_and_ends_with_the_same_byt
 
 def test_a_damaged_state_of_an_unfinished_fit_is_named(tmp_path, monkeypatch):
     X, y = make_data()
-    monkeypatch.setattr(path_sweeps._StateStore, "finish", lambda store, state: None)
+    monkeypatch.setattr(path_state.StateStore, "finish", lambda store, state: None)
     fit_path(X, y, ratios=[0.5], out=tmp_path)
     (tmp_path / "state.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ArtifactError, match=r"state\.safetensors is damaged"):

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import auroc
-from hneurons.neurons.path_sweeps import Solved, Task, solve_tasks
+from hneurons.neurons.path_state import Solved, Task
+from hneurons.neurons.path_sweeps import solve_tasks
 from hneurons.neurons.sparse_inner import Floats, log_loss_rows
 from hneurons.neurons.sparse_path import (
     MEMORY,

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.neurons.matrix import ArrayMatrix, ColumnMatrix, Indices
-from hneurons.neurons.path_sweeps import Problem, Solved, Task, solve_tasks
+from hneurons.neurons.path_state import Problem, Solved, Task
+from hneurons.neurons.path_sweeps import solve_tasks
 from hneurons.neurons.sparse_inner import Floats
 
 ClassWeight = Literal["balanced"] | Mapping[int, float] | None

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed
 from hneurons.neurons.matrix import Indices
-from hneurons.neurons.path_sweeps import Task, solve_tasks
+from hneurons.neurons.path_state import Task
+from hneurons.neurons.path_sweeps import solve_tasks
 from hneurons.neurons.sparse_inner import Floats
 from hneurons.neurons.sparse_path import (
     MEMORY,
