@@ -15,7 +15,9 @@ from hneurons.models.prompts import PromptStyle, common_prefix
 from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
 
 
-def ours(model: LanguageModel, prompts: list[list[int]], sampling: Sampling, stops: frozenset[int]) -> tuple[int, float]:
+def ours(
+    model: LanguageModel, prompts: list[list[int]], sampling: Sampling, stops: frozenset[int]
+) -> tuple[int, float]:
     start = time.perf_counter()
     prefix = common_prefix(prompts)
     prefilled = Prompts(model, prompts, prefix, prefill_shared(model, prefix), sampling.top_k)
@@ -73,7 +75,9 @@ def main() -> None:
                 "stock, 8 questions at a time": stock(model, prompts, sampling, stops, 8),
             }.items():
                 runs.setdefault(name, []).append(tokens / seconds)
-        print(f"{options.model}, {len(questions)} questions x 10 samples, {shots} shots, {torch.get_num_threads()} threads")
+        print(
+            f"{options.model}, {len(questions)} questions x 10 samples, {shots} shots, {torch.get_num_threads()} threads"
+        )
         median = {name: sorted(values)[len(values) // 2] for name, values in runs.items()}
         for name, rate in median.items():
             print(f"  {name:<30} {rate:7.1f} useful tokens/s   ours is {median['ours'] / rate:.2f} times as fast")

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_tokenizer
 
 from hneurons.core.errors import InputError
 from hneurons.models.prompts import SHORT_ANSWER, PromptStyle, common_prefix, encode_prompt, render_prompt, uses_chat
+from tiny_models import tiny_tokenizer
 
 SHOTS = (("Who wrote Hamlet?", "Shakespeare"), ("What is the capital of France?", "Paris"))
 

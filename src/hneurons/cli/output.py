@@ -107,10 +107,14 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
             head = (name, f"{result.right} + {result.wrong}") if place == 0 else ("", "")
             table.add_row(*head, score.method, _percent(score.accuracy), _number(score.auroc))
         random = result.random
-        mean, low, high = (100 * v for v in random.accuracy)
-        area = "{:.3f} (range {:.3f} to {:.3f})".format(*random.auroc)
-        method = f"{random.size} random neurons, {random.draws} draws"
-        table.add_row("", "", method, f"{mean:.1f} (range {low:.1f} to {high:.1f})", area, end_section=True)
+        if random.size:
+            mean, low, high = (100 * v for v in random.accuracy)
+            area = "not testable"
+            if random.auroc[0] == random.auroc[0]:
+                area = "{:.3f} (range {:.3f} to {:.3f})".format(*random.auroc)
+            method = f"{random.size} random neurons, {random.draws} draws"
+            table.add_row("", "", method, f"{mean:.1f} (range {low:.1f} to {high:.1f})", area)
+        table.add_section()
     Console().print(table)
 
 

@@ -29,7 +29,8 @@ class FFN:
     def columns(self) -> Tensor:
         """W_down as [hidden_size, neurons], whichever way the module stores it (a view, not a copy)."""
         weight = cast(Tensor, self.down.weight).detach()
-        return weight.t() if isinstance(self.down, Conv1D) else weight
+        transposed: bool = isinstance(self.down, Conv1D)
+        return weight.t() if transposed else weight
 
     def column_norms(self) -> Tensor:
         """||W_down[:, j]||_2 as float32 [neurons]."""
