@@ -68,8 +68,8 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - start)
     tokens = sum(len(s.ids) for s in sequences)
     print(
-        f"{options.model}, {len(sequences)} examples, {tokens / len(sequences):.0f} tokens each, batch {options.batch}, "
-        f"{torch.get_num_threads()} threads"
+        f"{options.model}, {len(sequences)} examples, {tokens / len(sequences):.0f} tokens each, "
+        f"batch {options.batch}, {torch.get_num_threads()} threads"
     )
     floor = sorted(seconds["bare forward pass of the base model"])[options.repeats // 2]
     for name, values in seconds.items():

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import tiny_tokenizer, tiny_transformer
 
 from hneurons.core.errors import HNeuronsError, InputError, UnsupportedModelError
 from hneurons.models import checkpoints
 from hneurons.models.checkpoints import PACKAGED, resolve_checkpoint, tokenizer_hash
 from hneurons.models.language_model import LanguageModel, load_model
+from tiny_models import tiny_tokenizer, tiny_transformer
 
 
 def save_model(folder: Path, family: str = "llama", *, chat: bool = False, seed: int = 0) -> Path:

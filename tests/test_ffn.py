@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tiny_models import DENSE, EXPERTS, SHELLS, tiny_transformer
 
 from hneurons.core.errors import UnsupportedModelError
 from hneurons.models.ffn import find_ffns
+from tiny_models import DENSE, EXPERTS, SHELLS, tiny_transformer
 
 
 @pytest.mark.parametrize("family", [*DENSE, *SHELLS])

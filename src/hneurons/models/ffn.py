@@ -30,7 +30,8 @@ class FFN:
         """W_down as [hidden_size, neurons], whichever way the module stores it (a view, not a copy)."""
         weight = cast(Tensor, self.down.weight).detach()
         transposed: bool = isinstance(self.down, Conv1D)
-        return weight.t() if transposed else weight
+        columns: Tensor = weight.t() if transposed else weight
+        return columns
 
     def column_norms(self) -> Tensor:
         """||W_down[:, j]||_2 as float32 [neurons]."""
