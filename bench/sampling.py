@@ -75,9 +75,8 @@ def main() -> None:
                 "stock, 8 questions at a time": stock(model, prompts, sampling, stops, 8),
             }.items():
                 runs.setdefault(name, []).append(tokens / seconds)
-        print(
-            f"{options.model}, {len(questions)} questions x 10 samples, {shots} shots, {torch.get_num_threads()} threads"
-        )
+        asked = f"{len(questions)} questions x 10 samples, {shots} shots"
+        print(f"{options.model}, {asked}, {torch.get_num_threads()} threads")
         median = {name: sorted(values)[len(values) // 2] for name, values in runs.items()}
         for name, rate in median.items():
             print(f"  {name:<30} {rate:7.1f} useful tokens/s   ours is {median['ours'] / rate:.2f} times as fast")

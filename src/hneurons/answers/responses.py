@@ -67,8 +67,9 @@ def sample_responses(
 
     With a `judge`, sampling goes in `rounds` and stops at a question as soon as neither class can reach
     `min_agreement` (default: all `n`); a class that is far ahead of the other in its relation (`LEAD`), or has reached
-    `quota`, is no longer pursued, and once `quota` consistent questions a class are there sampling ends. Without a judge all `n` are
-    drawn. What is drawn for a sample depends only on (seed, question id, sample). Resumable with `out`.
+    `quota`, is no longer pursued, and once `quota` consistent questions a class are there sampling ends. Without a
+    judge all `n` are drawn. What is drawn for a sample depends only on (seed, question id, sample). Resumable with
+    `out`.
 
     Raises `InputError` for unusable arguments, `NotEnoughDataError` without questions, `PromptTooLongError`,
     `StorageError`.
