@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hneurons.answers.selection import load_examples, select_examples
+from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.types import FinishReason, Judgement, Question, Response, Verdict
 
@@ -178,6 +179,20 @@ def test_a_response_without_verdict_is_refused() -> None:
     questions, responses, judgements = make_input({"a": right(), "b": wrong()})
     with pytest.raises(InputError, match="1 responses have no verdict \\(first: b#2\\)"):
         select_examples(questions, responses, judgements[:-1], n=3)
+
+
+def test_a_selection_killed_after_its_rows_were_written_does_not_write_them_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = make_input({"a": right(), "b": wrong()})
+    whole = select_examples(*given, n=3, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(RowStore, "finish", lambda store, summary: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            select_examples(*given, n=3, out=tmp_path / "cut")
+    assert select_examples(*given, n=3, out=tmp_path / "cut") == whole
+    for name in ("rows.jsonl", "manifest.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_the_folder_gives_the_same_examples_and_refuses_other_verdicts(tmp_path: Path) -> None:

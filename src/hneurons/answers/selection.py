@@ -84,7 +84,8 @@ def select_examples(
     }
     if split == "train":
         _demand_both_classes(_class_counts(kept), _class_counts(balanced), len(drawn), n, needed)
-    store.commit([e.to_row() for e in balanced])
+    if not store.done:  # a run killed before it was finished has them already
+        store.commit([e.to_row() for e in balanced])
     store.finish(summary)
     return Examples(balanced, summary)
 

@@ -200,6 +200,7 @@ class RowStore:
 
     def commit(self, rows: list[dict[str, Any]]) -> None:
         """Add one chunk of rows durably. Raises `StorageError` when they cannot be written."""
+        assert self.manifest.done < self.manifest.expected, "a chunk that is there already is written again"
         self.rows.extend(rows)
         self.manifest.done += 1
         if self.out is None:
