@@ -52,11 +52,19 @@ class BufferCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.resize(length)
 
-    def write(self, source: Cache, columns: slice, *, rows: Any = slice(None), source_rows: Any = slice(None)) -> None:
-        """Copy whole rows of `source` (broadcast where it has one) into the given positions of `rows`."""
+    def write(
+        self,
+        source: Cache,
+        columns: slice,
+        *,
+        rows: Any = slice(None),
+        source_rows: Any = slice(None),
+        source_columns: slice = slice(None),
+    ) -> None:
+        """Copy rows of `source` (broadcast where it has one) into the given positions of `rows`."""
         for layer, other in zip(self.layers, source.layers, strict=True):
-            layer.key_buffer[rows, :, columns] = other.keys[source_rows]
-            layer.value_buffer[rows, :, columns] = other.values[source_rows]
+            layer.key_buffer[rows, :, columns] = other.keys[source_rows][:, :, source_columns]
+            layer.value_buffer[rows, :, columns] = other.values[source_rows][:, :, source_columns]
 
     def shift_left(self, start: int, by: int, length: int) -> None:
         """Move positions [start + by, length) to [start, length - by) and forget what was there."""
@@ -73,13 +81,13 @@ class BufferCache(Cache):  # type: ignore[misc]
 
 
 @torch.inference_mode()
-def prefill_prefix(decoder: Any, prefix: list[int], device: torch.device) -> Cache:
-    """Run ids once; the one-row cache. Every layer keeps all positions, also where its attention has a window.
+def prefill_prefix(decoder: Any, prefix: list[int], device: torch.device, *, rows: int = 1) -> Cache:
+    """Run ids once, in `rows` equal rows; the cache. A layer whose attention has a window keeps all positions, too.
 
     An empty prefix gives the cache of one arbitrary token cut to length zero, so that shapes are known.
     """
     cache = DynamicCache()
-    decoder(input_ids=torch.tensor([prefix or [0]], device=device), past_key_values=cache, use_cache=True)
+    decoder(input_ids=torch.tensor([prefix or [0]] * rows, device=device), past_key_values=cache, use_cache=True)
     if not prefix:
         for layer in cache.layers:
             layer.keys, layer.values = layer.keys[:, :, :0], layer.values[:, :, :0]

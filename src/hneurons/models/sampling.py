@@ -7,7 +7,7 @@ place is taken at once by the next branch; top-p is applied inside the kept top-
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -45,10 +45,18 @@ class Sampling:
 
 
 class Branch(NamedTuple):
-    """One continuation to draw: of which prompt, and the identity that seeds its random numbers."""
+    """One continuation to draw: of which prompt, the identity that seeds its random numbers, and how it is steered."""
 
     prompt: int
     seed_parts: tuple[str | int, ...]
+    condition: int = 0
+
+
+class Steering(Protocol):
+    """Changes what the model computes, differently in each row of a batch."""
+
+    def steer(self, conditions: Sequence[int], prompt_lengths: Sequence[int]) -> None:
+        """Called before every forward pass: each row's condition and the length of its prompt in tokens."""
 
 
 class Generation(NamedTuple):
@@ -92,56 +100,85 @@ def choose_tokens(candidates: Candidates, uniforms: Tensor, sampling: Sampling) 
     return ids.gather(1, place).squeeze(1), kept.gather(1, place).squeeze(1) - log_total
 
 
+class Prefilled(NamedTuple):
+    """Prompts after one forward pass, aligned at their last token: cache (prefix, gap, rest), mask of the rest."""
+
+    cache: BufferCache
+    mask: Tensor  # int64 [rows, width], the gap before a shorter rest 0
+    first: Candidates
+
+
 class Prompts:
     """Prompts run once through the model, ready to be branched any number of times.
 
-    All begin with the ids `prefix`, whose one-row cache is `prefix_cache`. Rests are aligned at their last token;
-    the gap before a shorter one is masked.
+    All begin with the ids `prefix`, whose cache is `prefix_cache`. Rests are aligned at their last token; the gap
+    before a shorter one is masked. With `steering` a prompt is run when a branch of it starts, under the branch's
+    condition, and `prefix_cache` has one row a condition.
     """
 
     @torch.inference_mode()
     def __init__(
-        self, model: LanguageModel, prompts: Sequence[list[int]], prefix: list[int], prefix_cache: Cache, top_k: int
+        self,
+        model: LanguageModel,
+        prompts: Sequence[list[int]],
+        prefix: list[int],
+        prefix_cache: Cache,
+        top_k: int,
+        *,
+        steering: Steering | None = None,
     ) -> None:
-        rests = [prompt[len(prefix) :] for prompt in prompts]
-        device, start = model.device, len(prefix)
-        self.start, self.width = start, max(map(len, rests))
-        self.prefix_cache = prefix_cache
-        self.cache = BufferCache(prefix_cache, len(rests), self.width)
+        self.model, self.prefix_cache, self.top_k, self.steering = model, prefix_cache, top_k, steering
+        self.rests = [prompt[len(prefix) :] for prompt in prompts]
+        self.start, self.width = len(prefix), max(map(len, self.rests))
+        self.lengths = torch.tensor([len(p) for p in prompts], device=model.device)
+        if steering is None:
+            self._run_all()
+
+    def groups(self, prompts: Sequence[int]) -> list[list[int]]:
+        """Places in `prompts` that run together: prompts of similar length, so that little is padded."""
+        places = sorted(range(len(prompts)), key=lambda place: len(self.rests[prompts[place]]))
+        return [places[first : first + _PREFILL_ROWS] for first in range(0, len(places), _PREFILL_ROWS)]
+
+    def _run_all(self) -> None:
+        count = len(self.rests)
+        self.cache = BufferCache(self.prefix_cache, count, self.width)
         self.cache.resize(self.width)
-        self.mask = torch.zeros(len(rests), self.width, dtype=torch.long, device=device)
-        self.lengths = torch.tensor([len(p) for p in prompts], device=device)
-        found: list[Candidates | None] = [None] * len(rests)
-        by_length = sorted(range(len(rests)), key=lambda i: len(rests[i]))
-        for first in range(0, len(rests), _PREFILL_ROWS):
-            rows = by_length[first : first + _PREFILL_ROWS]
-            width = len(rests[rows[-1]])
-            ids = torch.zeros(len(rows), width, dtype=torch.long)
-            mask = torch.zeros(len(rows), start + width, dtype=torch.long)
-            mask[:, :start] = 1
+        self.mask = torch.zeros(count, self.width, dtype=torch.long, device=self.model.device)
+        found: list[Candidates | None] = [None] * count
+        for rows in self.groups(range(count)):
+            ready = self.run(rows)
+            gap = self.width - ready.mask.shape[1]
+            self.cache.write(ready.cache, slice(gap, None), rows=rows, source_columns=slice(self.start, None))
+            self.mask[rows, gap:] = ready.mask
             for place, row in enumerate(rows):
-                ids[place, width - len(rests[row]) :] = torch.tensor(rests[row])
-                mask[place, start + width - len(rests[row]) :] = 1
-            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, start:]
-            cache = BufferCache(prefix_cache, len(rows), start + width)
-            cache.write(prefix_cache, slice(0, start))
-            cache.resize(start)
-            out = model.model(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                position_ids=positions.to(device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            for stored, fresh in zip(self.cache.layers, cache.layers, strict=True):
-                stored.key_buffer[rows, :, self.width - width :] = fresh.keys[:, :, start:]
-                stored.value_buffer[rows, :, self.width - width :] = fresh.values[:, :, start:]
-            self.mask[rows, self.width - width :] = mask[:, start:].to(device)
-            top = top_candidates(out.logits[:, -1], top_k)
-            for place, row in enumerate(rows):
-                found[row] = Candidates(*(part[place] for part in top))
+                found[row] = Candidates(*(part[place] for part in ready.first))
         self.first = Candidates(*(torch.stack(parts) for parts in zip(*(c for c in found if c), strict=True)))
+
+    def run(self, prompts: Sequence[int], conditions: Sequence[int] = ()) -> Prefilled:
+        """Run these prompts, each under its condition, in one batch."""
+        device, start, rests = self.model.device, self.start, [self.rests[prompt] for prompt in prompts]
+        width = max(map(len, rests))
+        ids = torch.zeros(len(rests), width, dtype=torch.long)
+        mask = torch.zeros(len(rests), start + width, dtype=torch.long)
+        mask[:, :start] = 1
+        for row, rest in enumerate(rests):
+            ids[row, width - len(rest) :] = torch.tensor(rest)
+            mask[row, start + width - len(rest) :] = 1
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, start:]
+        cache = BufferCache(self.prefix_cache, len(rests), start + width)
+        cache.write(self.prefix_cache, slice(0, start), source_rows=list(conditions) or slice(None))
+        cache.resize(start)
+        if self.steering is not None:
+            self.steering.steer(conditions, [start + len(rest) for rest in rests])
+        out = self.model.model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return Prefilled(cache, mask[:, start:].to(device), top_candidates(out.logits[:, -1], self.top_k))
 
 
 @torch.inference_mode()
@@ -157,7 +194,8 @@ def generate(
 ) -> None:
     """Draw every branch and hand it to `on_done`, whose answer is drawn too (the question's next round).
 
-    At most `max_rows` run at a time. What is drawn depends on the branch's seed alone, not on what runs beside it.
+    At most `max_rows` run at a time. What is drawn depends on the branch's seed (and condition, where the prompts are
+    steered) alone, not on what runs beside it.
     """
     queue = deque(branches)
     batch = _Batch(model, prompts, max_rows, sampling)
@@ -180,13 +218,19 @@ class _Batch:
         self.model, self.prompts, self.sampling, self.max_rows = model, prompts, sampling, max_rows
         capacity = prompts.start + prompts.width + 2 * sampling.max_new_tokens
         self.cache = BufferCache(prompts.prefix_cache, rows, capacity)
-        self.cache.write(prompts.prefix_cache, slice(0, prompts.start))
+        if prompts.steering is None:
+            self.cache.write(prompts.prefix_cache, slice(0, prompts.start))
         self.length = prompts.start + prompts.width
         self.mask = torch.zeros(rows, capacity, dtype=torch.long, device=device)
         self.mask[:, : prompts.start] = 1
         self.positions = torch.zeros(rows, dtype=torch.long, device=device)
         self.tokens = torch.zeros(rows, dtype=torch.long, device=device)
-        self.candidates = Candidates(*(part[:1].expand(rows, *part.shape[1:]).clone() for part in prompts.first))
+        kept = min(sampling.top_k, model.model.get_output_embeddings().weight.shape[0])
+        self.candidates = Candidates(
+            torch.zeros(rows, kept, device=device),
+            torch.zeros(rows, kept, dtype=torch.long, device=device),
+            torch.zeros(rows, device=device),
+        )
         self.branches: list[Branch | None] = [None] * rows
         self.drawn: list[list[tuple[int, float]]] = [[] for _ in range(rows)]
         self.uniforms = torch.zeros(rows, sampling.max_new_tokens, dtype=torch.float64, device=device)
@@ -202,17 +246,37 @@ class _Batch:
             return
         incoming = [queue.popleft() for _ in rows]
         sources = [branch.prompt for branch in incoming]
-        end, begin = self.length, self.length - self.prompts.width
-        self.cache.write(self.prompts.cache, slice(begin, end), rows=rows, source_rows=sources)
-        self.mask[rows, self.prompts.start : begin] = 0
-        self.mask[rows, begin:end] = self.prompts.mask[sources]
+        if self.prompts.steering is None:
+            self._branch(rows, sources)
+        else:
+            for places in self.prompts.groups(sources):
+                self._start([rows[place] for place in places], [incoming[place] for place in places])
         self.positions[rows] = self.prompts.lengths[sources]
-        for mine, first in zip(self.candidates, self.prompts.first, strict=True):
-            mine[rows] = first[sources]
         for row, branch in zip(rows, incoming, strict=True):
             self.branches[row], self.drawn[row] = branch, []
             draws = np.random.default_rng(derive_seed(self.sampling.seed, *branch.seed_parts))
             self.uniforms[row] = torch.from_numpy(draws.random(self.sampling.max_new_tokens))
+
+    def _branch(self, rows: list[int], sources: list[int]) -> None:
+        """Copy prompts that were run before into rows."""
+        end, begin = self.length, self.length - self.prompts.width
+        self.cache.write(self.prompts.cache, slice(begin, end), rows=rows, source_rows=sources)
+        self.mask[rows, self.prompts.start : begin] = 0
+        self.mask[rows, begin:end] = self.prompts.mask[sources]
+        for mine, first in zip(self.candidates, self.prompts.first, strict=True):
+            mine[rows] = first[sources]
+
+    def _start(self, rows: list[int], branches: list[Branch]) -> None:
+        """Run the branches' prompts, each under its own condition, and copy them with their prefix into rows."""
+        ready = self.prompts.run([branch.prompt for branch in branches], [branch.condition for branch in branches])
+        start, end = self.prompts.start, self.length
+        begin = end - ready.mask.shape[1]
+        self.cache.write(ready.cache, slice(0, start), rows=rows, source_columns=slice(0, start))
+        self.cache.write(ready.cache, slice(begin, end), rows=rows, source_columns=slice(start, None))
+        self.mask[rows, start:begin] = 0
+        self.mask[rows, begin:end] = ready.mask
+        for mine, first in zip(self.candidates, ready.first, strict=True):
+            mine[rows] = first
 
     def choose(self, stops: frozenset[int]) -> list[tuple[Branch, Generation]]:
         """Draw one token in every row; the rows that ended."""
@@ -255,6 +319,7 @@ class _Batch:
         self.cache.resize(self.length)
         self.mask[:, self.length] = 1
         self.length += 1
+        self._steer()
         out = self.model.model(
             input_ids=self.tokens[:, None],
             attention_mask=self.mask[:, : self.length],
@@ -264,6 +329,15 @@ class _Batch:
         )
         self.candidates = top_candidates(out.logits[:, -1], self.sampling.top_k)
         self.positions += 1
+
+    def _steer(self) -> None:
+        if self.prompts.steering is None:
+            return
+        lengths = self.prompts.lengths.tolist()
+        self.prompts.steering.steer(
+            [branch.condition if branch else 0 for branch in self.branches],
+            [lengths[branch.prompt] if branch else 0 for branch in self.branches],
+        )
 
     def _make_room(self) -> None:
         """Forget the positions before the oldest running row's prompt."""
@@ -275,6 +349,11 @@ class _Batch:
         self.length -= by
 
 
-def prefill_shared(model: LanguageModel, prefix: list[int]) -> Cache:
-    """The one-row cache of the prefix all prompts share, for `Prompts`."""
-    return prefill_prefix(model.decoder, prefix, model.device)
+@torch.inference_mode()
+def prefill_shared(
+    model: LanguageModel, prefix: list[int], *, steering: Steering | None = None, conditions: int = 1
+) -> Cache:
+    """The cache of the prefix all prompts share, for `Prompts`: one row, or one a condition where it is steered."""
+    if steering is not None:
+        steering.steer(range(conditions), [len(prefix) + 1] * conditions)
+    return prefill_prefix(model.decoder, prefix, model.device, rows=conditions)
