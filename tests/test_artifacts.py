@@ -75,6 +75,13 @@ def test_other_settings_are_refused_by_the_name_of_the_field(
     assert read_folder(tmp_path / "a") == before
 
 
+def test_where_nothing_is_done_yet_other_settings_may_begin(tmp_path: Path) -> None:
+    write_store(tmp_path / "a", until=0)
+    write_store(tmp_path / "a", settings={"n": 9})
+    write_store(tmp_path / "b", settings={"n": 9})
+    assert read_folder(tmp_path / "a") == read_folder(tmp_path / "b")
+
+
 def test_a_folder_without_manifest_an_unfinished_one_and_another_stage_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=MANIFEST):
         load_rows(tmp_path)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hneurons.core.artifacts import MANIFEST, storage_errors, write_atomic
+from hneurons.core.artifacts import MANIFEST, Manifest, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
@@ -85,7 +85,7 @@ class RunPlan:
     def save(self, folder: Path) -> None:
         """Write `run.json`; a folder with results of another plan is refused with the fields that differ."""
         path = folder / RUN_JSON
-        if path.is_file() and any(folder.rglob(MANIFEST)):
+        if path.is_file() and any(Manifest.load(found.parent).done for found in folder.rglob(MANIFEST)):
             stored = type(self).load(folder)
             changed = [k for k, v in asdict(stored).items() if v != asdict(self)[k]]
             if changed:

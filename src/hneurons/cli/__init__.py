@@ -13,8 +13,9 @@ def main() -> None:
     except HNeuronsError as error:
         print(f"hneurons: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("hneurons: stopped; run the same command again to go on where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C
+            print("hneurons: stopped; run the same command again to go on where it stopped", file=sys.stderr)
+        raise
     except BrokenPipeError:
         sys.exit(141)

@@ -121,16 +121,16 @@ class Manifest:
             raise ArtifactError(f"{path} is damaged ({error}): delete the folder and run the stage again") from error
 
     def resume(self, folder: Path) -> Self:
-        """The manifest to go on with: `self` in a new folder, the stored one where it has the same fingerprint.
+        """The manifest to go on with: `self` in a folder where nothing is done, else the stored one.
 
-        Raises `ArtifactError` naming the fields that differ.
+        Raises `ArtifactError` naming the fields that differ between the two.
         """
-        if not (folder / MANIFEST).is_file():
+        stored = type(self).load(folder) if (folder / MANIFEST).is_file() else None
+        if stored is None or not (stored.done or stored.complete):
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             self.save(folder)
             return self
-        stored = type(self).load(folder)
         if stored.fingerprint != self.fingerprint:
             raise ArtifactError(
                 f"{folder} holds a result made with other settings ({'; '.join(_differences(stored, self))}): "

@@ -74,6 +74,9 @@ def fit_detector(
     """
     if columns not in ("standardized", "raw"):
         raise InputError(f"unknown columns '{columns}': known are raw, standardized")
+    if C is not None and not C > 0:
+        raise InputError(f"C must be above 0, found {C}")
+    rows = training_rows(contributions, labels)
     identity = ModelIdentity(**contributions.manifest.settings["model"])
     settings = {"labels": labels, "columns": columns, "C": C, "folds": folds, "subsamples": subsamples, "seed": seed}
     manifest = Manifest(stage=STAGE, settings=settings, inputs={"contributions": contributions.content}, expected=1)
@@ -81,7 +84,6 @@ def fit_detector(
         manifest = manifest.resume(out)
         if manifest.complete:
             return Detector.load(out)
-    rows = training_rows(contributions, labels)
     matrix = contributions.matrix(rows.numbers)
     penalty: dict[str, Any] = {} if C is None else {"C": [C]}
     validated = cross_validate_path(
