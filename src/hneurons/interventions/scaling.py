@@ -41,9 +41,8 @@ class ScaleNeurons:
         if not len(neurons):
             raise InputError("the neuron set is empty, so there is nothing to scale: choose a set with neurons")
         factors = _factors(alpha, len(neurons))
-        self._set_up(model, neurons.columns, factors, scope)
-        if prompt_lengths is not None:
-            self._lengths = torch.as_tensor(prompt_lengths).reshape(-1, 1)
+        lengths = None if prompt_lengths is None else torch.as_tensor(prompt_lengths).reshape(-1, 1)
+        self._set_up(model, neurons.columns, factors, scope, lengths)
 
     @classmethod
     def sweep(
@@ -62,10 +61,17 @@ class ScaleNeurons:
             if neurons is not None:
                 factors[row, torch.from_numpy(np.searchsorted(columns, neurons.columns))] = _finite(alpha)
         scaling = cls.__new__(cls)
-        scaling._set_up(model, columns, factors, scope)
+        scaling._set_up(model, columns, factors, scope, None)
         return scaling
 
-    def _set_up(self, model: LanguageModel, columns: np.ndarray[Any, Any], factors: Tensor, scope: Scope) -> None:
+    def _set_up(
+        self,
+        model: LanguageModel,
+        columns: np.ndarray[Any, Any],
+        factors: Tensor,
+        scope: Scope,
+        prompt_lengths: Tensor | None,
+    ) -> None:
         if scope not in ("all", "response") and not (type(scope) is int and scope >= 1):
             raise InputError(f"scope should be 'all', 'response' or a number of tokens from 1 on, found {scope!r}")
         if len(np.unique(columns)) < len(columns):
@@ -80,7 +86,7 @@ class ScaleNeurons:
             self._columns[layer] = torch.from_numpy(places)[chosen].to(device)
             self._table[layer] = factors[:, chosen].to(device)
         self._rows: Tensor | None = None
-        self._lengths: Tensor | None = None
+        self._lengths = prompt_lengths
         self._inside: Tensor | None = None
         self._handles: list[Any] = []
         self._depth = self._passes = 0
