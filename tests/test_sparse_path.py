@@ -240,6 +240,22 @@ def test_an_interrupted_fit_goes_on_at_its_last_sweep_and_ends_with_the_same_byt
         fit_path(X, y, memory=100_000, out=tmp_path / "killed")
 
 
+def test_the_state_of_a_fit_with_other_settings_that_finished_nothing_is_not_gone_on_with(tmp_path, monkeypatch):
+    X, y = make_data()
+    save = path_state.StateStore.save
+
+    def save_then_die(store, state):
+        save(store, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(path_state.StateStore, "save", save_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            fit_path(X, y, ratios=[0.5], out=tmp_path)
+    raw = fit_path(X, y, ratios=[0.5], standardize=False, out=tmp_path)
+    np.testing.assert_array_equal(raw.coef, fit_path(X, y, ratios=[0.5], standardize=False).coef)
+
+
 def test_a_damaged_state_of_an_unfinished_fit_is_named(tmp_path, monkeypatch):
     X, y = make_data()
     monkeypatch.setattr(path_state.StateStore, "finish", lambda store, state: None)

@@ -126,6 +126,8 @@ class StateStore:
             raise ArtifactError(f"{path} was changed after it was written: delete the folder and run the fit again")
         try:
             tensors = load(path.read_bytes())
+            if not self.manifest.complete and tensors["made_for"].tobytes() != self.manifest.fingerprint.encode():
+                return False  # left by a fit of other settings that had finished no path
             state.mean, state.scale, state.lambdas = tensors["mean"], tensors["scale"], tensors["lambdas"]
             state.done_sweeps = int(tensors["sweeps"][0])
             for k, task in enumerate(state.tasks):
@@ -144,6 +146,7 @@ class StateStore:
 
         tensors = {"mean": state.mean, "scale": state.scale, "lambdas": state.lambdas}
         tensors["sweeps"] = np.array([state.done_sweeps])
+        tensors["made_for"] = np.frombuffer(self.manifest.fingerprint.encode(), dtype=np.uint8)
         for k, task in enumerate(state.tasks):
             for name in _ARRAYS:
                 tensors[f"{k}.{name}"] = np.ascontiguousarray(getattr(task, name))
