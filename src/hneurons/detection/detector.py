@@ -24,8 +24,9 @@ class Detector:
     """log odds of a made-up answer = intercept + sum over columns of coef * CETT, in raw units.
 
     columns: int64 [k], layer * neurons_per_layer + neuron; coef, scale: float64 [k], `coef * scale` being what the
-    penalty saw; selection_probability: float64 [k], the share of half-samples that select it, NaN if not measured;
-    threshold: the log odds from which an answer is called made up, chosen on held-out training folds.
+    penalty saw; selection_probability: float64 [k], the share of half-samples that select it, at the point of
+    the path where it is largest, NaN if not measured; threshold: the log odds from which an answer is called made up,
+    chosen on held-out training folds.
     `settings` and `data` record how and on what it was fitted.
     """
 
