@@ -59,7 +59,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def follow_rule(
     drawn: Sequence[Response], question: Question, judge: Judge, n: int, rounds: tuple[int, ...], needed: int
 ) -> list[Response]:
-    """The rule as the issue words it: after each round, stop if neither class can still reach `needed`."""
+    """The rule in plain words: after each round, stop if neither class can still reach `needed`."""
     kept: list[Response] = []
     for size in [*rounds, n]:
         kept = list(drawn[: min(len(kept) + size, n)])
