@@ -80,6 +80,14 @@ class RunPlan:
         for spec in (self.questions, *self.tests):
             QUESTIONS.get(spec.partition(":")[0])
         check_other(self.other)
+        if min(self.n, self.per_class, self.test_per_class) < 1:
+            raise InputError(
+                f"-n, --per-class and --test-per-class must be at least 1, got {self.n}, {self.per_class} and "
+                f"{self.test_per_class}"
+            )
+        needed = self.n if self.min_agreement is None else self.min_agreement
+        if not self.n / 2 < needed <= self.n:
+            raise InputError(f"min-agreement must be more than half of n and at most n = {self.n}, got {needed}")
         self.sampling()
 
     def save(self, folder: Path) -> None:
