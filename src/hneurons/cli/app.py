@@ -28,7 +28,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the run; the same co
 Folder = Annotated[Path, typer.Argument(help="Folder of a run, as given to --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")]
-Rows = Annotated[int, typer.Option(help="Sequences that run at a time; lower it when memory is short.")]
+Rows = Annotated[int, typer.Option(min=1, help="Sequences that run at a time; lower it when memory is short.")]
 JudgeUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the llm judge and finder.")]
 JudgeModel = Annotated[str, typer.Option(help="Model name at that endpoint.")]
 SampleUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that serves --model: draw there.")]
