@@ -84,7 +84,8 @@ def judge_alias(question: Question, text: str) -> JudgedText:
             else JudgedText("incorrect", "answers about something invented")
         )
     if not question.answers:
-        return JudgedText("unscored", "no known answers")
+        silent = abstains(tokens)
+        return JudgedText("abstained", "no answer given") if silent else JudgedText("unscored", "no known answers")
     compiled = _compile(question)
     if (alias := compiled.aliases.get(join(tokens))) is not None:
         if alias.in_question and not compiled.is_choice:

@@ -17,5 +17,10 @@ def main() -> None:
         if end.code == 130:  # what typer makes of Ctrl-C
             print("hneurons: stopped; run the same command again to go on where it stopped", file=sys.stderr)
         raise
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        print("hneurons: out of memory: lower --rows, or choose a smaller model or --dtype bfloat16", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         sys.exit(141)

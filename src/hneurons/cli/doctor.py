@@ -12,12 +12,15 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     map back to characters, that every hook fires once and that scaling by alpha = 1 leaves logits bit-equal; estimates
     the bytes a run writes.
     """
+    import numpy as np
     import torch
 
     from hneurons.answers.spans import token_offsets
+    from hneurons.interventions.scaling import ScaleNeurons
     from hneurons.models.language_model import load_model
     from hneurons.models.prompts import PromptStyle, render_prompt, uses_chat
     from hneurons.neurons.capture import ContributionMeter, Sequence
+    from hneurons.neurons.neuron_set import NeuronSet
 
     loaded = load_model(model, device=device)
     style = PromptStyle()
@@ -37,16 +40,15 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     sequence = Sequence([*prompt, *ids], (list(range(len(prompt), len(prompt) + len(ids))),))
     contributions = ContributionMeter(loaded, []).measure([sequence])
     inputs = torch.tensor([sequence.ids], device=loaded.device)
+    first = np.arange(len(loaded.ffns)) * loaded.shape[1]
+    probes = NeuronSet.from_columns(loaded.identity, first, np.ones(len(first)), data={})
     with torch.inference_mode():
         plain = loaded.model(inputs).logits
-        handles = [
-            ffn.down.register_forward_pre_hook(lambda m, args: (args[0] * 1.0, *args[1:])) for ffn in loaded.ffns
-        ]
-        try:
+        with ScaleNeurons(loaded, probes, 1.0):
             scaled = loaded.model(inputs).logits
-        finally:
-            for handle in handles:
-                handle.remove()
+        with ScaleNeurons(loaded, probes, 0.0):
+            silenced = loaded.model(inputs).logits
+    exact = torch.equal(plain, scaled) and not torch.equal(plain, silenced)
     layers, neurons = loaded.shape
     row_bytes = 2 * layers * neurons
     return {
@@ -59,7 +61,9 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
         "window": loaded.window,
         "answer offsets": "every character covered" if not missed else f"not covered: {missed!r}",
         "contributions": "finite" if bool(torch.isfinite(contributions).all()) else "not finite: use float32",
-        "alpha = 1": "bit-equal" if torch.equal(plain, scaled) else "differs",
+        "alpha = 1": "bit-equal, alpha = 0 differs"
+        if exact
+        else "not exact: interventions would not be measured right",
         "bytes per example": 2 * row_bytes,
         "bytes of contributions": 2 * row_bytes * examples,
     }

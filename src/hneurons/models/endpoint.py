@@ -60,7 +60,7 @@ class Endpoint:
     At most `concurrency` calls run at a time. A call that meets a lost connection, a time-out (`timeout`, seconds),
     status 408, 409, 429 or 5xx, or an answer that is no completion, is tried `retries` times more, waiting as
     Retry-After says or ever longer. With `cache`, a SQLite file, every completion is stored the moment it arrives, by
-    model and request, and never paid for twice. The key is `api_key`, or the environment's HNEURONS_API_KEY.
+    address, model and request, and never paid for twice. The key is `api_key`, or the environment's HNEURONS_API_KEY.
 
     Raises `MissingExtraError` without the package `openai`, `InputError` for an url that is none.
     """
@@ -92,7 +92,7 @@ class Endpoint:
 
     def complete(self, request: ChatRequest) -> Completion:
         """One completion. Raises `EndpointError` when the server cannot be had, or refuses."""
-        key = fingerprint([self.model, asdict(request)])
+        key = fingerprint([self.url, self.model, asdict(request)])
         if self._cache is not None and (known := self._cache.get(key)) is not None:
             with self._lock:
                 self.usage.cache_hits += 1
