@@ -1,0 +1,140 @@
+"""What a benchmark is: items read from a file, prompts, decoding, and how a reply is graded."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from hneurons.core.errors import InputError
+from hneurons.core.records import Record
+from hneurons.core.registry import Registry
+from hneurons.core.types import Question
+from hneurons.models.endpoint import ChatRequest, Endpoint, Message
+
+ATTEMPTS = 3
+"""Calls of the judge a reply may take until its verdict can be read."""
+
+TRUNCATED = "truncated"
+_AGAIN = "I could not read your verdict. Write only the line with the verdict, exactly in one of the forms given."
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to ask. `turns` alternate between user and model and end with the user's; most have one.
+
+    key, choices: the option that counts as the behaviour, and all options by label; question: what a judge of answers
+    needs to know; group: items that are not independent.
+    """
+
+    id: str
+    turns: tuple[str, ...]
+    key: str | None = None
+    choices: dict[str, str] | None = None
+    question: Question | None = None
+    group: str | None = None
+
+
+class Benchmark:
+    """A benchmark, registered by name as a class; the docstring's first line is shown to users.
+
+    `outcome` says what outcome = 1 means; `version` changes whenever prompts or grades may. Decoding is greedy where
+    `temperature` is 0. `stores_text` is False where replies may be harmful: then only digest and length are kept.
+    With `first_turn_unscaled` the first reply is the plain model's, so that all conditions go on from the same one.
+    """
+
+    outcome: ClassVar[str]
+    version: ClassVar[int] = 1
+    temperature: ClassVar[float] = 0.0
+    top_k: ClassVar[int] = 1
+    top_p: ClassVar[float] = 1.0
+    max_new_tokens: ClassVar[int] = 256
+    stores_text: ClassVar[bool] = True
+    first_turn_unscaled: ClassVar[bool] = False
+    rule: ClassVar[str] = "rule"
+    """Name of the judge that needs no model."""
+    verdicts: ClassVar[dict[str, float]] = {}
+    """The words an LLM judge may answer with, and their outcomes; empty where the rule decides alone."""
+
+    def read(self, files: Sequence[Path]) -> Iterable[Item]:
+        """The items of some files (or built-in ones without files)."""
+        raise NotImplementedError
+
+    def next_turn(self, item: Item, replies: Sequence[str]) -> str | None:
+        """What the user says after these replies; None ends the conversation."""
+        return None
+
+    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
+        """The record of the last reply with outcome (None = unscored, with the reason in `error`) and judge."""
+        raise NotImplementedError
+
+    def judge_prompt(self, item: Item, reply: str) -> str:
+        """What an LLM judge is asked; it must end with a line VERDICT: and one of `verdicts`."""
+        raise NotImplementedError
+
+    def judge_name(self, endpoint: Endpoint | None) -> str:
+        """Who grades."""
+        return f"llm: {endpoint.model}" if endpoint is not None and self.verdicts else self.rule
+
+    def grade_all(self, cells: Sequence[tuple[Item, Record, Sequence[str]]], endpoint: Endpoint | None) -> list[Record]:
+        """Grade in order: by the endpoint's model where there is one and the benchmark knows how, else by rule."""
+        if endpoint is None or not self.verdicts:
+            return [self.grade(item, record, replies) for item, record, replies in cells]
+        return judge_records(self, cells, endpoint)
+
+
+BENCHMARKS: Registry[type[Benchmark]] = Registry("benchmark")
+
+
+def judge_records(
+    benchmark: Benchmark, cells: Sequence[tuple[Item, Record, Sequence[str]]], endpoint: Endpoint
+) -> list[Record]:
+    """Grade by a model. An empty reply and a verdict that stays unreadable are unscored. Raises `EndpointError`."""
+    forms = "\n".join(f"VERDICT: {word}" for word in benchmark.verdicts)
+    ending = f"First give your reason in one sentence. Then write the verdict on a line of its own, as one of\n{forms}"
+    found: list[Record] = [replace(record, error="empty reply", judge="") for _, record, _ in cells]
+    talks: dict[int, tuple[Message, ...]] = {
+        n: (("user", f"{benchmark.judge_prompt(item, replies[-1])}\n{ending}"),)
+        for n, (item, _, replies) in enumerate(cells)
+        if replies[-1].strip()
+    }
+    for _ in range(ATTEMPTS):
+        said = endpoint.complete_all([ChatRequest(messages) for messages in talks.values()])
+        again: dict[int, tuple[Message, ...]] = {}
+        for (n, messages), completion in zip(talks.items(), said, strict=True):
+            word = parse_verdict(completion.text, benchmark.verdicts)
+            if word is None:
+                found[n] = replace(cells[n][1], error="unreadable verdict", judge="")
+                again[n] = (*messages, ("assistant", completion.text), ("user", _AGAIN))
+            else:
+                found[n] = replace(cells[n][1], outcome=benchmark.verdicts[word], judge=word)
+        talks = again
+        if not talks:
+            break
+    return [leave_truncated(benchmark, record) for record in found]
+
+
+def parse_verdict(said: str, words: Iterable[str]) -> str | None:
+    """The verdict standing alone on the last line of what a judge said; None where that line is anything else."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    pattern = rf"[\s*_`#>-]*VERDICT[*_`]*\s*:[\s*_`]*({'|'.join(map(re.escape, words))})[\s*_`.]*"
+    match = re.fullmatch(pattern, lines[-1], re.IGNORECASE) if lines else None
+    return match.group(1).upper() if match else None
+
+
+def leave_truncated(benchmark: Benchmark, record: Record) -> Record:
+    """A reply cut off before anything harmful came is no refusal: unscored, where text is not kept to check."""
+    if not benchmark.stores_text and record.finish_reason == "length" and record.outcome == 0:
+        return replace(record, outcome=None, error=TRUNCATED)
+    return record
+
+
+def unscored(record: Record, reason: str) -> Record:
+    """The record without outcome: cut off where it was, else for the reason given."""
+    return replace(record, outcome=None, error=TRUNCATED if record.finish_reason == "length" else reason)
+
+
+def demand_files(name: str, files: Sequence[Path], what: str) -> None:
+    """Raise `InputError` where a benchmark without built-in items is given no file."""
+    if not files:
+        raise InputError(f"'{name}' needs a file: give it as {name}:FILE, {what}")

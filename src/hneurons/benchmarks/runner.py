@@ -1,0 +1,276 @@
+"""Run a benchmark: items x alphas x neuron sets in shared batches, resumable, every reply kept with its grade."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hneurons.benchmarks.benchmark import Benchmark, Item
+from hneurons.core.artifacts import RowStore
+from hneurons.core.errors import InputError, NotEnoughDataError, PromptTooLongError
+from hneurons.core.progress import progress
+from hneurons.core.records import RUN_STAGE, Condition, Record, RunSettings
+from hneurons.core.seeds import fingerprint
+from hneurons.models.endpoint import Endpoint
+from hneurons.neurons.neuron_set import NeuronSet
+
+if TYPE_CHECKING:
+    from hneurons.interventions.scaling import Scope
+    from hneurons.models.language_model import LanguageModel
+    from hneurons.models.sampling import Branch, Generation
+
+NO_OP = 1.0
+SELECTED = "h_neurons"
+_CELLS = 256
+"""Generations that are committed together, so that finished batches are full; fixed, as batches decide rounding."""
+
+
+class Cell(NamedTuple):
+    """One way to run an item. `condition` None is the model as it is, which stands for alpha = 1 of every set."""
+
+    condition: str | None
+    alpha: float
+
+
+class BenchmarkRun(NamedTuple):
+    """A recorded run: its settings, who graded, and the records, item by item."""
+
+    settings: RunSettings
+    judge: str
+    records: list[Record]
+
+
+def run_benchmark(
+    model: "LanguageModel",
+    name: str,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    sets: Mapping[str, NeuronSet],
+    *,
+    alphas: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
+    scope: "Scope" = "all",
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    split: str = "",
+    endpoint: Endpoint | None = None,
+    max_rows: int = 128,
+    out: Path | None = None,
+) -> BenchmarkRun:
+    """Ask every item under every (neuron set, alpha) and grade the replies (arXiv 2512.01797, section 3).
+
+    `sets` are named neuron sets; controls are those that `draw_control` made. alpha = 1 is run once, whether asked for
+    or not, and recorded under every set. Items are committed in chunks, so the same call goes on where it stopped.
+    Prompts are run under the same intervention as the reply (`scope` "all"). What is drawn for an item depends on the
+    seed and the item, not on the condition, so conditions are paired.
+
+    Raises `InputError` for no or senseless alphas, an empty set or neurons of another model, `NotEnoughDataError`
+    without items, `PromptTooLongError`, `EndpointError`, `StorageError`.
+    """
+    if not items:
+        raise NotEnoughDataError("there are no items to ask: give a benchmark file that is not empty")
+    alphas = _check_alphas(alphas)
+    for label, neurons in sets.items():
+        neurons.check_model(model)
+        if not len(neurons):
+            raise InputError(f"the neuron set '{label}' is empty, so there is nothing to scale")
+    if not sets:
+        raise InputError("there is no neuron set to scale: give at least one")
+    tokens = max_new_tokens or benchmark.max_new_tokens
+    conditions = {label: Condition(_kind(neurons)) for label, neurons in sets.items()}
+    settings = RunSettings(
+        benchmark=name, outcome=benchmark.outcome, no_op=NO_OP, conditions=conditions, max_tokens=tokens, split=split
+    )
+    cells = [Cell(None, NO_OP), *(Cell(label, alpha) for label in sets for alpha in alphas if alpha != NO_OP)]
+    size = max(1, _CELLS // len(cells))
+    chunks = [items[first : first + size] for first in range(0, len(items), size)]
+    judge = benchmark.judge_name(endpoint)
+    inputs = {
+        "model": f"{model.name} {fingerprint(replace(model.identity, name='').to_row())}",
+        "items": fingerprint([asdict(item) for item in items]),
+        "neurons": fingerprint({label: neurons.columns.tolist() for label, neurons in sets.items()}),
+        "alphas": ", ".join(f"{alpha:g}" for alpha in alphas),
+        "scope": str(scope),
+        "judge": judge,
+        "version": str(benchmark.version),
+        "seed": str(seed),
+    }
+    store = RowStore(out, stage=RUN_STAGE, settings=settings.to_json(), inputs=inputs, expected=len(chunks))
+    if not store.complete:
+        job = _Job(model, name, benchmark, cells, sets, scope, tokens, seed, max_rows)
+        job.check(items, tokens)
+        with progress(name, len(items), done=min(store.done * size, len(items))) as advance:
+            for chunk in chunks[store.done :]:
+                graded = job.run(chunk, endpoint)
+                store.commit([record.to_row() for record in _spread(graded, cells, sets)])
+                advance(len(chunk))
+        records = [_record(row) for row in store.rows]
+        store.finish({"items": len(items), "judge": judge, **count_records(records)})
+    return BenchmarkRun(settings, judge, [_record(row) for row in store.rows])
+
+
+def count_records(records: Sequence[Record]) -> dict[str, int]:
+    """How many replies there are, how many without outcome, how many cut off by the token limit."""
+    return {
+        "records": len(records),
+        "unscored": sum(record.outcome is None for record in records),
+        "truncated": sum(record.finish_reason == "length" for record in records),
+    }
+
+
+def _check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
+    import math
+
+    if not alphas or not all(math.isfinite(alpha) for alpha in alphas):
+        raise InputError(f"alphas should be finite numbers such as 0, 0.5, 1, 2; found {list(alphas)}")
+    return tuple(sorted({*map(float, alphas), NO_OP}))
+
+
+def _kind(neurons: NeuronSet) -> str:
+    control = neurons.data.get("control")
+    return f"random_{control}" if control else "selected"
+
+
+def _record(row: dict[str, object]) -> Record:
+    tuples = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+    return Record(**{**row, **tuples})  # type: ignore[arg-type]
+
+
+def _spread(graded: list[list[Record]], cells: list[Cell], sets: Mapping[str, NeuronSet]) -> list[Record]:
+    """Records in the order item, set, alpha; the plain model's stands for alpha = 1 of every set."""
+    rows = []
+    for records in graded:
+        for label in sets:
+            own = [r for cell, r in zip(cells, records, strict=True) if cell.condition in (None, label)]
+            rows += sorted((replace(r, condition=label) for r in own), key=lambda r: r.alpha)
+    return rows
+
+
+class _Job:
+    """Generates and grades one chunk of items after the other."""
+
+    def __init__(
+        self,
+        model: "LanguageModel",
+        name: str,
+        benchmark: Benchmark,
+        cells: list[Cell],
+        sets: Mapping[str, NeuronSet],
+        scope: "Scope",
+        tokens: int,
+        seed: int,
+        max_rows: int,
+    ) -> None:
+        from hneurons.interventions.scaling import ScaleNeurons
+        from hneurons.models.prompts import PromptStyle
+        from hneurons.models.sampling import Sampling
+
+        self.model, self.name, self.benchmark, self.cells, self.max_rows = model, name, benchmark, cells, max_rows
+        self.sampling = Sampling(benchmark.temperature, benchmark.top_k, benchmark.top_p, tokens, seed)
+        self.stops = model.stops(PromptStyle())
+        chosen = [(sets[cell.condition] if cell.condition else None, cell.alpha) for cell in cells]
+        self.steering = ScaleNeurons.sweep(model, chosen, scope=scope)
+
+    def check(self, items: Sequence[Item], tokens: int) -> None:
+        """Raise `PromptTooLongError` before any work where an item does not fit."""
+        for item in items:
+            self._encode(item, item.turns)
+
+    def _encode(self, item: Item, turns: Sequence[str]) -> list[int]:
+        ids = encode_turns(self.model, turns)
+        if len(ids) + self.sampling.max_new_tokens > self.model.window:
+            raise PromptTooLongError(
+                f"item {item.id} takes {len(ids)} tokens and {self.sampling.max_new_tokens} more are to be generated, "
+                f"but the window of {self.model.name} holds {self.model.window}: leave it out or lower the token limit"
+            )
+        return ids
+
+    def run(self, items: Sequence[Item], endpoint: Endpoint | None) -> list[list[Record]]:
+        """The graded records of each item, in the order of the cells."""
+        talks = {(i, c): list(item.turns) for i, item in enumerate(items) for c in range(len(self.cells))}
+        last: dict[tuple[int, int], Generation] = {}
+        replies: dict[tuple[int, int], list[str]] = {key: [] for key in talks}
+        active, turn = list(talks), 0
+        while active:
+            shared = turn == 0 and self.benchmark.first_turn_unscaled
+            asked = [key for key in active if key[1] == 0] if shared else active
+            drawn = self._generate(items, {key: talks[key] for key in asked}, turn)
+            last |= {key: drawn[(key[0], 0) if shared else key] for key in active}
+            following = []
+            for key in active:
+                text = self._decode(last[key])
+                replies[key].append(text)
+                said = self.benchmark.next_turn(items[key[0]], replies[key])
+                if said is not None:
+                    talks[key] += [text, said]
+                    following.append(key)
+            active, turn = following, turn + 1
+        graded = self.benchmark.grade_all(
+            [(items[i], self._record_of(items[i], c, last[i, c], replies[i, c]), replies[i, c]) for i, c in talks],
+            endpoint,
+        )
+        width = len(self.cells)
+        return [graded[first : first + width] for first in range(0, len(graded), width)]
+
+    def _generate(
+        self, items: Sequence[Item], talks: dict[tuple[int, int], list[str]], turn: int
+    ) -> dict[tuple[int, int], "Generation"]:
+        from hneurons.models.prompts import common_prefix
+        from hneurons.models.sampling import Branch, Prompts, generate, prefill_shared
+
+        places: dict[tuple[int, tuple[str, ...]], int] = {}
+        for (i, _), turns in talks.items():
+            places.setdefault((i, tuple(turns)), len(places))
+        prompts = [self._encode(items[i], turns) for i, turns in places]
+        prefix = common_prefix(prompts)
+        if max(map(len, prompts)) + 2 * self.sampling.max_new_tokens > self.model.attention_window:
+            prefix = []  # the masked gap behind a shared prefix would push part of it out of the window
+        order = list(talks)
+        branches = [
+            Branch(places[i, tuple(talks[i, c])], (self.name, items[i].id, turn), c) for i, c in order
+        ]  # equal seeds for all conditions: they differ by the intervention alone
+        found: dict[tuple[int, int], Generation] = {}
+        keys = {(branch.prompt, branch.condition): key for branch, key in zip(branches, order, strict=True)}
+
+        def keep(branch: "Branch", generation: "Generation") -> tuple["Branch", ...]:
+            found[keys[branch.prompt, branch.condition]] = generation
+            return ()
+
+        with self.steering:
+            cache = prefill_shared(self.model, prefix, steering=self.steering, conditions=len(self.cells))
+            ready = Prompts(self.model, prompts, prefix, cache, self.sampling.top_k, steering=self.steering)
+            generate(
+                self.model, ready, branches, self.sampling, self.stops, on_done=keep, max_rows=self.max_rows
+            )  # fmt: skip
+        return found
+
+    def _decode(self, generation: "Generation") -> str:
+        from hneurons.answers.responses import decode_answer
+
+        return decode_answer(self.model, generation.token_ids, self.stops)
+
+    def _record_of(self, item: Item, cell: int, generation: "Generation", replies: list[str]) -> Record:
+        text = replies[-1]
+        return Record(
+            id=item.id,
+            condition=self.cells[cell].condition or "",
+            alpha=self.cells[cell].alpha,
+            response=text if self.benchmark.stores_text else None,
+            digest=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+            chars=len(text),
+            n_tokens=len(generation.token_ids),
+            finish_reason=generation.finish_reason,
+            group=item.group,
+        )
+
+
+def encode_turns(model: "LanguageModel", turns: Sequence[str]) -> list[int]:
+    """Ids of a conversation that ends with the user's turn: the chat template, or the base format's blocks."""
+    from hneurons.models.prompts import PromptStyle, render_chat, uses_chat
+
+    if uses_chat(model.tokenizer, PromptStyle()):
+        roles = ("user", "assistant")
+        messages = [{"role": roles[place % 2], "content": text.strip()} for place, text in enumerate(turns)]
+        return list(model.tokenizer(render_chat(model.tokenizer, messages), add_special_tokens=False)["input_ids"])
+    blocks = [f"Question: {asked}\nAnswer: {said}" for asked, said in zip(turns[::2], turns[1::2], strict=False)]
+    return list(model.tokenizer("\n\n".join([*blocks, f"Question: {turns[-1]}\nAnswer:"]))["input_ids"])

@@ -1,0 +1,187 @@
+"""`hneurons bench`: scale neurons, run benchmarks, compare with random sets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hneurons.benchmarks.results import BenchmarkResult
+    from hneurons.interventions.scaling import Scope
+    from hneurons.models.language_model import LanguageModel
+    from hneurons.neurons.neuron_set import NeuronSet
+
+
+def bench(
+    names: Annotated[list[str], typer.Argument(help="Benchmarks, as NAME or NAME:FILE; see 'list benchmarks'.")],
+    model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model.")],
+    neurons: Annotated[Path, typer.Option(help="Folder of a detector or neuron set.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder; the same command goes on where it stopped.")],
+    alpha: Annotated[str, typer.Option(help="Factors; 1 changes nothing and is always run.")] = "0,0.5,1,1.5,2,2.5,3",
+    controls: Annotated[int, typer.Option(help="Random sets of each kind to compare with.")] = 5,
+    control_kinds: Annotated[
+        str, typer.Option(help="unconstrained, layer_matched, contribution_matched; several with commas.")
+    ] = "layer_matched",
+    limit: Annotated[int | None, typer.Option(help="Items of each benchmark, a random subset.")] = None,
+    scope: Annotated[str, typer.Option(help="all, response, or the first so many generated tokens.")] = "all",
+    max_new_tokens: Annotated[int | None, typer.Option(help="Token limit; default: the benchmark's own.")] = None,
+    split: Annotated[str, typer.Option(help="held_out or selection: was anything tuned on these items?")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of items, controls and sampling.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")] = None,
+    rows: Annotated[int, typer.Option(help="Sequences that run at a time; lower it when memory is short.")] = 128,
+    judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of an LLM judge.")] = None,
+    judge_model: Annotated[str, typer.Option(help="Model name at that endpoint.")] = "default",
+    json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
+) -> None:
+    """Scale neurons by several alphas and run benchmarks, beside random neurons; every reply is kept with its grade."""
+    from json import dumps
+
+    from hneurons.benchmarks import load_items
+    from hneurons.benchmarks.results import results_json, summarize_run
+    from hneurons.benchmarks.runner import run_benchmark
+    from hneurons.cli.output import print_json
+    from hneurons.core.artifacts import package_versions, write_atomic
+    from hneurons.core.errors import InputError
+    from hneurons.models.language_model import load_model
+    from hneurons.neurons.neuron_set import NeuronSet
+
+    alphas, where = read_alphas(alpha), read_scope(scope)
+    kinds = [kind.strip() for kind in control_kinds.split(",") if kind.strip()]
+    loaded = {spec.partition(":")[0]: load_items(spec, limit=limit, seed=seed) for spec in names}
+    if len(loaded) < len(names):
+        raise InputError("a benchmark is named twice: name each once, or use two --out folders")
+    selected = NeuronSet.load(neurons)
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
+    guest = load_model(model, dtype=dtype, device=device)  # type: ignore[arg-type]
+    selected.check_model(guest)
+    prompts = [item.turns[0] for _, items in loaded.values() for item in items[:16]]
+    contributions = _contributions(guest, prompts) if controls and "contribution_matched" in kinds else None
+    sets = draw_sets(selected, kinds, controls, seed, contributions)
+    for label, chosen in sets.items():
+        chosen.save(out / "neurons" / label)
+    endpoint = _endpoint(judge_url, judge_model)
+    results = {}
+    for name, (benchmark, items) in loaded.items():
+        run = run_benchmark(
+            guest, name, benchmark, items, sets, alphas=alphas, scope=where, max_new_tokens=max_new_tokens, seed=seed,
+            split=split, endpoint=endpoint, max_rows=rows, out=out / name,
+        )  # fmt: skip
+        results[name] = summarize_run(run)
+    about = {"model": model, "neurons": str(neurons), "size": len(selected), "per_mille": 1000 * selected.share,
+             "scope": scope, "controls": {k: v.data.get("control") for k, v in sets.items()}, "seed": seed,
+             "dtype": dtype, "versions": package_versions()}  # fmt: skip
+    row = results_json(results, about)
+    write_atomic(out / "results.json", dumps(row, ensure_ascii=False, indent=1) + "\n")
+    page = _write_page(results, about, out / "report.html")
+    if json:
+        print_json(row)
+    else:
+        print_results(results)
+        typer.echo(f"records and results: {out}" + (f"; report: {page}" if page else ""))
+
+
+def read_alphas(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them. Raises `InputError` for anything else."""
+    import math
+
+    from hneurons.core.errors import InputError
+
+    try:
+        alphas = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        alphas = ()
+    if not alphas or not all(map(math.isfinite, alphas)):
+        raise InputError(f"--alpha should be numbers with commas between them, such as 0,0.5,1,2; found '{text}'")
+    return alphas
+
+
+def read_scope(text: str) -> "Scope":
+    """all, response, or a number of tokens. Raises `InputError` for anything else."""
+    from hneurons.core.errors import InputError
+
+    words: dict[str, Scope] = {"all": "all", "response": "response"}
+    if text in words:
+        return words[text]
+    if text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise InputError(f"--scope should be all, response or a number of tokens from 1 on, found '{text}'")
+
+
+def draw_sets(
+    selected: "NeuronSet", kinds: list[str], count: int, seed: int, contributions: "NDArray[np.float64] | None"
+) -> "dict[str, NeuronSet]":
+    """The selected set and `count` controls of each kind, by name."""
+    from hneurons.benchmarks.runner import SELECTED
+    from hneurons.interventions.controls import draw_control
+
+    sets = {SELECTED: selected}
+    for kind in kinds:
+        for number in range(count):
+            sets[f"random_{kind}_{number}"] = draw_control(
+                selected, kind, seed=seed * 1000 + number, contributions=contributions  # type: ignore[arg-type]
+            )  # fmt: skip
+    return sets
+
+
+def _contributions(model: "LanguageModel", prompts: list[str]) -> "NDArray[np.float64]":
+    from hneurons.benchmarks.runner import encode_turns
+    from hneurons.interventions.controls import mean_contributions
+
+    return mean_contributions(model, [encode_turns(model, (prompt,)) for prompt in prompts])
+
+
+def _endpoint(url: str | None, model: str) -> Any:
+    if url is None:
+        return None
+    from hneurons.core.artifacts import storage_errors
+    from hneurons.models.checkpoints import cache_folder
+    from hneurons.models.endpoint import Endpoint
+
+    with storage_errors(cache_folder()):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    return Endpoint(url, model, cache=cache_folder() / "endpoint.sqlite")
+
+
+def _write_page(results: "dict[str, BenchmarkResult]", about: dict[str, Any], path: Path) -> Path | None:
+    """The HTML page; without the report extra the JSON and the table must do."""
+    from hneurons.core.errors import MissingExtraError
+    from hneurons.report.bench_report import write_bench_report
+
+    try:
+        return write_bench_report(results, about, path)
+    except MissingExtraError as error:
+        typer.echo(str(error), err=True)
+        return None
+
+
+def print_results(results: "dict[str, BenchmarkResult]") -> None:
+    """Rates by alpha, slopes and differences, with what was not scored."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hneurons.report.bench_report import interval, percent
+
+    for name, result in results.items():
+        table = Table("set", "alpha", "rate %", "n", "unscored", "truncated", "change pp", "gained/lost",
+                      title=f"{name}: {result.outcome} ({result.items} items; judge: {result.judge})")  # fmt: skip
+        for condition in result.conditions:
+            if condition is not result.selected:
+                continue
+            for place, at in enumerate(condition.alphas):
+                label = condition.name if place == 0 else ""
+                table.add_row(label, f"{at.alpha:g}", percent(at.rate), str(at.rate.n), str(sum(at.unscored.values())),
+                              str(at.truncated), interval(at.change), f"{at.gained}/{at.lost}")  # fmt: skip
+        console = Console()
+        console.print(table)
+        for condition in result.conditions:
+            console.print(f"slope of {condition.name}: {interval(condition.slope)} pp per alpha")
+        if result.controls:
+            console.print(
+                f"above the mean of {result.controls} controls: {interval(result.slope_above_controls)} pp per alpha; "
+                f"{result.controls_below} of them have a smaller slope"
+            )

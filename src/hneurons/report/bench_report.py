@@ -1,0 +1,72 @@
+"""The page about a sweep: one figure and table a benchmark, rates against alpha with the random sets as a band."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hneurons.benchmarks.results import BenchmarkResult
+from hneurons.core.artifacts import write_atomic
+from hneurons.core.errors import MissingExtraError
+from hneurons.core.stats import Estimate
+from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
+
+
+def percent(estimate: Estimate) -> str:
+    """A rate in percent with its interval."""
+    if not math.isfinite(estimate.value):
+        return "–"
+    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def interval(estimate: Estimate) -> str:
+    """A difference or slope in percentage points with its interval."""
+    if not math.isfinite(estimate.value):
+        return "–"
+    return f"{100 * estimate.value:+.2f} [{100 * estimate.low:.2f}, {100 * estimate.high:.2f}]"
+
+
+def draw_sweep(result: BenchmarkResult) -> str:
+    """Rate against alpha as in arXiv 2512.01797, figure 3: selected with 95% bars, controls as band of their range."""
+    selected = result.selected
+    alphas = [at.alpha for at in selected.alphas]
+    controls = [c for c in result.conditions if c.kind.startswith("random")]
+    with _plot(f"{result.benchmark}: {result.outcome}", 3.0) as plot:
+        axes = plot.axes[0]
+        if controls:
+            rates = 100 * np.array([[at.rate.value for at in c.alphas] for c in controls])
+            axes.fill_between(
+                alphas, rates.min(axis=0), rates.max(axis=0), color=BAND, alpha=0.7, linewidth=0,
+                label=f"range of {len(controls)} random sets",
+            )  # fmt: skip
+            axes.plot(alphas, rates.mean(axis=0), color=SOFT, linewidth=1, linestyle="--", label="their mean")
+        values = np.array([100 * at.rate.value for at in selected.alphas])
+        bars = np.array([[100 * (at.rate.value - at.rate.low), 100 * (at.rate.high - at.rate.value)]
+                         for at in selected.alphas]).T  # fmt: skip
+        axes.errorbar(
+            alphas, values, yerr=bars, marker="D", color=FRONT, markersize=5, linewidth=1.8, capsize=2.5,
+            elinewidth=1, label="H-neurons",
+        )  # fmt: skip
+        axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
+        axes.set(xlabel="alpha (1 = the model as it is)", ylabel=f"{result.outcome} (%)")
+        axes.set_xticks(alphas, [f"{alpha:g}" for alpha in alphas])
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
+        return plot.svg()
+
+
+def write_bench_report(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any], path: Path) -> Path:
+    """Write the self-contained page; no reply is shown. Raises `MissingExtraError` without the report extra."""
+    try:
+        from jinja2 import Environment, FileSystemLoader
+    except ImportError as error:
+        raise MissingExtraError("jinja2", "report", "writing a report") from error
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["percent"], environment.filters["interval"] = percent, interval
+    sections = [{"name": name, "result": result, "figure": draw_sweep(result)} for name, result in results.items()]
+    write_atomic(path, environment.get_template("bench.html").render(about=about, sections=sections))
+    return path
