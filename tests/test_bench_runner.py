@@ -1,0 +1,294 @@
+"""The runner: every cell is what a separate run gives, alpha = 1 once, nothing lost when killed; results by hand."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from chat_server import ChatServer, Reply
+from hneurons.audits import load_run
+from hneurons.benchmarks import runner
+from hneurons.benchmarks.benchmark import Benchmark, Item
+from hneurons.benchmarks.results import summarize_run
+from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
+from hneurons.core.errors import EndpointError, InputError, NotEnoughDataError, PromptTooLongError
+from hneurons.core.records import Condition, Record, RunSettings
+from hneurons.interventions.controls import draw_control
+from hneurons.interventions.scaling import ScaleNeurons
+from hneurons.models.endpoint import Endpoint
+from hneurons.neurons.neuron_set import NeuronSet
+from tiny_models import tiny_model
+
+TOKENS = 6
+
+
+class Toy(Benchmark):
+    """Whether a reply has an even number of characters."""
+
+    outcome = "even"
+    verdicts = {"EVEN": 1.0, "ODD": 0.0}  # noqa: RUF012
+
+    def read(self, files: Sequence[Path]) -> Iterable[Item]:
+        return make_items(5)
+
+    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
+        return replace(record, outcome=float(len(replies[-1]) % 2 == 0), judge="counted")
+
+    def judge_prompt(self, item: Item, reply: str) -> str:
+        return f"Is the length of this even? {reply}"
+
+
+class Talk(Toy):
+    """Three turns, the first from the plain model."""
+
+    first_turn_unscaled = True
+
+    def next_turn(self, item: Item, replies: Sequence[str]) -> str | None:
+        return ("Are you sure?", "So what is it?")[len(replies) - 1] if len(replies) < 3 else None
+
+    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
+        return replace(record, outcome=1.0, judge=json.dumps(list(replies)))
+
+
+def make_items(count: int) -> list[Item]:
+    words = ["capital of France", "author of Hamlet in the year 1600", "lazy dog", "tea", "quick brown fox", "owner"]
+    return [Item(f"i{n}", (f"What about the {words[n]}?",)) for n in range(count)]
+
+
+def make_sets(model: Any) -> dict[str, NeuronSet]:
+    columns = np.array([3, 40, 48, 100, 143])
+    chosen = NeuronSet.from_columns(model.identity, columns, np.ones(5), data={})
+    return {"h_neurons": chosen, "random_layer_matched_0": draw_control(chosen, "layer_matched")}
+
+
+def run(model: Any, benchmark: Benchmark | None = None, **options: Any) -> BenchmarkRun:
+    settings: dict[str, Any] = {"alphas": (0.0, 1.0, 6.0), "max_new_tokens": TOKENS, **options}
+    return run_benchmark(model, "toy", benchmark or Toy(), make_items(5), make_sets(model), **settings)
+
+
+@torch.inference_mode()
+def reply_alone(model: Any, turns: Sequence[str], neurons: NeuronSet, alpha: float) -> str:
+    ids = encode_turns(model, turns)
+    with ScaleNeurons(model, neurons, alpha):
+        out = model.model.generate(
+            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=TOKENS,
+            do_sample=False, eos_token_id=1,
+        )  # fmt: skip
+    new = [i for i in out[0, len(ids) :].tolist() if i != 1]
+    return str(model.tokenizer.decode(new, skip_special_tokens=True)).strip()
+
+
+def test_every_cell_is_what_a_separate_run_of_it_gives() -> None:
+    model = tiny_model(chat=True)
+    sets = make_sets(model)
+    records = run(model, max_rows=4).records
+    assert len(records) == 5 * 2 * 3
+    for record in records:
+        item = next(item for item in make_items(5) if item.id == record.id)
+        text = reply_alone(model, item.turns, sets[record.condition], record.alpha)
+        assert record.response == text
+        assert record.outcome == float(len(text) % 2 == 0)
+        assert (record.chars, record.judge) == (len(text), "counted")
+    assert len({r.response for r in records if r.id == "i1"}) > 2
+
+
+def test_alpha_1_is_run_once_and_stands_under_every_set() -> None:
+    model = tiny_model(chat=True)
+    steered: list[int] = []
+    found = run(model, alphas=(2.0,))
+    plain = {
+        c: [(r.id, r.response) for r in found.records if r.alpha == 1 and r.condition == c] for c in make_sets(model)
+    }
+    assert plain["h_neurons"] == plain["random_layer_matched_0"]
+    assert len(plain["h_neurons"]) == 5
+    original = ScaleNeurons.sweep
+
+    def count(model: Any, conditions: Any, **options: Any) -> ScaleNeurons:
+        steered.append(len(conditions))
+        return original(model, conditions, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScaleNeurons, "sweep", count)
+        run(model, alphas=(0.0, 1.0, 2.0))
+    assert steered == [1 + 2 * 2]
+
+
+def test_in_a_conversation_later_turns_follow_the_replies_and_the_first_is_the_plain_models() -> None:
+    model = tiny_model(chat=True)
+    sets = make_sets(model)
+    for record in run(model, Talk()).records:
+        item = next(item for item in make_items(5) if item.id == record.id)
+        neurons, replies = sets[record.condition], json.loads(record.judge or "")
+        first = reply_alone(model, item.turns, neurons, 1.0)
+        second = reply_alone(model, (*item.turns, first, "Are you sure?"), neurons, record.alpha)
+        turns = (*item.turns, first, "Are you sure?", second, "So what is it?")
+        assert replies == [first, second, reply_alone(model, turns, neurons, record.alpha)]
+
+
+def kill_after(patch: pytest.MonkeyPatch, chunks: int) -> None:
+    done = []
+    original = runner._Job.run
+
+    def run_some(job: Any, items: Any, endpoint: Any) -> Any:
+        if len(done) == chunks:
+            raise KeyboardInterrupt
+        done.append(1)
+        return original(job, items, endpoint)
+
+    patch.setattr(runner._Job, "run", run_some)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(chat=True)
+    monkeypatch.setattr(runner, "_CELLS", 10)  # two items a chunk
+    whole = run(model, out=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        kill_after(patch, 1)
+        run(model, out=tmp_path / "killed")
+    rows = tmp_path / "killed" / "rows.jsonl"
+    assert len(rows.read_text().splitlines()) == 2 * 6
+    rows.write_bytes(rows.read_bytes() + b'{"id": "half a ro')
+    resumed = run(model, out=tmp_path / "killed")
+    assert resumed == whole
+    for name in ("rows.jsonl", "manifest.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_finished_run_is_read_not_repeated_and_the_audits_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(chat=True)
+    first = run(model, out=tmp_path)
+    kill_after(monkeypatch, 0)
+    assert run(model, out=tmp_path) == first
+    loaded = load_run(tmp_path)
+    assert list(loaded.records) == first.records
+    assert loaded.settings == first.settings
+    assert loaded.settings.conditions["random_layer_matched_0"] == Condition("random_layer_matched")
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    run(model, out=tmp_path)
+    with pytest.raises(Exception, match="alphas"):
+        run(model, out=tmp_path, alphas=(0.0, 1.0))
+    with pytest.raises(Exception, match="scope"):
+        run(model, out=tmp_path, scope="response")
+
+
+def test_a_judge_that_dies_half_way_and_comes_back_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_CELLS", 10)
+    model = tiny_model(chat=True)
+    lost = [False]
+
+    def answer(number: int, body: dict[str, Any]) -> Reply:
+        if lost[0]:
+            return Reply(status=400, raw="gone")
+        text = str(body["messages"][0]["content"]).split("even? ", 1)[1].split("\nFirst give", 1)[0]
+        return Reply(f"I counted.\nVERDICT: {'EVEN' if len(text) % 2 == 0 else 'ODD'}")
+
+    with ChatServer(answer) as server:
+        endpoint = Endpoint(server.url, "judge", retries=0, cache=tmp_path / "cache.sqlite")
+        whole = run(model, endpoint=endpoint, out=tmp_path / "whole")
+        assert whole.judge == "llm: judge"
+        original = runner._Job.run
+
+        def die_later(job: Any, items: Any, endpoint: Any) -> Any:
+            lost[0] = items[0].id != "i0"
+            return original(job, items, endpoint)
+
+        fresh = Endpoint(server.url, "judge", retries=0)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(EndpointError):
+            patch.setattr(runner._Job, "run", die_later)
+            run(model, endpoint=fresh, out=tmp_path / "interrupted")
+        lost[0] = False
+        assert run(model, endpoint=fresh, out=tmp_path / "interrupted") == whole
+    assert (tmp_path / "interrupted/rows.jsonl").read_bytes() == (tmp_path / "whole/rows.jsonl").read_bytes()
+    plain = run(model).records
+    assert [r.outcome for r in whole.records] == [r.outcome if r.response else None for r in plain]
+
+
+def test_a_judge_whose_verdict_cannot_be_read_leaves_replies_unscored() -> None:
+    with ChatServer(lambda number, body: Reply("It may be EVEN or ODD.")) as server:
+        found = run(tiny_model(chat=True), endpoint=Endpoint(server.url, "judge", retries=0), alphas=(1.0,))
+    replied = [r for r in found.records if r.response]
+    assert replied
+    assert all(r.outcome is None and r.error == "unreadable verdict" for r in replied)
+
+
+def test_what_cannot_be_run_is_said_in_one_sentence() -> None:
+    model, other = tiny_model(chat=True), tiny_model(chat=True, seed=1)
+    with pytest.raises(InputError, match="belong to tiny-llama"):
+        run_benchmark(model, "toy", Toy(), make_items(2), make_sets(other))
+    with pytest.raises(InputError, match="finite numbers"):
+        run(model, alphas=(float("nan"),))
+    with pytest.raises(InputError, match="finite numbers"):
+        run(model, alphas=())
+    with pytest.raises(NotEnoughDataError, match="no items"):
+        run_benchmark(model, "toy", Toy(), [], make_sets(model))
+    empty = NeuronSet.from_columns(model.identity, np.zeros(0, np.int64), np.zeros(0), data={})
+    with pytest.raises(InputError, match="'h_neurons' is empty"):
+        run_benchmark(model, "toy", Toy(), make_items(2), {"h_neurons": empty})
+    long = [Item("long", ("word " * 5000,))]
+    with pytest.raises(PromptTooLongError, match="item long"):
+        run_benchmark(model, "toy", Toy(), long, make_sets(model))
+
+
+# Results, against numbers worked out by hand.
+
+
+def recorded(outcomes: dict[str, dict[float, list[float | None]]]) -> BenchmarkRun:
+    kinds = {name: Condition("random_layer_matched" if "random" in name else "selected") for name in outcomes}
+    records = [
+        Record(f"i{n}", name, alpha, outcome=value, error=None if value is not None else "truncated",
+               finish_reason="length" if value is None else "stop")
+        for name, by_alpha in outcomes.items() for alpha, values in by_alpha.items() for n, value in enumerate(values)
+    ]  # fmt: skip
+    return BenchmarkRun(RunSettings("toy", "even", conditions=kinds, max_tokens=9), "rule", records)
+
+
+def test_rates_changes_and_counts_are_those_worked_out_by_hand() -> None:
+    found = summarize_run(
+        recorded({
+            "h_neurons": {0.0: [0, 0, 0, 0], 1.0: [0, 0, 1, 1], 2.0: [1, 1, 0, None]},
+            "random_0": {0.0: [0, 0, 1, 1], 1.0: [0, 0, 1, 1], 2.0: [0, 0, 1, 1]},
+        })
+    )  # fmt: skip
+    zero, one, two = found.selected.alphas
+    assert (zero.rate.value, one.rate.value, two.rate.value) == (0.0, 0.5, pytest.approx(2 / 3))
+    assert (two.rate.n, two.unscored, two.truncated) == (3, {"truncated": 1}, 1)
+    assert (zero.gained, zero.lost, two.gained, two.lost) == (0, 2, 2, 1)
+    assert zero.change.value == -0.5
+    assert (two.change.value, two.change.n) == (pytest.approx(1 / 3), 3)
+    # Items 0 to 2 are scored at all alphas: rates 0, 1/3, 2/3.
+    assert (found.selected.slope.value, found.selected.slope.n) == (pytest.approx(1 / 3), 3)
+    assert found.conditions[1].slope.value == pytest.approx(0)
+    assert found.above_controls["0"].value == -0.5
+    assert found.above_controls["1"].value == 0
+    assert (found.controls, found.controls_below) == (1, 1)
+    assert json.loads(json.dumps(found.to_json()))["items"] == 4
+
+
+def test_a_change_that_no_item_contradicts_excludes_zero_and_one_that_cancels_does_not() -> None:
+    rises = {"h_neurons": {1.0: [0.0] * 60, 2.0: [1.0] * 30 + [0.0] * 30}}
+    cancels = {"h_neurons": {1.0: [0.0, 1.0] * 30, 2.0: [1.0, 0.0] * 30}}
+    up, flat = (summarize_run(recorded(r)).selected.alphas[1].change for r in (rises, cancels))
+    assert up.low > 0.3
+    assert flat.value == 0
+    assert flat.low < -0.1 < 0.1 < flat.high
+
+
+def test_without_controls_and_with_nothing_scored_results_are_unknown_not_zero() -> None:
+    found = summarize_run(recorded({"h_neurons": {1.0: [None, None], 2.0: [None, None]}}))
+    assert found.selected.alphas[0].rate.n == 0
+    assert np.isnan(found.selected.alphas[0].rate.value)
+    assert np.isnan(found.selected.slope.value)
+    assert np.isnan(found.slope_above_controls.value)
+    assert found.above_controls == {}
