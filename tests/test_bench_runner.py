@@ -130,6 +130,21 @@ def test_in_a_conversation_later_turns_follow_the_replies_and_the_first_is_the_p
         assert replies == [first, second, reply_alone(model, turns, neurons, record.alpha)]
 
 
+class Secret(Toy):
+    """Replies are not kept."""
+
+    stores_text = False
+
+
+def test_replies_that_may_be_harmful_leave_only_digest_and_length(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    shown, hidden = run(model).records, run(model, Secret(), out=tmp_path).records
+    assert [r.digest for r in hidden] == [r.digest for r in shown]
+    assert [(r.response, r.chars) for r in hidden] == [(None, len(r.response or "")) for r in shown]
+    written = (tmp_path / "rows.jsonl").read_text()
+    assert all(json.dumps(r.response, ensure_ascii=False) not in written for r in shown if len(r.response or "") > 2)
+
+
 def kill_after(patch: pytest.MonkeyPatch, chunks: int) -> None:
     done = []
     original = runner._Job.run

@@ -36,7 +36,9 @@ class FaithEval(Benchmark):
             if key not in choices:
                 raise SchemaError(f"{row.where}: the field 'answerKey' is '{key}', no label of {', '.join(labels)}")
             shown = "\n".join(f"{label}) {text}" for label, text in choices.items())
-            prompt = self.prompt.format(context=row.text("context"), question=row.text("question"), choices=shown)
+            row.text("context")
+            context = str(row.values["context"]).strip()  # with its line breaks
+            prompt = self.prompt.format(context=context, question=row.text("question"), choices=shown)
             yield Item(row.text("id"), (prompt,), key=key, choices=choices)
 
     def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:

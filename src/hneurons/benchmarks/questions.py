@@ -1,5 +1,6 @@
 """Benchmarks that are question sets: made-up answers about things that do not exist, and what ability costs."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from hneurons.answers.judging import JUDGES
 from hneurons.answers.questions import load_questions
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, unscored
 from hneurons.core.records import Record
+from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Response, Verdict
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.prompts import SHORT_ANSWER
@@ -72,6 +74,30 @@ class TriviaQA(QuestionBenchmark):
         for question in load_questions(_spec(self.source, files)):
             if question.answers:
                 yield Item(question.id, (f"{question.text} {SHORT_ANSWER}",), question=question)
+
+
+@BENCHMARKS.register("copying")
+class Copying(Benchmark):
+    """Inert control: copy a number.
+
+    It needs no knowledge and no stance, so it moves only where scaling breaks the model.
+    """
+
+    outcome = "number copied"
+    rule = "exact number"
+    max_new_tokens = 24
+    count: ClassVar[int] = 500
+
+    def read(self, files: Sequence[Path]) -> Iterator[Item]:
+        """Built in: numbers of six digits."""
+        for place in range(self.count):
+            number = str(100_000 + derive_seed("copying", place) % 900_000)
+            yield Item(f"copying:{place}", (f"Write the number {number} and nothing else.",), key=number)
+
+    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
+        """Whether the number stands in the reply as a number of its own."""
+        copied = re.search(rf"(?<!\d){item.key}(?!\d)", replies[-1].replace(",", "")) is not None
+        return replace(record, outcome=float(copied))
 
 
 @BENCHMARKS.register("facts")
