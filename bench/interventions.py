@@ -77,7 +77,8 @@ def main() -> None:
     for rows, tokens in ((8, 1), (64, 1), (4, 64)):
         bare, hooked = time_pass(model, None, rows, tokens), time_pass(model, neurons, rows, tokens)
         print(
-            f"{rows} rows x {tokens} tokens: {1000 * bare / rows / tokens:.3f} ms a token, hooks {hooked / bare - 1:+.1%}"
+            f"{rows} rows x {tokens} tokens: {1000 * bare / rows / tokens:.3f} ms a token, "
+            f"hooks {hooked / bare - 1:+.1%}"
         )
 
     _, items = load_items("nonexist", limit=options.items)
@@ -99,7 +100,8 @@ def main() -> None:
     for name, seconds, tokens_found in (("one run an alpha", by_alpha, apart), ("one item at a time", by_item, single)):
         same = sum(together[key] == tokens_found[key] for key in together)
         print(
-            f"  {name}: {seconds:.1f} s, the sweep takes {sweep / seconds:.2f} of it; equal tokens in {same} of {len(together)}"
+            f"  {name}: {seconds:.1f} s, the sweep takes {sweep / seconds:.2f} of it; "
+            f"equal tokens in {same} of {len(together)}"
         )
 
 
