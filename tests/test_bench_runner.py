@@ -9,20 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 from chat_server import ChatServer, Reply
 from hneurons.audits import load_run
-from hneurons.benchmarks import runner
+from hneurons.benchmarks import load_items, runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
 from hneurons.benchmarks.results import summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
+from hneurons.cli.bench import bench
 from hneurons.core.errors import EndpointError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.records import Condition, Record, RunSettings
 from hneurons.interventions.controls import draw_control
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.endpoint import Endpoint
+from hneurons.models.language_model import load_model
 from hneurons.neurons.neuron_set import NeuronSet
-from tiny_models import tiny_model
+from tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
 
 TOKENS = 6
 
@@ -145,6 +149,24 @@ def test_replies_that_may_be_harmful_leave_only_digest_and_length(tmp_path: Path
     assert all(json.dumps(r.response, ensure_ascii=False) not in written for r in shown if len(r.response or "") > 2)
 
 
+def test_perplexity_is_that_of_the_model_with_edited_weights(tmp_path: Path) -> None:
+    model, edited = tiny_model(), tiny_model()
+    text = "Who wrote Hamlet? It was William Shakespeare."
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    benchmark, items = load_items(f"perplexity:{tmp_path / 'texts.jsonl'}")
+    sets = make_sets(model)
+    found = run_benchmark(model, "perplexity", benchmark, items, sets, alphas=(0.0, 4.0))
+    for layer, neuron in zip(sets["h_neurons"].layers, sets["h_neurons"].neurons, strict=True):
+        edited.ffns[layer].columns[:, neuron] *= 4.0
+    ids = torch.tensor([model.tokenizer(text)["input_ids"]])
+    for guest, alpha in ((tiny_model(), 1.0), (edited, 4.0)):
+        with torch.inference_mode():
+            loss = float(guest.model(ids, labels=ids).loss)
+        at = next(a for a in summarize_run(found).selected.alphas if a.alpha == alpha)
+        assert at.perplexity == pytest.approx(np.exp(loss), rel=1e-4)
+    assert len({a.perplexity for a in summarize_run(found).selected.alphas}) == 3
+
+
 def kill_after(patch: pytest.MonkeyPatch, chunks: int) -> None:
     done = []
     original = runner._Job.run
@@ -254,6 +276,67 @@ def test_what_cannot_be_run_is_said_in_one_sentence() -> None:
     long = [Item("long", ("word " * 5000,))]
     with pytest.raises(PromptTooLongError, match="item long"):
         run_benchmark(model, "toy", Toy(), long, make_sets(model))
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model and a neuron set of it, as a user would have them on disk."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny_transformer("llama").save_pretrained(folder / "model")
+    tiny_tokenizer(chat=True).save_pretrained(folder / "model")
+    make_sets(load_model(str(folder / "model"), device="cpu"))["h_neurons"].save(folder / "neurons")
+    make_sets(tiny_model(seed=3))["h_neurons"].save(folder / "other")
+    return folder
+
+
+def command(saved: Path, *options: str, names: Sequence[str] = ("copying",), neurons: str = "neurons") -> Any:
+    app = typer.Typer()
+    app.command()(bench)
+    given = ["--model", str(saved / "model"), "--neurons", str(saved / neurons), "--device", "cpu", *options]
+    return CliRunner().invoke(app, [*names, *given])
+
+
+def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path: Path) -> None:
+    options = ("--alpha", "0,1,3", "--controls", "1", "--control-kinds", "layer_matched,contribution_matched")
+    options += ("--limit", "3", "--max-new-tokens", "4", "--out", str(tmp_path), "--json")
+    done = command(saved, *options, names=("copying", "nonexist"))
+    assert done.exit_code == 0, done.exception
+    row = json.loads(done.stdout)
+    assert row == json.loads((tmp_path / "results.json").read_text().replace("NaN", "null"))
+    assert set(row["benchmarks"]) == {"copying", "nonexist"}
+    assert row["benchmarks"]["copying"]["judge"] == "exact number"
+    names = {"h_neurons", "random_layer_matched_0", "random_contribution_matched_0"}
+    assert (
+        {path.name for path in (tmp_path / "neurons").iterdir()}
+        == names
+        == set(load_run(tmp_path / "copying").conditions)
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 2
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+
+
+@pytest.mark.parametrize(
+    ("options", "neurons", "message"),
+    [
+        (("--alpha", "much"), "neurons", "numbers with commas"),
+        (("--alpha", "1,nan"), "neurons", "numbers with commas"),
+        (("--scope", "some"), "neurons", "--scope should be"),
+        (("--control-kinds", "lucky"), "neurons", "unknown kind of control"),
+        (("--dtype", "int3"), "neurons", "unknown dtype"),
+        ((), "other", "belong to tiny-llama"),
+        ((), "nowhere", "no neuron set"),
+    ],
+)
+def test_the_command_refuses_bad_input_in_one_sentence(
+    saved: Path, tmp_path: Path, options: tuple[str, ...], neurons: str, message: str
+) -> None:
+    done = command(saved, *options, "--out", str(tmp_path), neurons=neurons)
+    assert isinstance(done.exception, InputError)
+    assert message in str(done.exception)
 
 
 # Results, against numbers worked out by hand.

@@ -204,9 +204,9 @@ def test_damaged_and_changed_artifacts_are_one_sentence(cli: CLI, copy: Path) ->
 
 def test_other_settings_are_refused_by_name_and_change_nothing(cli: CLI, place: Path, copy: Path) -> None:
     before = read_tree(copy)
-    said = cli(*sampled(place, copy, n=5))
+    said = cli(*sampled(place, copy, n=5, min_agreement=3))
     assert_one_sentence(said, 1, "n was 3, now 5", "another --out")
-    assert_one_sentence(cli("fit", copy, "--labels", "1-vs-1"), 1, "labels was")
+    assert_one_sentence(cli("fit", copy, "--labels", "3-vs-1"), 1, "labels was")
     assert_one_sentence(cli("fit", copy, "--labels", "2-vs-1", "--out", copy / "new"), 2, "1-vs-1, 3-vs-1")
     assert_one_sentence(cli("fit", copy, "--C", "-1", "--out", copy / "new"), 2)
     assert read_tree(copy) == before
@@ -360,7 +360,7 @@ def test_json_of_sample_report_and_the_whole_run(cli: CLI, place: Path, copy: Pa
 
 def test_doctor_examines_a_model(cli: CLI, place: Path) -> None:
     found = json.loads(cli("doctor", "--model", place / "model", "--json").out)
-    assert found["alpha = 1"] == "bit-equal" and found["contributions"] == "finite"
+    assert found["alpha = 1"].startswith("bit-equal") and found["contributions"] == "finite"
     assert found["answer offsets"] == "every character covered" and found["ffn"].startswith("3 layers of 48 neurons")
     assert found["bytes per example"] == 2 * 2 * 3 * 48
     assert cli("doctor", "--model", place / "model").code == 0

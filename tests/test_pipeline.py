@@ -176,12 +176,12 @@ def test_a_stage_before_its_turn_says_what_is_missing(place: Path, tmp_path: Pat
 def test_a_changed_plan_is_refused_once_there_are_results_and_a_mistyped_one_can_be_mended(
     place: Path, tmp_path: Path
 ) -> None:
-    Run(tmp_path, make_plan(place, n=5))
+    Run(tmp_path, make_plan(place, temperature=0.5))
     Run(tmp_path, make_plan(place))
     assert Run(tmp_path).plan == make_plan(place)
     before = files_of(place / "whole")
-    with pytest.raises(ArtifactError, match=r"n was 3, now 5; temperature was 1.0, now 0.5"):
-        Run(place / "whole", make_plan(place, n=5, temperature=0.5))
+    with pytest.raises(ArtifactError, match=r"temperature was 1.0, now 0.5; top_k was 50, now 5"):
+        Run(place / "whole", make_plan(place, temperature=0.5, top_k=5))
     assert files_of(place / "whole") == before
 
 

@@ -256,7 +256,7 @@ def test_a_run_that_could_evaluate_no_dataset_has_a_page(copy: Run) -> None:
 
 
 def test_an_evaluation_of_another_detector_is_refused(copy: Run) -> None:
-    _forge_evaluation(copy, {"labels": "1-vs-1"})
+    _forge_evaluation(copy, {"labels": "3-vs-1"})
     with pytest.raises(ArtifactError, match="of another detector"):
         write_run_report(copy)
 
@@ -300,7 +300,7 @@ def test_the_command_gives_the_same_plan_again() -> None:
 def test_a_fit_of_other_settings_is_reproduced_stage_by_stage() -> None:
     plan = RunPlan(model="m", questions="facts", judge="llm")
     lines = reproduce_command(
-        plan, "out", fit={"labels": "1-vs-1", "columns": "standardized", "C": 0.5}, judge="big", sampler="m8"
+        plan, "out", fit={"labels": "3-vs-1", "columns": "standardized", "C": 0.5}, judge="big", sampler="m8"
     )
     assert lines.splitlines() == [
         "hneurons sample --model m --questions facts --judge llm --sample-url URL --sample-model m8 --out out",
@@ -308,7 +308,7 @@ def test_a_fit_of_other_settings_is_reproduced_stage_by_stage() -> None:
         "hneurons select out",
         "hneurons locate out --judge-url URL --judge-model big",
         "hneurons contributions out",
-        "hneurons fit out --labels 1-vs-1 --C 0.5",
+        "hneurons fit out --labels 3-vs-1 --C 0.5",
         "hneurons evaluate out",
         "hneurons report out",
     ]

@@ -40,6 +40,7 @@ class Benchmark:
 
     `outcome` says what outcome = 1 means; `version` changes whenever prompts or grades may. Decoding is greedy where
     `temperature` is 0. `stores_text` is False where replies may be harmful: then only digest and length are kept.
+    With `scores_text` nothing is generated: the item's text itself is scored token by token.
     With `first_turn_unscaled` the first reply is the plain model's, so that all conditions go on from the same one.
     """
 
@@ -50,6 +51,7 @@ class Benchmark:
     top_p: ClassVar[float] = 1.0
     max_new_tokens: ClassVar[int] = 256
     stores_text: ClassVar[bool] = True
+    scores_text: ClassVar[bool] = False
     first_turn_unscaled: ClassVar[bool] = False
     rule: ClassVar[str] = "rule"
     """Name of the judge that needs no model."""

@@ -27,7 +27,7 @@ class AlphaResult:
     """One condition at one alpha: rate over scored items (Wilson interval), and why the others have no outcome.
 
     change: rate minus the no-op's, over items scored at both, paired bootstrap; gained, lost: items whose outcome went
-    from 0 to 1 and from 1 to 0.
+    from 0 to 1 and from 1 to 0. perplexity: where texts were scored, over all their tokens.
     """
 
     alpha: float
@@ -37,6 +37,7 @@ class AlphaResult:
     change: Estimate
     gained: int
     lost: int
+    perplexity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,16 @@ def _condition(
                 change=_contrast(np.stack([base, mine], 1), np.array([-1.0, 1.0])),
                 gained=int(((base == 0) & (mine == 1)).sum()),
                 lost=int(((base == 1) & (mine == 0)).sum()),
+                perplexity=_perplexity(here),
             )
         )
     return ConditionResult(name, kind, tuple(results), _slope(alphas, values))
+
+
+def _perplexity(records: Sequence[Record]) -> float | None:
+    scored = [(record.loglik[0], record.n_tokens or 0) for record in records if record.loglik]
+    tokens = sum(count for _, count in scored)
+    return float(np.exp(-sum(value for value, _ in scored) / tokens)) if tokens else None
 
 
 def _above(

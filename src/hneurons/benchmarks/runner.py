@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NO_OP = 1.0
 SELECTED = "h_neurons"
+_SCORED_ROWS = 4  # texts scored at a time: their logits over the vocabulary are kept whole
 _CELLS = 256
 """Generations that are committed together, so that finished batches are full; fixed, as batches decide rounding."""
 
@@ -173,7 +174,7 @@ class _Job:
 
     def check(self, items: Sequence[Item], tokens: int) -> None:
         """Raise `PromptTooLongError` before any work where an item does not fit."""
-        for item in items:
+        for item in items if not self.benchmark.scores_text else ():
             self._encode(item, item.turns)
 
     def _encode(self, item: Item, turns: Sequence[str]) -> list[int]:
@@ -187,6 +188,8 @@ class _Job:
 
     def run(self, items: Sequence[Item], endpoint: Endpoint | None) -> list[list[Record]]:
         """The graded records of each item, in the order of the cells."""
+        if self.benchmark.scores_text:
+            return [self._score(item) for item in items]
         talks = {(i, c): list(item.turns) for i, item in enumerate(items) for c in range(len(self.cells))}
         last: dict[tuple[int, int], Generation] = {}
         replies: dict[tuple[int, int], list[str]] = {key: [] for key in talks}
@@ -211,6 +214,29 @@ class _Job:
         )
         width = len(self.cells)
         return [graded[first : first + width] for first in range(0, len(graded), width)]
+
+    def _score(self, item: Item) -> list[Record]:
+        """Log-likelihood and share of right greedy predictions of the text's tokens after the first, in every cell."""
+        import torch
+
+        ids = self.model.tokenizer(item.turns[0])["input_ids"][: min(self.sampling.max_new_tokens, self.model.window)]
+        blank = Record(item.id, "", NO_OP, chars=len(item.turns[0]), n_tokens=len(ids) - 1)
+        if len(ids) < 2:
+            return [replace(blank, alpha=cell.alpha, error="fewer than two tokens") for cell in self.cells]
+        tokens, found = torch.tensor(ids, device=self.model.device), []
+        for first in range(0, len(self.cells), _SCORED_ROWS):
+            rows = range(first, min(first + _SCORED_ROWS, len(self.cells)))
+            with torch.inference_mode(), self.steering:
+                self.steering.steer(rows, [1] * len(rows))
+                logits = self.model.model(tokens.expand(len(rows), -1), use_cache=False).logits[:, :-1].float()
+            chosen = logits.gather(2, tokens[1:].expand(len(rows), -1)[:, :, None])[:, :, 0]
+            loglik = (chosen - logits.logsumexp(-1)).double().sum(-1).tolist()
+            right = (logits.argmax(-1) == tokens[1:]).double().mean(-1).tolist()
+            for cell, value, share in zip(rows, loglik, right, strict=True):
+                found.append(
+                    replace(blank, alpha=self.cells[cell].alpha, outcome=round(share, 6), loglik=(round(value, 4),))
+                )
+        return found
 
     def _generate(
         self, items: Sequence[Item], talks: dict[tuple[int, int], list[str]], turn: int

@@ -32,7 +32,7 @@ def bench(
     seed: Annotated[int, typer.Option(help="Seed of items, controls and sampling.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")] = None,
-    rows: Annotated[int, typer.Option(help="Sequences that run at a time; lower it when memory is short.")] = 128,
+    rows: Annotated[int, typer.Option(help="Sequences that run at a time; lower it when memory is short.")] = 64,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of an LLM judge.")] = None,
     judge_model: Annotated[str, typer.Option(help="Model name at that endpoint.")] = "default",
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
@@ -178,6 +178,9 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
                               str(at.truncated), interval(at.change), f"{at.gained}/{at.lost}")  # fmt: skip
         console = Console()
         console.print(table)
+        for at in result.selected.alphas:
+            if at.perplexity is not None:
+                console.print(f"perplexity at alpha {at.alpha:g}: {at.perplexity:.3f}")
         for condition in result.conditions:
             console.print(f"slope of {condition.name}: {interval(condition.slope)} pp per alpha")
         if result.controls:

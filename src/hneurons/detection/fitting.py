@@ -65,11 +65,11 @@ def fit_detector(
 ) -> Detector:
     """Fit the L1-logistic detector (arXiv 2512.01797, section 2.3) with balanced class weights.
 
-    The default labelling and scaling had the highest AUROC on unseen questions of both models tried (docs/method.md);
-    the paper's is "3-vs-1". The penalty is the point of the path whose held-out answers of other training questions have the highest AUROC;
-    `C` fixes it instead, in liblinear's terms. The decision threshold is where those held-out answers are as likely
-    wrong as right. `subsamples` half-samples by question give each neuron's selection probability; 0 leaves that out.
-    Resumable with `out`.
+    The default labelling and scaling did best on unseen questions of both models tried (docs/method.md); the paper's
+    labelling is "3-vs-1". The penalty is the point of the path whose held-out answers of other training questions have
+    the highest AUROC; `C` fixes it instead, in liblinear's terms. The decision threshold is where those held-out
+    answers are as likely wrong as right. `subsamples` half-samples by question give each neuron's selection
+    probability; 0 leaves that out. Resumable with `out`.
 
     Raises `NotEnoughDataError` for too few questions or a class that is empty, `InputError` for unusable arguments.
     """

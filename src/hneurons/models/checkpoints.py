@@ -118,7 +118,9 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # its bar a tensor would bury ours
     _check_device(device)
     source = resolve_checkpoint(model)
     try:
