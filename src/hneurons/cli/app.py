@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from hneurons.cli.audit import audit, import_records
+from hneurons.cli.bench import bench
 from hneurons.pipeline import Run, RunPlan
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def show(
 
 @app.command(name="list")
 def list_kind(
-    kind: Annotated[str, typer.Argument(help="questions, judges, finders, models or audits.")], as_json: Json = False
+    kind: Annotated[str, typer.Argument(help="questions, judges, finders, models, benchmarks or audits.")], as_json: Json = False
 ) -> None:
     """Name what there is to choose from."""
     from hneurons.cli.output import known
@@ -258,5 +259,6 @@ def list_kind(
     _emit(known(kind), as_json, kind)
 
 
+app.command()(bench)
 app.command()(audit)
 app.command(name="import")(import_records)

@@ -62,8 +62,6 @@ def bench(
     prompts = [item.turns[0] for _, items in loaded.values() for item in items[:16]]
     contributions = _contributions(guest, prompts) if controls and "contribution_matched" in kinds else None
     sets = draw_sets(selected, kinds, controls, seed, contributions)
-    for label, chosen in sets.items():
-        chosen.save(out / "neurons" / label)
     endpoint = _endpoint(judge_url, judge_model)
     results = {}
     for name, (benchmark, items) in loaded.items():
@@ -72,6 +70,8 @@ def bench(
             split=split, endpoint=endpoint, max_rows=rows, out=out / name,
         )  # fmt: skip
         results[name] = summarize_run(run)
+    for label, chosen in sets.items():
+        chosen.save(out / "neurons" / label)
     about = {"model": model, "neurons": str(neurons), "size": len(selected), "per_mille": 1000 * selected.share,
              "scope": scope, "controls": {k: v.data.get("control") for k, v in sets.items()}, "seed": seed,
              "dtype": dtype, "versions": package_versions()}  # fmt: skip

@@ -160,10 +160,12 @@ def known(kind: str) -> dict[str, str]:
     from hneurons.answers.locating import FINDERS
     from hneurons.answers.questions import QUESTIONS
     from hneurons.audits import AUDITS
+    from hneurons.benchmarks import BENCHMARKS
     from hneurons.models.checkpoints import PACKAGED
 
     kinds: dict[str, Callable[[], dict[str, str]]] = {
         "audits": AUDITS.summaries,
+        "benchmarks": BENCHMARKS.summaries,
         "questions": QUESTIONS.summaries,
         "judges": JUDGES.summaries,
         "finders": FINDERS.summaries,
