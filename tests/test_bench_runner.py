@@ -16,7 +16,7 @@ from chat_server import ChatServer, Reply
 from hneurons.audits import load_run
 from hneurons.benchmarks import load_items, runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
-from hneurons.benchmarks.results import summarize_run
+from hneurons.benchmarks.results import results_json, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
 from hneurons.cli.bench import bench
 from hneurons.core.errors import EndpointError, InputError, NotEnoughDataError, PromptTooLongError
@@ -305,7 +305,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
     done = command(saved, *options, names=("copying", "nonexist"))
     assert done.exit_code == 0, done.exception
     row = json.loads(done.stdout)
-    assert row == json.loads((tmp_path / "results.json").read_text().replace("NaN", "null"))
+    assert row == json.loads((tmp_path / "results.json").read_text())
     assert set(row["benchmarks"]) == {"copying", "nonexist"}
     assert row["benchmarks"]["copying"]["judge"] == "exact number"
     names = {"h_neurons", "random_layer_matched_0", "random_contribution_matched_0"}
@@ -390,3 +390,4 @@ def test_without_controls_and_with_nothing_scored_results_are_unknown_not_zero()
     assert np.isnan(found.selected.slope.value)
     assert np.isnan(found.slope_above_controls.value)
     assert found.above_controls == {}
+    assert "NaN" not in json.dumps(results_json({"toy": found}, {}))

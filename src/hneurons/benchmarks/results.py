@@ -173,5 +173,15 @@ def _above(
 
 
 def results_json(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> dict[str, Any]:
-    """All results of a sweep as plain values, with what the sweep was."""
-    return {"about": dict(about), "benchmarks": {name: result.to_json() for name, result in results.items()}}
+    """All results of a sweep as plain JSON values (unknown numbers are null), with what the sweep was."""
+    row = {"about": dict(about), "benchmarks": {name: result.to_json() for name, result in results.items()}}
+    plain: dict[str, Any] = _known(row)
+    return plain
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
