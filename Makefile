@@ -23,6 +23,7 @@ check: $(VENV)/ready-dev
 bench: $(VENV)/ready-dev
 	$(BIN)/python bench/sampling.py
 	$(BIN)/python bench/contributions.py
+	$(BIN)/python bench/interventions.py
 	$(BIN)/python bench/sparse_path.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
