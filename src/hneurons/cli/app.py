@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from hneurons.cli.audit import audit, import_records
+from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
 from hneurons.pipeline import Run, RunPlan
 
@@ -262,3 +262,4 @@ def list_kind(
 app.command()(bench)
 app.command()(audit)
 app.command(name="import")(import_records)
+app.command(name="overlap")(measure_overlap)
