@@ -251,7 +251,8 @@ def show(
 
 @app.command(name="list")
 def list_kind(
-    kind: Annotated[str, typer.Argument(help="questions, judges, finders, models, benchmarks or audits.")], as_json: Json = False
+    kind: Annotated[str, typer.Argument(help="questions, judges, finders, models, benchmarks or audits.")],
+    as_json: Json = False,
 ) -> None:
     """Name what there is to choose from."""
     from hneurons.cli.output import known
