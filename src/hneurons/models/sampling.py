@@ -5,7 +5,7 @@ place is taken at once by the next branch; top-p is applied inside the kept top-
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -55,8 +55,14 @@ class Branch(NamedTuple):
 class Steering(Protocol):
     """Changes what the model computes, differently in each row of a batch."""
 
-    def steer(self, conditions: Sequence[int], prompt_lengths: Sequence[int]) -> None:
-        """Called before every forward pass: each row's condition and the length of its prompt in tokens."""
+    def steer(
+        self, conditions: Sequence[int], prompt_lengths: Sequence[int], continued: Sequence[Hashable] = ()
+    ) -> None:
+        """Called before every forward pass: each row's condition and the length of its prompt in tokens.
+
+        continued: the branch whose response each row goes on with, None in a free row; left out for prompts. Rows
+        change places and owners between passes, so what is remembered of a row is remembered by branch.
+        """
 
 
 class Generation(NamedTuple):
@@ -337,6 +343,7 @@ class _Batch:
         self.prompts.steering.steer(
             [branch.condition if branch else 0 for branch in self.branches],
             [lengths[branch.prompt] if branch else 0 for branch in self.branches],
+            self.branches,
         )
 
     def _make_room(self) -> None:
