@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
-from hneurons.core.stats import auroc, bootstrap
+from hneurons.core.stats import auroc, bootstrap, bootstrap_aurocs
 from hneurons.core.types import Example
 from hneurons.detection.baselines import BASELINES, baseline_scores
 from hneurons.detection.detector import Detector
@@ -64,6 +64,39 @@ def test_h_neurons_beat_as_many_random_ones_and_blind_baselines_know_nothing(
     assert low < 0.5 + 0.1 and abs(mean - 0.5) < 0.1
     for score in result.scores[2:]:
         assert score.auroc.low <= 0.5 <= score.auroc.high
+
+
+def test_differences_are_those_of_the_methods_and_narrower_than_unpaired_ones(
+    detector: Detector, train: Dataset
+) -> None:
+    result = evaluate_detector(detector, train, {"new": make_test(200)}, draws=20)["new"]
+    area = {s.method: s.auroc for s in result.scores}
+    own, again = "H-neuron detector", "H-neurons, refitted"
+    others = [again, *BASELINES, "random neurons"]
+    assert [(d.method, d.against) for d in result.differences] == [(own, o) for o in others] + [
+        (again, "random neurons")
+    ]
+    for d in result.differences:
+        other = result.random.auroc[0] if d.against == "random neurons" else area[d.against].value
+        assert d.auroc.value == pytest.approx(area[d.method].value - other)
+        assert d.auroc.low <= d.auroc.value <= d.auroc.high and d.auroc.n == 200
+    pair = result.difference(own, again)
+    assert pair is not None and result.difference(own, "nothing") is None
+    assert pair.high - pair.low < (area[own].high - area[own].low) / 2
+
+
+def test_resampled_aurocs_are_those_of_the_drawn_rows_with_whole_groups_and_ties() -> None:
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 12, 30).tolist()
+    labels, scores = rng.random(30) < 0.4, rng.integers(0, 6, (30, 3)).astype(float)
+    found = bootstrap_aurocs(labels, scores, groups=groups, seed=7, draws=40)
+    names = list(dict.fromkeys(groups))
+    drawn = np.random.default_rng(7).integers(0, len(names), size=(40, len(names)))
+    for row, numbers in zip(found, drawn, strict=True):
+        rows = np.concatenate([np.flatnonzero(np.array(groups) == names[i]) for i in numbers])
+        expected = [auroc(labels[rows], column[rows]) for column in scores.T]
+        np.testing.assert_allclose(row, expected)
+    assert np.isnan(bootstrap_aurocs(labels | True, scores, groups=groups, draws=5)).all()
 
 
 def test_a_question_that_was_trained_on_is_refused(detector: Detector, train: Dataset) -> None:

@@ -18,13 +18,13 @@ from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Question, Response
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DatasetResult, RandomNeurons, Score, evaluate_detector
+from hneurons.detection.evaluation import DatasetResult, Difference, RandomNeurons, Score, evaluate_detector
 from hneurons.detection.fitting import fit_detector
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import load_contributions
 from hneurons.pipeline import Run, RunPlan
 from hneurons.report import figures
-from hneurons.report.findings import compare, describe_result, explain_missing, judge_result, list_caveats
+from hneurons.report.findings import describe_result, explain_missing, judge_result, list_caveats, read_difference
 from hneurons.report.provenance import reproduce_command
 from hneurons.report.run_report import write_run_report
 from tiny_models import tiny_model
@@ -162,6 +162,11 @@ def test_the_headline_and_the_table_give_the_numbers_of_the_evaluation(finished:
             assert f"{area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]" in text
         mean, low, high = result["random"]["auroc"]  # type: ignore[index]
         assert f"{mean:.3f} (range {low:.3f} to {high:.3f})" in text
+        for row in result["differences"]:  # type: ignore[attr-defined]
+            gap = row["auroc"]
+            sign = -1 if gap["high"] < 0 else 1
+            ends = sorted((sign * gap["low"], sign * gap["high"]))
+            assert f"{sign * gap['value']:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]" in text
     assert re.search(r"invented , AUROC [\d.]+ \[[\d., ]+\]: The detector is ", text)
     assert f"{len(Detector.load(finished.folder / 'detector').neuron_set())} H-neurons" in text
 
@@ -328,32 +333,76 @@ def _forge_evaluation(run: Run, settings: dict[str, object]) -> None:
     write_atomic(path, json.dumps(row))
 
 
+def _gap(value: float, half: float = 0.05) -> Estimate:
+    return Estimate(value, value - half, value + half, 200)
+
+
 def _result(
     auroc: Estimate, *, random_mean: float = 0.6, highest: float = 0.65, question: float = 0.55
 ) -> DatasetResult:
-    flat = Estimate(question, question - 0.05, question + 0.05, 200)
     spread = (random_mean, random_mean - 0.05, highest)
+    gaps = {"random neurons": auroc.value - random_mean, "question only": auroc.value - question}
+    differences = [Difference("H-neuron detector", other, _gap(gap)) for other, gap in gaps.items()]
+    differences.append(Difference("H-neurons, refitted", "random neurons", _gap(auroc.value - random_mean - 0.02)))
     return DatasetResult(
-        "facts", 100, 100, 0, (Score("H-neuron detector", auroc, auroc), Score("question only", flat, flat)),
-        RandomNeurons(20, 8, spread, spread), ((0.0, 1.0), (0.0, 1.0)), (),
+        "facts", 100, 100, 0,
+        (Score("H-neuron detector", auroc, auroc), Score("question only", _gap(question), _gap(question))),
+        RandomNeurons(20, 8, spread, spread), ((0.0, 1.0), (0.0, 1.0)), (), tuple(differences),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0.7, 0.8, "better"), (0.55, 0.8, "no better"), (0.6, 0.8, "no better"), (0.4, 0.55, "worse")],
+    ("value", "expected"),
+    [
+        (0.06, "better by 0.060 [0.010, 0.110]"),
+        (-0.02, "not distinguishable: -0.020 [-0.070, 0.030]"),
+        (0.05, "not distinguishable: 0.050 [0.000, 0.100]"),
+        (-0.06, "worse by 0.060 [0.010, 0.110]"),
+        (math.nan, ""),
+    ],
 )
-def test_only_an_interval_wholly_on_one_side_is_a_difference(low: float, high: float, expected: str) -> None:
-    assert compare(Estimate((low + high) / 2, low, high, 200), 0.6) == expected
+def test_only_an_interval_of_the_difference_wholly_on_one_side_tells_methods_apart(value: float, expected: str) -> None:
+    assert read_difference(_gap(value)) == expected
 
 
 def test_a_null_result_is_stated_as_plainly_as_a_strong_one() -> None:
-    strong = judge_result(_result(Estimate(0.8, 0.75, 0.85, 200)))
-    assert strong == "The detector is better than chance, random neurons and question only."
-    null = judge_result(_result(Estimate(0.52, 0.47, 0.57, 200)))
-    assert null == "The detector is worse than random neurons; no better than chance and question only."
-    close = judge_result(_result(Estimate(0.68, 0.62, 0.74, 200)))
-    assert close.endswith("The best of 20 random draws (0.650) is not below its interval.")
+    strong = judge_result(_result(_gap(0.8)))
+    assert strong == (
+        "The detector is better than chance by 0.300 [0.250, 0.350], random neurons by 0.200 [0.150, 0.250] and "
+        "question only by 0.250 [0.200, 0.300]. H-neurons refitted in the same way as random ones, against the mean "
+        "of these: better by 0.180 [0.130, 0.230]."
+    )
+    null = judge_result(_result(_gap(0.52)))
+    assert null == (
+        "The detector is worse than random neurons by 0.080 [0.030, 0.130]; not distinguishable from chance (0.020 "
+        "[-0.030, 0.070]) and question only (-0.030 [-0.080, 0.020]). H-neurons refitted in the same way as random "
+        "ones, against the mean of these: worse by 0.100 [0.050, 0.150]."
+    )
+    close = judge_result(_result(_gap(0.68)))
+    assert close.endswith("The best of 20 random draws (0.650) is not below the detector's interval.")
+
+
+def test_an_interval_that_contains_another_methods_value_may_still_be_a_difference() -> None:
+    """Methods that err on the same answers move together: the detector's own interval says too little."""
+    wide = _result(_gap(0.66, 0.1))
+    assert wide.detector.auroc.low < 0.6 and "better than" in judge_result(wide)
+    assert "random neurons by 0.060 [0.010, 0.110]" in judge_result(wide)
+
+
+def test_refitted_neurons_no_better_than_random_ones_become_a_caveat(finished: Run) -> None:
+    detector = Detector.load(finished.folder / "detector")
+    told = list_caveats(finished.plan, detector, {"facts": _result(_gap(0.65))}, {})
+    assert any("not shown to be better than random ones" in t and "facts (0.030 [-0.020, 0.080])" in t for t in told)
+    told = list_caveats(finished.plan, detector, {"facts": _result(_gap(0.8))}, {})
+    assert not any("not shown to be better" in t for t in told)
+
+
+def test_an_evaluation_of_an_earlier_version_opens_and_says_what_it_lacks(copy: Run) -> None:
+    old = {name: {k: v for k, v in row.items() if k != "differences"} for name, row in _results(copy).items()}
+    _forge_results(copy, old)
+    text = _text(write_run_report(copy).read_text(encoding="utf-8"))
+    assert "made by an earlier version, which did not compare methods answer by answer: delete its folder" in text
+    assert "better by" not in text and "not distinguishable" not in text
 
 
 def test_the_headline_leaves_out_what_was_not_measured(finished: Run) -> None:

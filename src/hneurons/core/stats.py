@@ -78,6 +78,38 @@ def bootstrap(
     return Estimate(float(statistic(everything)), float(low), float(high), len(members))
 
 
+def bootstrap_aurocs(
+    labels: NDArray[np.bool_], scores: Floats, *, groups: Sequence[Any], seed: int = 0, draws: int = BOOTSTRAPS
+) -> Floats:
+    """AUROC of every column of `scores` (rows x methods) under `draws` resamples of whole groups, draws x methods.
+
+    All methods share the resample, so any difference of columns is paired. NaN where a draw lacks a class.
+    """
+    members = _members(groups)
+    owner = np.empty(len(labels), dtype=np.int64)
+    for number, rows in enumerate(members):
+        owner[rows] = number
+    positive = np.asarray(labels, dtype=bool)
+    found = []
+    for block in _resample_blocks(len(members), seed, draws):
+        times = block[:, owner].astype(np.float64)
+        found.append(np.stack([_weighted_aurocs(positive, column, times) for column in scores.T], axis=1))
+    return np.concatenate(found)
+
+
+def _weighted_aurocs(positive: NDArray[np.bool_], scores: Floats, times: Floats) -> Floats:
+    """AUROC with each row counted as often as each row of `times` [draws, rows] says; ties half."""
+    order = np.argsort(scores)
+    ordered, weights = scores[order], times[:, order]
+    negatives = np.zeros((len(times), len(scores) + 1))
+    np.cumsum(weights * ~positive[order], axis=1, out=negatives[:, 1:])
+    at = positive[order]
+    low, high = (np.searchsorted(ordered, ordered[at], side=side) for side in ("left", "right"))
+    wins = (weights[:, at] * (negatives[:, low] + negatives[:, high])).sum(axis=1) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(wins / (weights[:, at].sum(axis=1) * negatives[:, -1]))
+
+
 def _members(groups: Sequence[Any]) -> list[NDArray[np.int64]]:
     places: dict[Any, list[int]] = {}
     for row, group in enumerate(groups):

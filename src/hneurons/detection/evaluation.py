@@ -13,7 +13,7 @@ from hneurons.core.artifacts import Manifest, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
-from hneurons.core.stats import Estimate, auroc, bootstrap
+from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, percentile_interval
 from hneurons.core.types import Example, ModelIdentity
 from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
@@ -21,6 +21,7 @@ from hneurons.neurons.contributions import Contributions
 
 STAGE = "evaluation"
 RESULT = "evaluation.json"
+DETECTOR, REFITTED, RANDOM = "H-neuron detector", "H-neurons, refitted", "random neurons"
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -51,11 +52,25 @@ class RandomNeurons:
     auroc: tuple[float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """AUROC of `method` minus that of `against` on the same rows, its interval from resamples both share.
+
+    Against "random neurons" the mean of the draws counts.
+    """
+
+    method: str
+    against: str
+    auroc: Estimate
+
+
 @dataclass(frozen=True)
 class DatasetResult:
     """All methods on the answer rows of one dataset.
 
     `roc`: false and true positive rates of the detector; empty, and every AUROC NaN, where there is one class only.
+    `differences`: the detector against every other method, and the refitted H-neurons against random neurons fitted in
+    the same way; empty in an evaluation made before they were measured.
     """
 
     name: str
@@ -66,10 +81,20 @@ class DatasetResult:
     random: RandomNeurons
     roc: tuple[tuple[float, ...], tuple[float, ...]]
     items: tuple[tuple[str, bool, float], ...]  # example id, hallucinated, detector's log odds
+    differences: tuple[Difference, ...] = ()
 
     @property
     def detector(self) -> Score:
         return self.scores[0]
+
+    def difference(self, method: str, against: str) -> Estimate | None:
+        """AUROC of one method minus another's; None where it was not measured."""
+        found = (d.auroc for d in self.differences if (d.method, d.against) == (method, against))
+        return next(found, None)
+
+
+_Decided = tuple[Floats, float]
+"""Decision values of a method, and the threshold above which it calls an answer made up."""
 
 
 class _Rows(NamedTuple):
@@ -94,8 +119,9 @@ def evaluate_detector(
 
     Beside the detector: a classifier refitted on the H-neurons alone, `draws` classifiers on as many random neurons
     (never H-neurons), both logistic with the same L2 penalty on standardised columns, and the leak checks. All are
-    fitted on `train`'s answer rows, with thresholds chosen there. Intervals are 95% bootstrap by question. A test set
-    of one class has an accuracy, the share flagged or passed, and an AUROC of NaN.
+    fitted on `train`'s answer rows, with thresholds chosen there. Intervals are 95% bootstrap by question, and the
+    resamples are the same for all methods, so that differences between them are paired. A test set of one class has an
+    accuracy, the share flagged or passed, and an AUROC of NaN.
 
     Raises `NotEnoughDataError` for a training set without both classes or a test set without located answers,
     `InputError` when a test question was trained on, or contributions are of another model or other examples.
@@ -157,6 +183,7 @@ def _result_from_row(row: dict[str, Any]) -> DatasetResult:
         RandomNeurons(random["draws"], random["size"], tuple(random["accuracy"]), tuple(random["auroc"])),
         (tuple(row["roc"][0]), tuple(row["roc"][1])),
         tuple((i, bool(h), s) for i, h, s in row["items"]),
+        tuple(Difference(d["method"], d["against"], Estimate(**d["auroc"])) for d in row.get("differences", ())),
     )
 
 
@@ -197,13 +224,12 @@ def _evaluate(
     from sklearn.metrics import roc_curve
 
     decided = detector.decide(test.matrix)
-    scores = [_score("H-neuron detector", decided, detector.threshold, test, seed)]
+    methods = {DETECTOR: (decided, detector.threshold)}
     if len(columns):
-        values, threshold = _refit(train, test, columns)
-        scores.append(_score("H-neurons, refitted", values, threshold, test, seed))
-    for method, values in baseline_scores(train.examples, test.examples).items():
-        scores.append(_score(method, values, 0.0, test, seed))
-    random = _random_neurons(train, test, columns, draws, seed)
+        methods[REFITTED] = _refit(train, test, columns)
+    methods |= {method: (values, 0.0) for method, values in baseline_scores(train.examples, test.examples).items()}
+    drawn = _random_neurons(train, test, columns, draws, seed)
+    areas = _resampled_areas([*methods.values(), *drawn], test, seed)
     one_class = test.labels.all() or not test.labels.any()
     false_rate, true_rate, _ = (np.zeros(0),) * 3 if one_class else roc_curve(test.labels, decided)
     items = zip((e.id for e in test.examples), test.labels.tolist(), np.round(decided, 6).tolist(), strict=True)
@@ -212,21 +238,52 @@ def _evaluate(
         right=int((~test.labels).sum()),
         wrong=int(test.labels.sum()),
         not_located=total - len(test.labels),
-        scores=tuple(scores),
-        random=random,
+        scores=_scores(methods, areas, test, seed),
+        random=RandomNeurons(
+            len(drawn),
+            min(len(columns), train.matrix.shape[1] - len(columns)),
+            _spread([float(((values > threshold) == test.labels).mean()) for values, threshold in drawn]),
+            _spread(areas[0, len(methods) :].tolist()),
+        ),
         roc=(tuple(np.round(false_rate, 5).tolist()), tuple(np.round(true_rate, 5).tolist())),
         items=tuple(items),
+        differences=_differences(list(methods), areas, len(set(test.groups))),
     )
 
 
-def _score(method: str, values: Floats, threshold: float, rows: _Rows, seed: int) -> Score:
-    right = (values > threshold) == rows.labels
-    accuracy = bootstrap(lambda r: float(right[r].mean()), len(right), groups=rows.groups, seed=seed)
-    area = bootstrap(lambda r: auroc(rows.labels[r], values[r]), len(right), groups=rows.groups, seed=seed)
-    return Score(method, accuracy, area)
+def _resampled_areas(methods: Sequence[_Decided], rows: _Rows, seed: int) -> Floats:
+    """AUROC of each method on all rows, and below it on resamples that all share: [1 + draws, methods]."""
+    values = np.stack([values for values, _ in methods], axis=1)
+    found = [auroc(rows.labels, column) for column in values.T]
+    return np.vstack([found, bootstrap_aurocs(rows.labels, values, groups=rows.groups, seed=seed)])
 
 
-def _refit(train: _Rows, test: _Rows, columns: NDArray[np.int64]) -> tuple[Floats, float]:
+def _scores(methods: Mapping[str, _Decided], areas: Floats, rows: _Rows, seed: int) -> tuple[Score, ...]:
+    right = np.stack([(values > threshold) == rows.labels for values, threshold in methods.values()], axis=1)
+    means = bootstrap_means(right, groups=rows.groups, seed=seed, draws=BOOTSTRAPS)
+    n = len(set(rows.groups))
+    return tuple(
+        Score(
+            method,
+            percentile_interval(float(right[:, k].mean()), means[:, k], n),
+            percentile_interval(areas[0, k], areas[1:, k], n),
+        )
+        for k, method in enumerate(methods)
+    )
+
+
+def _differences(methods: list[str], areas: Floats, n: int) -> tuple[Difference, ...]:
+    """The detector less every other method, the refitted H-neurons less the mean of the random ones."""
+    columns = {method: areas[:, k] for k, method in enumerate(methods)}
+    pairs = [(DETECTOR, method) for method in methods[1:]]
+    if areas.shape[1] > len(methods):
+        columns[RANDOM] = areas[:, len(methods) :].mean(axis=1)
+        pairs += [(DETECTOR, RANDOM), (REFITTED, RANDOM)]
+    gaps = [(method, other, columns[method] - columns[other]) for method, other in pairs]
+    return tuple(Difference(method, other, percentile_interval(gap[0], gap[1:], n)) for method, other, gap in gaps)
+
+
+def _refit(train: _Rows, test: _Rows, columns: NDArray[np.int64]) -> _Decided:
     """Logistic regression (L2, C = 1) on standardised columns: decision values on `test` and its threshold."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -237,16 +294,15 @@ def _refit(train: _Rows, test: _Rows, columns: NDArray[np.int64]) -> tuple[Float
     return model.decision_function(test.matrix.gather(columns, 1 << 30).T), 0.0
 
 
-def _random_neurons(train: _Rows, test: _Rows, columns: NDArray[np.int64], draws: int, seed: int) -> RandomNeurons:
+def _random_neurons(train: _Rows, test: _Rows, columns: NDArray[np.int64], draws: int, seed: int) -> list[_Decided]:
+    """Each draw's decisions on `test`; none where there is no H-neuron to be matched or no other neuron."""
     others = np.setdiff1d(np.arange(train.matrix.shape[1]), columns)
     size = min(len(columns), len(others))
-    accuracies, areas = [], []
+    found = []
     for draw in range(draws if size else 0):
         rng = np.random.default_rng(derive_seed("random neurons", seed, draw))
-        values, threshold = _refit(train, test, np.sort(rng.choice(others, size, replace=False)))
-        accuracies.append(float(((values > threshold) == test.labels).mean()))
-        areas.append(auroc(test.labels, values))
-    return RandomNeurons(draws if size else 0, size, _spread(accuracies), _spread(areas))
+        found.append(_refit(train, test, np.sort(rng.choice(others, size, replace=False))))
+    return found
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:

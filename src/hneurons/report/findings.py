@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from hneurons.core.stats import Estimate
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DatasetResult
+from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
 from hneurons.detection.fitting import STABLE
 from hneurons.pipeline import RunPlan
 
-Reading = Literal["better", "no better", "worse", ""]
 Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Dataset -> stage -> the counts of that finished stage."""
 
@@ -19,11 +18,23 @@ _FEW = 100  # answers per class below which an interval says little
 _TELLING = 0.6  # AUROC from which a leak check has something to tell
 
 
-def compare(detector: Estimate, other: float) -> Reading:
-    """The detector beside another method's point value: only an interval wholly on one side tells them apart."""
-    if not (math.isfinite(other) and math.isfinite(detector.low)):
+def read_difference(difference: Estimate | None) -> str:
+    """A difference in AUROC in words: only an interval wholly on one side of 0 tells two methods apart."""
+    if difference is None or not math.isfinite(difference.low):
         return ""
-    return "better" if detector.low > other else "worse" if detector.high < other else "no better"
+    if difference.low > 0:
+        return f"better by {_span(difference)}"
+    if difference.high < 0:
+        return f"worse by {_span(_negative(difference))}"
+    return f"not distinguishable: {_span(difference)}"
+
+
+def _span(difference: Estimate) -> str:
+    return f"{difference.value:.3f} [{difference.low:.3f}, {difference.high:.3f}]"
+
+
+def _negative(difference: Estimate) -> Estimate:
+    return Estimate(-difference.value, -difference.high, -difference.low, difference.n)
 
 
 def is_testable(result: DatasetResult) -> bool:
@@ -31,10 +42,11 @@ def is_testable(result: DatasetResult) -> bool:
     return math.isfinite(result.detector.auroc.value)
 
 
-def others(result: DatasetResult) -> dict[str, float]:
-    """AUROC of what the detector has to beat: chance, random neurons on average, each leak check."""
-    checks = [s for s in result.scores if not s.method.startswith("H-neuron")]
-    return {"chance": 0.5, "random neurons": result.random.auroc[0], **{s.method: s.auroc.value for s in checks}}
+def _rivals(result: DatasetResult) -> dict[str, Estimate]:
+    """What the detector has to beat (chance, random neurons on average, each leak check): its AUROC less theirs."""
+    area = result.detector.auroc
+    found = {"chance": Estimate(area.value - 0.5, area.low - 0.5, area.high - 0.5, area.n)}
+    return found | {d.against: d.auroc for d in result.differences if d.method == DETECTOR and d.against != REFITTED}
 
 
 def describe_result(detector: Detector, result: DatasetResult) -> str:
@@ -59,25 +71,34 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
     if math.isfinite(mean):
         drawn = f"{count(result.random.size, 'random neuron')} {'reaches' if result.random.size == 1 else 'reach'}"
         parts.append(f"{drawn} {mean:.3f} on average ({low:.3f} to {high:.3f})")
-    parts += [f"{s.method} alone reaches {s.auroc.value:.3f}" for s in result.scores if s.method in others(result)]
+    parts += [
+        f"{s.method} alone reaches {s.auroc.value:.3f}" for s in result.scores if s.method not in (DETECTOR, REFITTED)
+    ]
     return "; ".join(parts) + "."
 
 
 def judge_result(result: DatasetResult) -> str:
-    """Which of its rivals the detector beats, and which it does not; null results first."""
-    area, found = result.detector.auroc, others(result)
+    """Which of its rivals the detector beats and by how much, and which it does not; null results first."""
     if not is_testable(result):
         return f"{result.right} right and {result.wrong} wrong answers were located: both classes are needed."
-    readings = {name: compare(area, value) for name, value in found.items()}
-    sentences = []
-    for reading, words in (("worse", "worse than"), ("no better", "no better than"), ("better", "better than")):
-        names = [name for name, r in readings.items() if r == reading]
-        if names:
-            sentences.append(f"{words} {listing(names)}")
-    said = f"The detector is {'; '.join(sentences)}."
+    if not result.differences:
+        return (
+            "This evaluation was made by an earlier version, which did not compare methods answer by answer: delete "
+            "its folder 'evaluation' and run 'evaluate' again."
+        )
+    found = _rivals(result)
+    parts = [
+        ("worse than", [f"{name} by {_span(_negative(d))}" for name, d in found.items() if d.high < 0]),
+        ("not distinguishable from", [f"{name} ({_span(d)})" for name, d in found.items() if d.low <= 0 <= d.high]),
+        ("better than", [f"{name} by {_span(d)}" for name, d in found.items() if d.low > 0]),
+    ]
+    said = f"The detector is {'; '.join(f'{words} {listing(names)}' for words, names in parts if names)}."
+    fair = read_difference(result.difference(REFITTED, RANDOM))
+    if fair:
+        said += f" H-neurons refitted in the same way as random ones, against the mean of these: {fair}."
     highest = result.random.auroc[2]
-    if readings["random neurons"] == "better" and area.low <= highest:
-        said += f" The best of {result.random.draws} random draws ({highest:.3f}) is not below its interval."
+    if RANDOM in found and found[RANDOM].low > 0 and result.detector.auroc.low <= highest:
+        said += f" The best of {result.random.draws} random draws ({highest:.3f}) is not below the detector's interval."
     return said
 
 
@@ -164,14 +185,12 @@ def _about_results(results: Sequence[DatasetResult], summaries: Summaries) -> li
             found.append(
                 f"{method.capitalize()} alone reaches AUROC {listing(telling)}: the detector may in part see that."
             )
-    level = []
-    for r in results:
-        again = next((s.auroc for s in r.scores if s.method == "H-neurons, refitted"), None)
-        if again is not None and compare(again, r.random.auroc[0]) in ("no better", "worse"):
-            level.append(f"{r.name} ({interval(again)} against {r.random.auroc[0]:.3f})")
+    fair = {r.name: r.difference(REFITTED, RANDOM) for r in results}
+    level = [f"{name} ({_span(gap)})" for name, gap in fair.items() if gap is not None and gap.low <= 0]
     if level:
         found.append(
-            f"Fitted in the same way, H-neurons are no better than random ones on average on {listing(level)}."
+            "Fitted in the same way, H-neurons are not shown to be better than random ones: the difference in AUROC is "
+            f"{listing(level)}."
         )
     cut = {r.name: summaries.get(r.name, {}).get("examples", {}).get("dropped", {}).get("truncated") for r in results}
     if any(cut.values()):

@@ -14,13 +14,12 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
 from hneurons.detection.baselines import BASELINES
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DatasetResult, load_evaluation
+from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult, load_evaluation
 from hneurons.detection.fitting import STABLE
 from hneurons.pipeline import TRAIN, Run
 from hneurons.report import figures
 from hneurons.report.findings import (
     INVENTED,
-    compare,
     count,
     describe_result,
     explain_missing,
@@ -28,6 +27,7 @@ from hneurons.report.findings import (
     is_testable,
     judge_result,
     list_caveats,
+    read_difference,
 )
 from hneurons.report.provenance import collect_versions, describe_command
 
@@ -190,14 +190,13 @@ def _detection(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]
     area = result.detector.auroc
     rows = []
     for score in result.scores:
-        own = score.method.startswith("H-neuron")
         a = score.accuracy
         rows.append(
             _Row(
                 score.method,
                 f"{100 * a.value:.1f} [{100 * a.low:.1f}, {100 * a.high:.1f}]",
                 interval(score.auroc),
-                "" if own else compare(area, score.auroc.value),
+                read_difference(result.difference(DETECTOR, score.method)),
             )
         )
     spread = result.random
@@ -207,12 +206,13 @@ def _detection(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]
             f"{count(spread.size, 'random neuron')}, {spread.draws} draws",
             f"{mean:.1f} (range {low:.1f} to {high:.1f})",
             "{:.3f} (range {:.3f} to {:.3f})".format(*spread.auroc) if is_testable(result) else "not testable",
-            compare(area, spread.auroc[0]),
+            read_difference(result.difference(DETECTOR, RANDOM)),
         )
-        rows.insert(1 + any(s.method == "H-neurons, refitted" for s in result.scores), line)
+        rows.insert(1 + any(s.method == REFITTED for s in result.scores), line)
     return {
         "result": result,
         "rows": rows,
+        "fair": read_difference(result.difference(REFITTED, RANDOM)),
         "questions": area.n,
         "invented": summaries.get("examples", {}).get("contrast") == INVENTED,
     }
