@@ -35,7 +35,7 @@ def test_planted_neurons_are_recovered_with_high_selection_probability(labels: A
     assert (neurons.selection_probability[2:] < 0.9).all()
     chosen = detector.settings["path"][detector.settings["chosen"]]
     assert chosen["held_out_auroc"] > 0.97
-    assert chosen["held_out_auroc"] == max(p["held_out_auroc"] or 0 for p in detector.settings["path"])
+    assert chosen["held_out_log_loss"] == min(p["held_out_log_loss"] or 9 for p in detector.settings["path"])
 
 
 def test_unseen_answers_are_told_apart_and_the_threshold_lies_between_the_classes() -> None:

@@ -49,7 +49,7 @@ def training_rows(contributions: Contributions, labels: Labels) -> TrainingRows:
     positive = np.array([rows[i]["hallucinated"] for i in numbers], dtype=bool) & is_answer
     if not positive.any() or positive[is_answer].all():
         raise NotEnoughDataError(f"the {len(numbers)} training rows are all of one class: both are needed")
-    return TrainingRows(numbers, positive.astype(np.int64), [rows[i]["question_id"] for i in numbers], is_answer)
+    return TrainingRows(numbers, positive.astype(np.int64), [rows[i].get("group", rows[i]["question_id"]) for i in numbers], is_answer)
 
 
 def fit_detector(
@@ -66,8 +66,9 @@ def fit_detector(
     """Fit the L1-logistic detector (arXiv 2512.01797, section 2.3) with balanced class weights.
 
     The default labelling and scaling did best on unseen questions of both models tried (docs/method.md); the paper's
-    labelling is "3-vs-1". The penalty is the point of the path whose held-out answers of other training questions have
-    the highest AUROC; `C` fixes it instead, in liblinear's terms. The decision threshold is where those held-out
+    labelling is "3-vs-1". The penalty is the point of the path with the lowest log-loss on held-out training questions;
+    `C` fixes it instead, in liblinear's terms. (Held-out AUROC would hardly do: it is nearly flat along the path, so
+    that noise picks the point, now a single neuron, now hundreds.) The decision threshold is where those held-out
     answers are as likely wrong as right. `subsamples` half-samples by question give each neuron's selection
     probability; 0 leaves that out. Resumable with `out`.
 
@@ -98,10 +99,8 @@ def fit_detector(
         out=None if out is None else out / "cross-validation",
         **penalty,
     )
-    areas = _held_out_auroc(validated, rows)
-    if np.isnan(areas).all():
-        raise NotEnoughDataError("no point of the path could be scored on held-out questions: use more questions")
-    point = int(np.nanargmax(areas))
+    areas, losses = _held_out_auroc(validated, rows), validated.mean("log_loss")
+    point = validated.choose("log_loss")
     path = validated.path
     used = path.coef[point] != 0
     detector = Detector(
@@ -122,6 +121,7 @@ def fit_detector(
                     "lambda_ratio": float(path.ratios[i]),
                     "C": float(path.C[i]),
                     "held_out_auroc": None if np.isnan(areas[i]) else float(areas[i]),
+                    "held_out_log_loss": None if np.isnan(losses[i]) else float(losses[i]),
                     "positive": int((path.coef[i] > 0).sum()),
                     "negative": int((path.coef[i] < 0).sum()),
                     "violation": path.certificates[i].violation,
