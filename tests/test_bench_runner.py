@@ -16,16 +16,19 @@ from chat_server import ChatServer, Reply
 from hneurons.audits import load_run
 from hneurons.benchmarks import load_items, runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
-from hneurons.benchmarks.results import results_json, summarize_run
+from hneurons.benchmarks.results import load_sweep, results_json, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
 from hneurons.cli.bench import bench
-from hneurons.core.errors import EndpointError, InputError, NotEnoughDataError, PromptTooLongError
+from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.records import Condition, Record, RunSettings
+from hneurons.detection.detector import Detector
 from hneurons.interventions.controls import draw_control
+from hneurons.interventions.risk import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import load_model
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.pipeline import RunPlan
 from tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
 
 TOKENS = 6
@@ -339,6 +342,81 @@ def test_the_command_refuses_bad_input_in_one_sentence(
     assert message in str(done.exception)
 
 
+def make_detector(model: Any) -> Detector:
+    columns, ones = np.array([5, 40, 60, 99, 120]), np.ones(5)
+    return Detector(model.identity, columns, np.array([9.0, -7, 5, 8, -9]), ones, ones, 0.0, 0.0, {}, {})
+
+
+def test_scaling_by_running_risk_keeps_how_many_tokens_of_each_reply_were_scaled(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    when = RiskAbove(make_detector(model), 0.4)
+    found = run(model, when=when, out=tmp_path, max_rows=4)
+    counts = {r.scaled_tokens for r in found.records if r.alpha != 1}
+    assert len(counts) > 2
+    assert all(0 <= (r.scaled_tokens or 0) <= (r.n_tokens or 0) for r in found.records)
+    assert list(load_run(tmp_path).records) == found.records
+    never, always = (run(model, when=RiskAbove(make_detector(model), t)).records for t in (1.0, 0.0))
+    plain = {r.id: r.response for r in run(model).records if r.alpha == 1}
+    assert all(r.response == plain[r.id] and r.scaled_tokens == 0 for r in never)
+    # The last token drawn is not run, and the first is never scaled.
+    assert all(r.scaled_tokens == max((r.n_tokens or 0) - 2, 0) for r in always)
+    with pytest.raises(ArtifactError, match=r"when was .*risk above 0.4 .*now .*risk above 0.5"):
+        run(model, when=RiskAbove(make_detector(model), 0.5), out=tmp_path)
+
+
+def test_texts_cannot_be_scored_under_running_risk(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": "Who wrote Hamlet?"}) + "\n")
+    benchmark, items = load_items(f"perplexity:{tmp_path / 'texts.jsonl'}")
+    when = RiskAbove(make_detector(model), 0.4)
+    with pytest.raises(InputError, match="token by token"):
+        run_benchmark(model, "perplexity", benchmark, items, make_sets(model), when=when)
+
+
+@pytest.fixture(scope="module")
+def run_folder(saved: Path) -> Path:
+    """What `bench` reads of a run: its plan and its detector."""
+    folder = saved / "run"
+    RunPlan(model=str(saved / "model"), questions="facts").save(folder)
+    make_detector(load_model(str(saved / "model"), device="cpu")).save(folder / "detector")
+    return folder
+
+
+def bench_run(*options: str, names: Sequence[str] = ("copying",)) -> Any:
+    app = typer.Typer()
+    app.command()(bench)
+    small = ("--device", "cpu", "--alpha", "0,3", "--controls", "1", "--limit", "2", "--max-new-tokens", "4", "--json")
+    return CliRunner().invoke(app, [*names, *small, *options])
+
+
+def test_a_run_gives_its_own_neurons_model_and_place_and_benchmarks_gather_there(run_folder: Path) -> None:
+    for name in ("copying", "nonexist"):
+        done = bench_run("--neurons", str(run_folder), names=(name,))
+        assert done.exit_code == 0, done.exception
+    row = json.loads((run_folder / "bench" / "all" / "results.json").read_text())
+    assert set(row["benchmarks"]) == {"copying", "nonexist"}
+    assert row["about"]["size"] == 3
+    done = bench_run("--neurons", str(run_folder), "--when-risk", "0.4")
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["about"]["when_risk"] == 0.4
+    assert "above 0.4" in (run_folder / "bench" / "all-risk-0.4" / "report.html").read_text()
+    other = bench_run("--neurons", str(run_folder), "--controls", "2", names=("facts",))
+    assert isinstance(other.exception, InputError)
+    assert "another sweep (it differs in controls)" in str(other.exception)
+
+
+def test_a_risk_without_a_detector_and_a_folder_that_is_no_run_are_refused(saved: Path, tmp_path: Path) -> None:
+    place = ("--neurons", str(saved / "neurons"))
+    for options, message in (
+        ((*place, "--out", str(tmp_path)), "no run, so --model is needed"),
+        ((*place, "--model", str(saved / "model")), "no run, so --out is needed"),
+        ((*place, "--model", "m", "--out", str(tmp_path), "--when-risk", "0.5"), "--when-risk needs a detector"),
+    ):
+        done = bench_run(*options)
+        assert isinstance(done.exception, InputError)
+        assert message in str(done.exception)
+
+
 # Results, against numbers worked out by hand.
 
 
@@ -391,3 +469,17 @@ def test_without_controls_and_with_nothing_scored_results_are_unknown_not_zero()
     assert np.isnan(found.slope_above_controls.value)
     assert found.above_controls == {}
     assert "NaN" not in json.dumps(results_json({"toy": found}, {}))
+
+
+def test_a_sweep_is_read_as_it_was_written_with_its_unknown_numbers(tmp_path: Path) -> None:
+    known = summarize_run(recorded({"h_neurons": {0.0: [0, 1], 1.0: [1, 1]}, "random_0": {0.0: [1, 1], 1.0: [1, 1]}}))
+    unknown = summarize_run(recorded({"h_neurons": {1.0: [None, None], 2.0: [None, None]}}))
+    row = results_json({"known": known, "unknown": unknown}, {"size": 3})
+    (tmp_path / "results.json").write_text(json.dumps(row))
+    found = load_sweep(tmp_path)
+    assert found.about == {"size": 3}
+    assert found.results["known"] == known
+    assert repr(found.results["unknown"]) == repr(unknown)
+    (tmp_path / "results.json").write_text(json.dumps(row)[:-9])
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_sweep(tmp_path)

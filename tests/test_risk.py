@@ -1,4 +1,4 @@
-"""Scaling by running risk: an oracle with edited weights, identities at both ends, rows that change places, no traces."""
+"""Scaling by running risk: an oracle with edited weights, both ends, rows that change places, and no traces."""
 
 import math
 from typing import Any

@@ -1,13 +1,16 @@
 """From recorded outcomes to rates, slopes and paired differences, with what could not be scored beside them."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from hneurons.benchmarks.runner import BenchmarkRun
+from hneurons.core.errors import ArtifactError
 from hneurons.core.records import Record
 from hneurons.core.stats import (
     Estimate,
@@ -19,6 +22,7 @@ from hneurons.core.stats import (
     wilson,
 )
 
+RESULTS = "results.json"
 _UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), 0)
 
 
@@ -39,6 +43,11 @@ class AlphaResult:
     lost: int
     perplexity: float | None = None
 
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        """The value `to_json` of a result wrote."""
+        return cls(**{**row, "rate": _estimate(row["rate"]), "change": _estimate(row["change"])})
+
 
 @dataclass(frozen=True, slots=True)
 class ConditionResult:
@@ -48,6 +57,11 @@ class ConditionResult:
     kind: str
     alphas: tuple[AlphaResult, ...]
     slope: Estimate
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        """The value `to_json` of a result wrote."""
+        return cls(row["name"], row["kind"], tuple(map(AlphaResult.from_json, row["alphas"])), _estimate(row["slope"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,41 @@ class BenchmarkResult:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        """The value `to_json` wrote."""
+        values = {
+            **row,
+            "conditions": tuple(map(ConditionResult.from_json, row["conditions"])),
+            "above_controls": {alpha: _estimate(gap) for alpha, gap in row["above_controls"].items()},
+            "slope_above_controls": _estimate(row["slope_above_controls"]),
+        }
+        return cls(**values)
+
+
+def _estimate(row: Mapping[str, Any]) -> Estimate:
+    """An estimate whose unknown numbers were written as null."""
+    value, low, high = (float("nan") if row[name] is None else row[name] for name in ("value", "low", "high"))
+    return Estimate(value, low, high, row["n"])
+
+
+class Sweep(NamedTuple):
+    """What was scaled, and the results by benchmark."""
+
+    about: dict[str, Any]
+    results: dict[str, BenchmarkResult]
+
+
+def load_sweep(folder: Path) -> Sweep:
+    """The results a sweep left in its folder. Raises `ArtifactError` where they are damaged."""
+    path = folder / RESULTS
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: BenchmarkResult.from_json(value) for name, value in row["benchmarks"].items()}
+        return Sweep(dict(row["about"]), found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}): run 'bench' again, it reads its finished records") from error
 
 
 def summarize_run(run: BenchmarkRun) -> BenchmarkResult:

@@ -16,6 +16,7 @@ from hneurons.models.endpoint import Endpoint
 from hneurons.neurons.neuron_set import NeuronSet
 
 if TYPE_CHECKING:
+    from hneurons.interventions.risk import RiskAbove
     from hneurons.interventions.scaling import Scope
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.sampling import Branch, Generation
@@ -32,6 +33,13 @@ class Cell(NamedTuple):
 
     condition: str | None
     alpha: float
+
+
+class Drawn(NamedTuple):
+    """A generated reply, and in how many of its tokens a policy scaled."""
+
+    generation: "Generation"
+    scaled_tokens: int | None
 
 
 class BenchmarkRun(NamedTuple):
@@ -51,6 +59,7 @@ def run_benchmark(
     *,
     alphas: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
     scope: "Scope" = "all",
+    when: "RiskAbove | None" = None,
     max_new_tokens: int | None = None,
     seed: int = 0,
     split: str = "",
@@ -62,11 +71,11 @@ def run_benchmark(
 
     `sets` are named neuron sets; controls are those that `draw_control` made. alpha = 1 is run once, whether asked for
     or not, and recorded under every set. Items are committed in chunks, so the same call goes on where it stopped.
-    Prompts are run under the same intervention as the reply (`scope` "all"). What is drawn for an item depends on the
-    seed and the item, not on the condition, so conditions are paired.
+    Prompts are run under the same intervention as the reply (`scope` "all"); with `when` they are run as they are.
+    What is drawn for an item depends on the seed and the item, not on the condition, so conditions are paired.
 
-    Raises `InputError` for no or senseless alphas, an empty set or neurons of another model, `NotEnoughDataError`
-    without items, `PromptTooLongError`, `EndpointError`, `StorageError`.
+    Raises `InputError` for no or senseless alphas, an empty set, neurons of another model, or texts to be scored under
+    `when`, `NotEnoughDataError` without items, `PromptTooLongError`, `EndpointError`, `StorageError`.
     """
     if not items:
         raise NotEnoughDataError("there are no items to ask: give a benchmark file that is not empty")
@@ -77,6 +86,8 @@ def run_benchmark(
             raise InputError(f"the neuron set '{label}' is empty, so there is nothing to scale")
     if not sets:
         raise InputError("there is no neuron set to scale: give at least one")
+    if when is not None and benchmark.scores_text:
+        raise InputError(f"'{name}' scores texts whole, and the running risk is known token by token: leave it out")
     tokens = max_new_tokens or benchmark.max_new_tokens
     conditions = {label: Condition(_kind(neurons)) for label, neurons in sets.items()}
     settings = RunSettings(
@@ -95,10 +106,11 @@ def run_benchmark(
         "judge": judge,
         "version": str(benchmark.version),
         "seed": str(seed),
+        **({} if when is None else {"when": _describe(when)}),
     }
     store = RowStore(out, stage=RUN_STAGE, settings=settings.to_json(), inputs=inputs, expected=len(chunks))
     if not store.complete:
-        job = _Job(model, name, benchmark, cells, sets, scope, tokens, seed, max_rows)
+        job = _Job(model, name, benchmark, cells, sets, scope, when, tokens, seed, max_rows)
         job.check(items, tokens)
         with progress(name, len(items), done=min(store.done * size, len(items))) as advance:
             for chunk in chunks[store.done :]:
@@ -125,6 +137,12 @@ def _check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
     if not alphas or not all(math.isfinite(alpha) for alpha in alphas):
         raise InputError(f"alphas should be finite numbers such as 0, 0.5, 1, 2; found {list(alphas)}")
     return tuple(sorted({*map(float, alphas), NO_OP}))
+
+
+def _describe(when: "RiskAbove") -> str:
+    detector = when.detector
+    fitted = fingerprint([detector.columns.tolist(), detector.coef.tolist(), detector.intercept])
+    return f"risk above {when.threshold:g} by detector {fitted}"
 
 
 def _kind(neurons: NeuronSet) -> str:
@@ -158,6 +176,7 @@ class _Job:
         cells: list[Cell],
         sets: Mapping[str, NeuronSet],
         scope: "Scope",
+        when: "RiskAbove | None",
         tokens: int,
         seed: int,
         max_rows: int,
@@ -170,7 +189,7 @@ class _Job:
         self.sampling = Sampling(benchmark.temperature, benchmark.top_k, benchmark.top_p, tokens, seed)
         self.stops = model.stops(PromptStyle())
         chosen = [(sets[cell.condition] if cell.condition else None, cell.alpha) for cell in cells]
-        self.steering = ScaleNeurons.sweep(model, chosen, scope=scope)
+        self.steering = ScaleNeurons.sweep(model, chosen, scope=scope, when=when)
 
     def check(self, items: Sequence[Item], tokens: int) -> None:
         """Raise `PromptTooLongError` before any work where an item does not fit."""
@@ -191,7 +210,7 @@ class _Job:
         if self.benchmark.scores_text:
             return [self._score(item) for item in items]
         talks = {(i, c): list(item.turns) for i, item in enumerate(items) for c in range(len(self.cells))}
-        last: dict[tuple[int, int], Generation] = {}
+        last: dict[tuple[int, int], Drawn] = {}
         replies: dict[tuple[int, int], list[str]] = {key: [] for key in talks}
         active, turn = list(talks), 0
         while active:
@@ -201,7 +220,7 @@ class _Job:
             last |= {key: drawn[(key[0], 0) if shared else key] for key in active}
             following = []
             for key in active:
-                text = self._decode(last[key])
+                text = self._decode(last[key].generation)
                 replies[key].append(text)
                 said = self.benchmark.next_turn(items[key[0]], replies[key])
                 if said is not None:
@@ -240,7 +259,7 @@ class _Job:
 
     def _generate(
         self, items: Sequence[Item], talks: dict[tuple[int, int], list[str]], turn: int
-    ) -> dict[tuple[int, int], "Generation"]:
+    ) -> dict[tuple[int, int], Drawn]:
         from hneurons.models.prompts import common_prefix
         from hneurons.models.sampling import Branch, Prompts, generate, prefill_shared
 
@@ -255,11 +274,11 @@ class _Job:
         branches = [
             Branch(places[i, tuple(talks[i, c])], (self.name, items[i].id, turn), c) for i, c in order
         ]  # equal seeds for all conditions: they differ by the intervention alone
-        found: dict[tuple[int, int], Generation] = {}
+        found: dict[tuple[int, int], Drawn] = {}
         keys = {(branch.prompt, branch.condition): key for branch, key in zip(branches, order, strict=True)}
 
         def keep(branch: "Branch", generation: "Generation") -> tuple["Branch", ...]:
-            found[keys[branch.prompt, branch.condition]] = generation
+            found[keys[branch.prompt, branch.condition]] = Drawn(generation, self.steering.scaled_tokens(branch))
             return ()
 
         with self.steering:
@@ -275,7 +294,7 @@ class _Job:
 
         return decode_answer(self.model, generation.token_ids, self.stops)
 
-    def _record_of(self, item: Item, cell: int, generation: "Generation", replies: list[str]) -> Record:
+    def _record_of(self, item: Item, cell: int, drawn: Drawn, replies: list[str]) -> Record:
         text = replies[-1]
         return Record(
             id=item.id,
@@ -284,8 +303,9 @@ class _Job:
             response=text if self.benchmark.stores_text else None,
             digest=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
             chars=len(text),
-            n_tokens=len(generation.token_ids),
-            finish_reason=generation.finish_reason,
+            n_tokens=len(drawn.generation.token_ids),
+            scaled_tokens=drawn.scaled_tokens,
+            finish_reason=drawn.generation.finish_reason,
             group=item.group,
         )
 

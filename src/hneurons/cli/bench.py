@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hneurons.benchmarks.results import BenchmarkResult
+    from hneurons.interventions.risk import RiskAbove
     from hneurons.interventions.scaling import Scope
     from hneurons.models.language_model import LanguageModel
     from hneurons.neurons.neuron_set import NeuronSet
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
 def bench(
     names: Annotated[list[str], typer.Argument(help="Benchmarks, as NAME or NAME:FILE; see 'list benchmarks'.")],
-    model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model.")],
-    neurons: Annotated[Path, typer.Option(help="Folder of a detector or neuron set.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder; the same command goes on where it stopped.")],
+    neurons: Annotated[Path, typer.Option(help="Folder of a run, a detector or a neuron set.")],
+    model: Annotated[
+        str | None, typer.Option(help="Hub id, local folder, .gguf file or packaged model; default: the run's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; the same command goes on there. Default: RUN/bench/SCOPE.")
+    ] = None,
     alpha: Annotated[str, typer.Option(help="Factors; 1 changes nothing and is always run.")] = "0,0.5,1,1.5,2,2.5,3",
     controls: Annotated[int, typer.Option(help="Random sets of each kind to compare with.")] = 5,
     control_kinds: Annotated[
@@ -27,6 +32,9 @@ def bench(
     ] = "layer_matched",
     limit: Annotated[int | None, typer.Option(help="Items of each benchmark, a random subset.")] = None,
     scope: Annotated[str, typer.Option(help="all, response, or the first so many generated tokens.")] = "all",
+    when_risk: Annotated[
+        float | None, typer.Option(help="Scale only while the detector's running risk is above this probability.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Token limit; default: the benchmark's own.")] = None,
     split: Annotated[str, typer.Option(help="held_out or selection: was anything tuned on these items?")] = "",
     seed: Annotated[int, typer.Option(help="Seed of items, controls and sampling.")] = 0,
@@ -41,7 +49,7 @@ def bench(
     from json import dumps
 
     from hneurons.benchmarks import load_items
-    from hneurons.benchmarks.results import results_json, summarize_run
+    from hneurons.benchmarks.results import RESULTS, results_json, summarize_run
     from hneurons.benchmarks.runner import run_benchmark
     from hneurons.cli.output import print_json
     from hneurons.core.artifacts import package_versions, write_atomic
@@ -50,11 +58,12 @@ def bench(
     from hneurons.neurons.neuron_set import NeuronSet
 
     alphas, where = read_alphas(alpha), read_scope(scope)
+    neurons, model, out = find_places(neurons, model, out, scope, when_risk)
     kinds = [kind.strip() for kind in control_kinds.split(",") if kind.strip()]
     loaded = {spec.partition(":")[0]: load_items(spec, limit=limit, seed=seed) for spec in names}
     if len(loaded) < len(names):
         raise InputError("a benchmark is named twice: name each once, or use two --out folders")
-    selected = NeuronSet.load(neurons)
+    selected, when = NeuronSet.load(neurons), read_policy(neurons, when_risk)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
     guest = load_model(model, dtype=dtype, device=device)  # type: ignore[arg-type]
@@ -63,20 +72,20 @@ def bench(
     contributions = _contributions(guest, prompts) if controls and "contribution_matched" in kinds else None
     sets = draw_sets(selected, kinds, controls, seed, contributions)
     endpoint = _endpoint(judge_url, judge_model)
-    results = {}
+    about = {"model": model, "neurons": str(neurons), "size": len(selected), "per_mille": 1000 * selected.share,
+             "scope": scope, "controls": {k: v.data.get("control") for k, v in sets.items()}, "seed": seed,
+             "dtype": dtype, "when_risk": when_risk, "versions": package_versions()}  # fmt: skip
+    results = earlier_results(out, about)
     for name, (benchmark, items) in loaded.items():
         run = run_benchmark(
-            guest, name, benchmark, items, sets, alphas=alphas, scope=where, max_new_tokens=max_new_tokens, seed=seed,
-            split=split, endpoint=endpoint, max_rows=rows, out=out / name,
+            guest, name, benchmark, items, sets, alphas=alphas, scope=where, when=when, max_new_tokens=max_new_tokens,
+            seed=seed, split=split, endpoint=endpoint, max_rows=rows, out=out / name,
         )  # fmt: skip
         results[name] = summarize_run(run)
     for label, chosen in sets.items():
         chosen.save(out / "neurons" / label)
-    about = {"model": model, "neurons": str(neurons), "size": len(selected), "per_mille": 1000 * selected.share,
-             "scope": scope, "controls": {k: v.data.get("control") for k, v in sets.items()}, "seed": seed,
-             "dtype": dtype, "versions": package_versions()}  # fmt: skip
     row = results_json(results, about)
-    write_atomic(out / "results.json", dumps(row, ensure_ascii=False, indent=1) + "\n")
+    write_atomic(out / RESULTS, dumps(row, ensure_ascii=False, indent=1) + "\n")
     page = _write_page(results, about, out / "report.html")
     if json:
         print_json(row)
@@ -110,6 +119,50 @@ def read_scope(text: str) -> "Scope":
     if text.isdigit() and int(text) >= 1:
         return int(text)
     raise InputError(f"--scope should be all, response or a number of tokens from 1 on, found '{text}'")
+
+
+def find_places(
+    neurons: Path, model: str | None, out: Path | None, scope: str, when_risk: float | None
+) -> tuple[Path, str, Path]:
+    """Neurons, model and folder of results; of a run its detector, its model and a folder under RUN/bench."""
+    from hneurons.core.errors import InputError
+    from hneurons.pipeline import RUN_JSON, RunPlan
+
+    if (neurons / RUN_JSON).is_file():
+        name = scope if when_risk is None else f"{scope}-risk-{when_risk:g}"
+        model, out = model or RunPlan.load(neurons).model, out or neurons / "bench" / name
+        neurons = neurons / "detector"
+    if model is None or out is None:
+        lacking = "--model" if model is None else "--out"
+        raise InputError(f"{neurons} is no run, so {lacking} is needed: give it, or the folder of a run as --neurons")
+    return neurons, model, out
+
+
+def earlier_results(out: Path, about: dict[str, Any]) -> "dict[str, BenchmarkResult]":
+    """Results of other benchmarks in the same folder. Raises `InputError` where they are of another sweep."""
+    from hneurons.benchmarks.results import RESULTS, load_sweep
+    from hneurons.core.errors import InputError
+
+    if not (out / RESULTS).is_file():
+        return {}
+    earlier = load_sweep(out)
+    changed = [k for k in about if k != "versions" and earlier.about.get(k) != about[k]]
+    if changed:
+        raise InputError(f"{out} holds another sweep (it differs in {', '.join(changed)}): choose another --out")
+    return earlier.results
+
+
+def read_policy(neurons: Path, when_risk: float | None) -> "RiskAbove | None":
+    """When to scale, by the detector that stands beside the neurons. Raises `InputError` where there is none."""
+    if when_risk is None:
+        return None
+    from hneurons.core.errors import InputError
+    from hneurons.detection.detector import DETECTOR_JSON, Detector
+    from hneurons.interventions.risk import RiskAbove
+
+    if not (neurons / DETECTOR_JSON).is_file():
+        raise InputError(f"--when-risk needs a detector, and {neurons} is none: give the folder of a run or of 'fit'")
+    return RiskAbove(Detector.load(neurons), when_risk)
 
 
 def draw_sets(

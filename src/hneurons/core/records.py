@@ -62,7 +62,8 @@ class Record:
     `outcome`: whether the measured behaviour happened (1.0 or 0.0, or a share such as MC2); None = unscored.
     `choice`: the option the parser read, "" where it found none; `key`: the option that counts as the behaviour.
     `parse`: outcome class of the reading. `choices`: option label -> text. `aliases`: accepted answers.
-    `chars`, `n_tokens`: length of the response; `finish_reason`: "stop" or "length". `judge`: the judge's own word.
+    `chars`, `n_tokens`: length of the response; `scaled_tokens`: in how many of them a policy scaled (where alpha
+    changes nothing: would have); `finish_reason`: "stop" or "length". `judge`: the judge's own word.
     `grade`: CORRECT, INCORRECT or NOT_ATTEMPTED. `loglik`: summed log-likelihood of each option, `true_options` 1/0.
     `rubric`: graded scores by name; `spans`: [start, end, valid] character offsets of the graded passages.
     `group`: items that are not independent (the same goal under several templates). `error`: why it is unscored.
@@ -81,6 +82,7 @@ class Record:
     digest: str | None = None
     chars: int | None = None
     n_tokens: int | None = None
+    scaled_tokens: int | None = None
     finish_reason: str | None = None
     judge: str | None = None
     grade: str | None = None
