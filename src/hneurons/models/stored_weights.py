@@ -1,0 +1,270 @@
+"""Feed-forward weights of a checkpoint on disk: found by structure, read block by block, never held whole.
+
+The model is built without weights to learn which parameters are the up-, gate- and down-projections; the safetensors
+headers say where their bytes are. They are read with pread: mapping a file would let resident memory grow to its size.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hneurons.core.artifacts import file_hash
+from hneurons.core.errors import ArtifactError, InputError, UnsupportedModelError
+from hneurons.core.seeds import fingerprint
+from hneurons.models.checkpoints import resolve_checkpoint
+from hneurons.models.ffn import _linear_shape, find_ffns, text_decoder
+
+BLOCK = 1 << 18  # values read at a time: 2 MiB as float64, which the caches hold
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_OTHER_TOWERS = ("vision", "visual", "image", "audio", "speech")
+
+
+class StoredTensor(NamedTuple):
+    """A two-dimensional tensor in a safetensors file: its first byte, type and shape."""
+
+    path: Path
+    offset: int
+    dtype: torch.dtype
+    shape: tuple[int, int]
+
+    def blocks(self, rows: range, *, step: int | None = None) -> Iterator[Tensor]:
+        """Adjacent rows as float64 [some rows, columns], about `BLOCK` values at a time."""
+        width = self.shape[1]
+        step = step or max(1, BLOCK // width)
+        size = self.dtype.itemsize
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            for first in range(rows.start, rows.stop, step):
+                count = min(step, rows.stop - first)
+                raw = bytearray(count * width * size)
+                _pread(file, raw, self.offset + first * width * size, self.path)
+                yield torch.frombuffer(raw, dtype=self.dtype).view(count, width).double()
+        finally:
+            os.close(file)
+
+
+class Projection(NamedTuple):
+    """One weight vector a neuron: the rows `rows` of a tensor, or its columns."""
+
+    tensor: StoredTensor
+    by: Literal["row", "column"]
+    rows: range
+
+
+class StoredFFN(NamedTuple):
+    """The projections of one layer; `gate` is None where the network has none."""
+
+    up: Projection
+    down: Projection
+    gate: Projection | None
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A checkpoint's feed-forward layers on disk."""
+
+    name: str
+    architecture: str
+    layers: tuple[StoredFFN, ...]
+    neurons: int
+    hidden_size: int
+    files: tuple[Path, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Storage type of the weights, several with commas where they differ."""
+        used = {str(part.tensor.dtype).removeprefix("torch.") for ffn in self.layers for part in ffn if part}
+        return ", ".join(sorted(used))
+
+    def content(self) -> str:
+        """16 hex digits of all weight files."""
+        return fingerprint([file_hash(path) for path in self.files])
+
+    def differences(self, other: "StoredModel") -> list[str]:
+        """What keeps neuron (layer, index) here from being the same neuron in `other`, as readable text."""
+        pairs = [
+            ("architecture", self.architecture, other.architecture),
+            ("layers", len(self.layers), len(other.layers)),
+            ("neurons a layer", self.neurons, other.neurons),
+            ("hidden size", self.hidden_size, other.hidden_size),
+            ("gate", *("yes" if model.layers[0].gate else "no" for model in (self, other))),
+        ]
+        return [f"{name}: {mine} against {theirs}" for name, mine, theirs in pairs if mine != theirs]
+
+    def weights_digest(self, dtype: torch.dtype) -> str:
+        """What `ModelIdentity.weights` is for this checkpoint loaded in `dtype`."""
+        digest = hashlib.blake2b(digest_size=8)
+        for ffn in self.layers:
+            tensor = ffn.down.tensor
+            if ffn.down.by == "column":
+                rows = next(tensor.blocks(range(4), step=4))
+            else:
+                rows = torch.cat([block[:, :4] for block in tensor.blocks(ffn.down.rows)]).t()
+            digest.update(rows.to(tensor.dtype).to(dtype).float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def open_stored(model: str) -> StoredModel:
+    """The feed-forward layers of a checkpoint named as `load_model` takes it, without reading weights.
+
+    Raises `InputError` where there are no float safetensors, `UnsupportedModelError` for layers without a single
+    dense FFN, `ArtifactError` for files that are damaged or lack a layer.
+    """
+    folder = _folder(model)
+    files = _weight_files(folder)
+    headers = {name: tensor for path in files for name, tensor in _read_header(path).items()}
+    skeleton = _skeleton(folder)
+    decoder, layers = text_decoder(skeleton), []
+    ffns = find_ffns(skeleton)
+    for ffn in ffns:
+        up, gate, fused = _entrances(decoder, ffn.name, ffn.neurons, ffn.hidden_size)
+        find = _Finder(headers, model)
+        layers.append(
+            StoredFFN(
+                up=find(up, decoder, entrance=True, half=1 if fused else None),
+                down=find(ffn.name, decoder, entrance=False),
+                gate=find(gate, decoder, entrance=True, half=0 if fused else None) if gate else None,
+            )
+        )
+    config = skeleton.config.get_text_config(decoder=True)
+    return StoredModel(model, config.model_type, tuple(layers), ffns[0].neurons, ffns[0].hidden_size, tuple(files))
+
+
+def _folder(model: str) -> Path:
+    source = resolve_checkpoint(model)
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"could not find the files of '{model}': {reason}; give a local folder") from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ArtifactError(f"{index} is damaged ({error}): fetch the checkpoint again") from error
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise ArtifactError(f"{folder} lacks {missing[0]}, which its index names: fetch the checkpoint again")
+        return [folder / name for name in names]
+    if single.is_file():
+        return [single]
+    raise InputError(f"{folder} has no model.safetensors: save the model in that format (save_pretrained does)")
+
+
+def _read_header(path: Path) -> dict[str, StoredTensor | str]:
+    """Two-dimensional tensors by name; the type's name for one that holds no floats."""
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            entries = json.loads(file.read(length))
+        entries.pop("__metadata__", None)
+        end = 8 + length + max(entry["data_offsets"][1] for entry in entries.values())
+        if path.stat().st_size < end:
+            raise ValueError(f"{path.stat().st_size} bytes where its header promises {end}")
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise ArtifactError(f"{path} is damaged or truncated ({error}): fetch the checkpoint again") from error
+    found: dict[str, StoredTensor | str] = {}
+    for name, entry in entries.items():
+        if len(entry["shape"]) == 2:
+            dtype = _DTYPES.get(entry["dtype"])
+            start = 8 + length + entry["data_offsets"][0]
+            found[name] = StoredTensor(path, start, dtype, tuple(entry["shape"])) if dtype else entry["dtype"]
+    return found
+
+
+def _skeleton(folder: Path) -> Any:
+    """The model without weights, as transformers builds it from its config."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"could not read the config in {folder}: {str(error).splitlines()[0]}") from error
+    with torch.device("meta"):
+        if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+            return AutoModelForCausalLM.from_config(config)
+        from transformers import AutoModelForImageTextToText
+
+        return AutoModelForImageTextToText.from_config(config)
+
+
+def _entrances(decoder: nn.Module, down: str, neurons: int, hidden: int) -> tuple[str, str | None, bool]:
+    """(up-projection, gate-projection or None, whether both are one tensor) of the network that `down` ends."""
+    parent = down.rpartition(".")[0]
+    shapes = {
+        f"{parent}.{name}": shape
+        for name, module in decoder.get_submodule(parent).named_modules()
+        if (shape := _linear_shape(module)) is not None and not any("att" in part for part in name.split("."))
+    }
+    fused = [name for name, shape in shapes.items() if shape == (hidden, 2 * neurons)]
+    single = [name for name, shape in shapes.items() if shape == (hidden, neurons) and name != down]
+    if len(fused) == 1 and not single:
+        return fused[0], fused[0], True  # gate first, then up, as transformers splits it
+    gates = [name for name in single if "gate" in name.rpartition(".")[2] or name.endswith(".w1")]
+    ups = [name for name in single if name not in gates]
+    if len(ups) == 1 and len(gates) <= 1 and not fused:
+        return ups[0], gates[0] if gates else None, False
+    raise UnsupportedModelError(
+        f"expected one up-projection [{hidden} -> {neurons}] and at most one gate beside {down}, found "
+        f"{', '.join([*single, *fused]) or 'none'}: the drift of this architecture is not supported"
+    )
+
+
+class _Finder:
+    """Finds a module's weight among the stored tensors, whatever prefix the checkpoint gives its names."""
+
+    def __init__(self, headers: dict[str, StoredTensor | str], model: str) -> None:
+        self.headers, self.model = headers, model
+
+    def __call__(self, name: str, decoder: nn.Module, *, entrance: bool, half: int | None = None) -> Projection:
+        wanted: tuple[int, ...] = tuple(decoder.get_submodule(name).weight.shape)  # type: ignore[arg-type]
+        weight = f"{name}.weight"
+        keys = [key for key in self.headers if key == weight or key.endswith(f".{weight}")]
+        keys = [key for key in keys if not any(word in key for word in _OTHER_TOWERS)]
+        packed = [self.headers[key] for key in keys if isinstance(self.headers[key], str)]
+        if packed:
+            raise InputError(
+                f"'{self.model}' stores {keys[0]} as {packed[0]}: drift is measured between float checkpoints, "
+                "give one that is not quantised"
+            )
+        found = [tensor for key in keys if isinstance(tensor := self.headers[key], StoredTensor)]
+        if len(found) != 1 or found[0].shape != wanted:
+            shapes = ", ".join(str(list(tensor.shape)) for tensor in found) or "none"
+            raise ArtifactError(
+                f"'{self.model}' should store one {weight} {list(wanted)}, found {shapes}: its weights do not "
+                "belong to its config"
+            )
+        # Linear stores [outputs, inputs], Conv1D the transpose.
+        rows_are_neurons = isinstance(decoder.get_submodule(name), nn.Linear) == entrance
+        if half is None:
+            return Projection(found[0], "row" if rows_are_neurons else "column", range(wanted[0]))
+        if not rows_are_neurons:
+            raise UnsupportedModelError(f"{name} joins gate and up in columns: this architecture is not supported")
+        width = wanted[0] // 2
+        return Projection(found[0], "row", range(half * width, (half + 1) * width))
+
+
+def _pread(file: int, raw: bytearray, offset: int, path: Path) -> None:
+    view = memoryview(raw)
+    while view:
+        count = os.preadv(file, [view], offset)
+        if count == 0:
+            raise ArtifactError(f"{path} is truncated: no data at byte {offset}; fetch the checkpoint again")
+        view, offset = view[count:], offset + count

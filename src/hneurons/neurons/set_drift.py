@@ -1,0 +1,164 @@
+"""Whether two fits found the same neurons: overlap beyond chance and agreement of selection probabilities."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from hneurons.core.artifacts import MANIFEST, Manifest, file_hash
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.neurons.neuron_set import NEURONS_JSON, NeuronSet
+from hneurons.neurons.path_state import STATE
+
+Probabilities = Mapping[int, float]
+"""Column -> selection probability, of every column that any half-sample selected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetDrift:
+    """How far two neuron sets of one architecture agree.
+
+    `jaccard`: shared / union; `overlap`: shared / the smaller set, NaN where that is empty; `expected`: neurons two
+    random sets of these sizes share; `p`: hypergeometric probability of at least `shared`. `correlation`: Spearman's,
+    over the union, of `compared`, NaN for fewer than three neurons or where a side is constant. It tends below 0 where
+    few neurons are shared, since each neuron is there because one of the fits rates it highly.
+    """
+
+    size_a: int
+    size_b: int
+    total: int
+    shared: int
+    jaccard: float
+    overlap: float
+    expected: float
+    p: float
+    correlation: float
+    compared: Literal["selection probabilities", "weights"]
+    same_weights: bool
+
+    @property
+    def drift(self) -> float:
+        """1 - Jaccard: 0 for equal sets, 1 for sets that share no neuron."""
+        return 1 - self.jaccard
+
+
+def compare_sets(
+    a: NeuronSet, b: NeuronSet, *, probabilities: tuple[Probabilities, Probabilities] | None = None
+) -> SetDrift:
+    """Compare the neuron sets fitted on two checkpoints, or on two samples, of one architecture.
+
+    `probabilities`, as `read_probabilities` gives them, also know neurons that were sometimes selected but are not in
+    the set; without them a neuron outside a set counts as 0 there. Weights stand in where a set has no selection
+    probabilities.
+
+    Raises `InputError` naming the difference for sets of models of other shapes or architecture, `NotEnoughDataError`
+    where both are empty.
+    """
+    fields = ("architecture", "layers", "neurons", "hidden_size")
+    differences = [
+        f"{name.replace('_', ' ')}: {getattr(a.identity, name)} against {getattr(b.identity, name)}"
+        for name in fields
+        if getattr(a.identity, name) != getattr(b.identity, name)
+    ]
+    if differences:
+        raise InputError(
+            f"the sets belong to models with different neurons, {a.identity.name} and {b.identity.name} "
+            f"({'; '.join(differences)}): compare sets of one architecture"
+        )
+    first, second = set(a.columns.tolist()), set(b.columns.tolist())
+    union = np.array(sorted(first | second), dtype=np.int64)
+    if not len(union):
+        raise NotEnoughDataError("neither set holds a neuron, so they cannot be compared: fit with a weaker penalty")
+    shared, total = len(first & second), a.identity.layers * a.identity.neurons
+    values, compared = _values(a, b, union, probabilities)
+    smaller = min(len(first), len(second))
+    return SetDrift(
+        size_a=len(first),
+        size_b=len(second),
+        total=total,
+        shared=shared,
+        jaccard=shared / len(union),
+        overlap=shared / smaller if smaller else float("nan"),
+        expected=len(first) * len(second) / total,
+        p=_chance(shared, total, len(first), len(second)),
+        correlation=_spearman(*values),
+        compared=compared,
+        same_weights=a.identity.weights == b.identity.weights,
+    )
+
+
+def load_set(folder: Path) -> NeuronSet:
+    """The neuron set of a run, a detector or a set's own folder. Raises `InputError` for any other folder."""
+    return NeuronSet.load(_place(folder))
+
+
+def read_probabilities(folder: Path) -> dict[int, float] | None:
+    """Selection probabilities from the half-samples kept beside a detector; None where there are none."""
+    place = _place(folder) / "stability"
+    if not (place / MANIFEST).is_file():
+        return None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    manifest = Manifest.load(place)
+    try:
+        if not manifest.complete or file_hash(place / STATE) != manifest.content:
+            raise ValueError("it is unfinished or was changed")
+        tensors = load((place / STATE).read_bytes())
+        halves = range(1, manifest.expected)  # path 0 is fitted on all rows
+        counts: dict[tuple[int, int], int] = {}
+        for half in halves:
+            coef, columns = tensors[f"{half}.coef"], tensors[f"{half}.columns"]
+            length = int(tensors[f"{half}.numbers"][1])
+            for point, place_of in np.argwhere(coef[:length] != 0):
+                key = (int(columns[place_of]), int(point))
+                counts[key] = counts.get(key, 0) + 1
+    except (OSError, ValueError, KeyError, IndexError, SafetensorError) as error:
+        raise ArtifactError(f"{place / STATE} is damaged ({error}): run 'fit' again") from error
+    found: dict[int, float] = {}
+    for (column, _), count in counts.items():
+        found[column] = max(found.get(column, 0.0), count / len(halves))
+    return found
+
+
+def _place(folder: Path) -> Path:
+    for place in (folder, folder / "detector"):
+        if (place / NEURONS_JSON).is_file():
+            return place
+    raise InputError(f"{folder} holds no neuron set: give a run, or the folder of a detector or neuron set")
+
+
+def _values(
+    a: NeuronSet, b: NeuronSet, union: np.ndarray, probabilities: tuple[Probabilities, Probabilities] | None
+) -> tuple[tuple[list[float], list[float]], Literal["selection probabilities", "weights"]]:
+    """What the correlation compares on both sides, over the union."""
+    if probabilities is None and all(np.isfinite(s.selection_probability).all() for s in (a, b)):
+        probabilities = (_by_column(a, a.selection_probability), _by_column(b, b.selection_probability))
+    if probabilities is not None:
+        return _both(probabilities, union), "selection probabilities"
+    return _both((_by_column(a, a.weights), _by_column(b, b.weights)), union), "weights"
+
+
+def _by_column(neurons: NeuronSet, values: np.ndarray) -> dict[int, float]:
+    return dict(zip(neurons.columns.tolist(), values.tolist(), strict=True))
+
+
+def _both(known: tuple[Probabilities, Probabilities], union: np.ndarray) -> tuple[list[float], list[float]]:
+    first, second = ([side.get(column, 0.0) for column in union.tolist()] for side in known)
+    return first, second
+
+
+def _chance(shared: int, total: int, a: int, b: int) -> float:
+    from scipy.stats import hypergeom
+
+    return float(hypergeom.sf(shared - 1, total, a, b))
+
+
+def _spearman(a: list[float], b: list[float]) -> float:
+    from scipy.stats import spearmanr
+
+    if len(a) < 3 or len(set(a)) == 1 or len(set(b)) == 1:
+        return float("nan")
+    return float(spearmanr(a, b).statistic)
