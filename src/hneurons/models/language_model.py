@@ -66,7 +66,9 @@ class LanguageModel:
     def identity(self) -> ModelIdentity:
         digest = hashlib.blake2b(digest_size=8)
         for ffn in self.ffns:
-            digest.update(ffn.columns[:4].float().cpu().contiguous().numpy().tobytes())
+            # Every weight counts; rounded to bfloat16, so that float32 and bfloat16 copies of a checkpoint are one model.
+            bits = ffn.columns.detach().to(torch.bfloat16).view(torch.int16)
+            digest.update(bits.sum(-1, dtype=torch.int64).cpu().numpy().tobytes())
         config = self.model.config.get_text_config(decoder=True).to_dict()
         shape_only = {k: v for k, v in config.items() if isinstance(v, int | float | str) and not k.startswith("_")}
         for unstable in ("transformers_version", "dtype", "torch_dtype", "use_cache", "name_or_path"):
