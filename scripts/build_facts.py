@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from fact_sources import cities, countries, science, words, written
-from fact_sources.fact import Fact, fold, order
+from fact_sources.fact import Fact, fold, order, shared_facts
 
 OUT = Path(__file__).parent.parent / "src/hneurons/answers/questions/data/facts.jsonl.gz"
 MAX_ANSWER_SHARE = 0.24
@@ -56,6 +56,7 @@ def main() -> None:
                 by_relation.setdefault(fact.relation, []).append(fact)
     facts = [fact for relation in sorted(by_relation) for fact in cap_answers(by_relation[relation])]
     check(facts)
+    shared = shared_facts(facts)
     rows = [
         {
             "id": f"{fact.relation}:{fact.subject}",
@@ -63,6 +64,7 @@ def main() -> None:
             "answers": fact.answers,
             "relation": fact.relation,
             "source": fact.source,
+            **({"fact": shared[fact.relation, fact.subject]} if (fact.relation, fact.subject) in shared else {}),
         }
         for fact in facts
     ]

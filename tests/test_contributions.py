@@ -167,7 +167,7 @@ def test_rows_say_what_they_are() -> None:
         example = by_id[row["example_id"]]
         assert example.token_span is not None
         size = example.token_span[1] - example.token_span[0]
-        assert row["question_id"] == example.question.id
+        assert row["question_id"] == row["group"] == example.question.id
         assert row["hallucinated"] == example.hallucinated
         assert row["tokens"] == (size if row["region"] == "answer" else len(example.response.token_ids) - size)
 

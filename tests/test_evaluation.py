@@ -99,6 +99,13 @@ def test_resampled_aurocs_are_those_of_the_drawn_rows_with_whole_groups_and_ties
     assert np.isnan(bootstrap_aurocs(labels | True, scores, groups=groups, draws=5)).all()
 
 
+def test_questions_about_one_fact_are_drawn_together(detector: Detector, train: Dataset) -> None:
+    test = make_test()
+    paired = [replace(e, question=replace(e.question, fact=f"t{i // 2}")) for i, e in enumerate(test.examples)]
+    result = evaluate_detector(detector, train, {"new": test._replace(examples=paired)}, draws=1)["new"]
+    assert result.detector.auroc.n == result.detector.accuracy.n == result.differences[0].auroc.n == 50
+
+
 def test_a_question_that_was_trained_on_is_refused(detector: Detector, train: Dataset) -> None:
     with pytest.raises(InputError, match="120 questions of the test set 'same' were trained on"):
         evaluate_detector(detector, train, {"new": make_test(), "same": train})

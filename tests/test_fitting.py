@@ -135,6 +135,13 @@ def test_the_labellings_take_the_rows_the_paper_names() -> None:
     assert three.positive.sum() == one.positive.sum() == 5
 
 
+def test_questions_about_one_fact_are_one_group_of_the_training_rows() -> None:
+    contributions = make_dataset(10).contributions
+    for row in contributions.rows:
+        row["group"] = f"fact {int(row['question_id'][1:]) // 2}"
+    assert len(set(training_rows(contributions, "1-vs-1").groups)) == 5
+
+
 def test_the_same_settings_twice_give_the_same_bytes_also_from_rows_in_another_order(tmp_path: Path) -> None:
     data = make_dataset(60, planted=PLANTED)
     for name in ("a", "b"):

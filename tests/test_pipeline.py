@@ -86,6 +86,16 @@ def test_no_question_is_trained_and_tested_on(place: Path) -> None:
         assert {question_key(e.question.text) for e in examples} <= sets[name]
 
 
+def test_no_fact_is_trained_on_in_one_wording_and_tested_in_the_other(tmp_path: Path) -> None:
+    run = Run(tmp_path, RunPlan(model="none", questions="facts", tests=("facts",)))
+    train, held_out, again = run.questions.values()
+    assert len(train) + len(held_out) == len(load_questions("facts"))
+    for tested in (held_out, again):
+        assert not {q.group for q in train} & {q.group for q in tested}
+    both = {q.fact for q in held_out if q.fact}
+    assert all(sum(q.fact == fact for q in held_out) == 2 for fact in both) and len(both) > 150
+
+
 def test_the_same_plan_gives_the_same_bytes_and_finished_stages_are_not_repeated(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

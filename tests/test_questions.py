@@ -16,7 +16,7 @@ from hneurons.answers.questions.few_shot import FEW_SHOT, few_shot_examples
 from hneurons.answers.questions.invented import entity_kinds, invent_questions, real_names
 from hneurons.answers.questions.triviaqa import unquote_csv
 from hneurons.core.errors import EndpointError, InputError, MissingExtraError, SchemaError
-from hneurons.core.types import Question
+from hneurons.core.types import Example, Question, Response
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -303,6 +303,28 @@ def test_facts_has_enough_questions_in_balanced_relations() -> None:
     assert len(sizes) >= 12
     assert max(sizes.values()) <= 0.2 * len(questions)
     assert len({q.id for q in questions}) == len({question_key(q.text) for q in questions}) == len(questions)
+
+
+def test_a_fact_asked_both_ways_is_one_group_and_every_other_question_is_its_own() -> None:
+    groups: dict[str, list[Question]] = {}
+    for question in load_questions("facts"):
+        groups.setdefault(question.group, []).append(question)
+    pairs = [group for group in groups.values() if len(group) > 1]
+    assert len(pairs) == 607 and {len(group) for group in pairs} == {2}
+    assert all(group[0].group == group[0].id for group in groups.values() if len(group) == 1)
+    asked = {frozenset(q.text for q in pair) for pair in pairs}
+    assert frozenset({"What is the capital of Japan?", "Tokyo is the capital of which country?"}) in asked
+    assert frozenset({'What is the opposite of "day"?', 'What is the opposite of "night"?'}) in asked
+
+
+def test_a_question_without_shared_fact_is_stored_as_before_and_one_with_it_comes_back() -> None:
+    alone, shared = Question("a", "A?", ("x",)), Question("b", "B?", ("x",), fact="f")
+    assert "fact" not in alone.to_row() and (alone.group, shared.group) == ("a", "f")
+    for question in (alone, shared):
+        assert Question.from_row(question.to_row()) == question
+        example = Example(question, Response(question.id, 0, "x"), "correct")
+        assert Example.from_row(example.to_row()) == example
+        assert ("fact" in example.to_row()["question"]) == bool(question.fact)
 
 
 def test_no_single_answer_pays_in_a_relation_of_facts() -> None:

@@ -158,19 +158,21 @@ class Run:
     def questions(self) -> dict[str, list[Question]]:
         """Questions by dataset: "train", the held-out part of the same set, then the other test sets.
 
-        A test question that is also trained on, after normalisation, is dropped.
+        All questions about one fact are held out or none. A test question that is also trained on, after normalisation,
+        or asks a fact that is, is dropped.
         """
         from hneurons.answers.questions import load_questions, question_key
 
         plan = self.plan
         asked = load_questions(plan.questions, limit=plan.limit, seed=plan.seed)
-        held_out = [q for q in asked if derive_seed("held out", plan.seed, q.id) % 100 < _HELD_OUT]
+        held_out = [q for q in asked if derive_seed("held out", plan.seed, q.group) % 100 < _HELD_OUT]
         chosen = {q.id for q in held_out}
         sets = {TRAIN: [q for q in asked if q.id not in chosen], _name(plan.questions, ()): held_out}
         seen = {question_key(q.text) for q in sets[TRAIN]}
+        facts = {q.fact for q in sets[TRAIN] if q.fact}
         for spec in plan.tests:
             found = load_questions(spec, limit=plan.test_limit, seed=plan.seed)
-            kept = [q for q in found if question_key(q.text) not in seen]
+            kept = [q for q in found if question_key(q.text) not in seen and q.fact not in facts]
             if len(kept) < len(found):
                 log.info("%s: %d questions left out, they are trained on", spec, len(found) - len(kept))
             sets[_name(spec, sets)] = kept

@@ -13,7 +13,9 @@ Span = tuple[int, int]
 class Question:
     """A factual question. `answers` are acceptable aliases; `answerable=False` marks one about something invented.
 
-    `relation` names the template or kind the question was made from, if any: classes are balanced within it.
+    `relation` names the template or kind the question was made from, if any: classes are balanced within it. `fact`
+    names what several questions ask in different words, if any (a capital and whose capital it is): such questions are
+    never split between training and test.
     """
 
     id: str
@@ -23,9 +25,16 @@ class Question:
     domain: str = ""
     relation: str = ""
     answerable: bool = True
+    fact: str = ""
+
+    @property
+    def group(self) -> str:
+        """What stays on one side of every split and is drawn whole by every bootstrap."""
+        return self.fact or self.id
 
     def to_row(self) -> dict[str, Any]:
-        return asdict(self)
+        row = asdict(self)
+        return row if self.fact else {k: v for k, v in row.items() if k != "fact"}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
@@ -106,7 +115,7 @@ class Example:
         return self.verdict == "incorrect"
 
     def to_row(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "question": self.question.to_row()}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:

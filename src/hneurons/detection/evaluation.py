@@ -208,7 +208,7 @@ def _answer_rows(detector: Detector, data: Dataset, name: str) -> _Rows:
         raise NotEnoughDataError(f"'{name}' has no located answers: leave it out, or ask more questions")
     chosen = [examples[rows[i]["example_id"]] for i in numbers]
     labels = np.array([e.hallucinated for e in chosen], dtype=bool)
-    return _Rows(chosen, labels, [e.question.id for e in chosen], data.contributions.matrix(numbers))
+    return _Rows(chosen, labels, [e.question.group for e in chosen], data.contributions.matrix(numbers))
 
 
 def _evaluate(

@@ -30,7 +30,7 @@ OtherRegion = Literal["response", "sequence"]
 class Contributions:
     """Rows x (layers * neurons) of CETT as float16, on disk (`folder`) or in memory (`values`).
 
-    rows: one dict a row, with `id`, `question_id`, `region` ("answer" or "other"), `hallucinated`, `tokens`.
+    rows: one dict a row, with `id`, `question_id`, `group`, `region` ("answer" or "other"), `hallucinated`, `tokens`.
     Column of (layer, neuron) = layer * neurons + neuron.
     """
 
@@ -198,6 +198,7 @@ def _measure_shard(
                         "id": f"{example.id}/{name}",
                         "example_id": example.id,
                         "question_id": example.question.id,
+                        "group": example.question.group,
                         "region": name,
                         "hallucinated": example.hallucinated,
                         "tokens": tokens,

@@ -24,11 +24,13 @@ def read_facts(files: Sequence[Path], *, limit: int | None, seed: int) -> Iterat
             answers=tuple(row["answers"]),
             source="facts",
             relation=row["relation"],
+            fact=row.get("fact", ""),
         )
 
 
 @cache
 def fact_rows() -> tuple[dict[str, str], ...]:
-    """The shipped rows: id, question, answers, relation, and source (packages and their licences)."""
+    """The shipped rows: id, question, answers, relation, source (packages and their licences), and where two questions
+    ask the same thing both ways, fact."""
     data = package_files("hneurons.answers.questions").joinpath("data/facts.jsonl.gz").read_bytes()
     return tuple(json.loads(line) for line in gzip.decompress(data).decode().splitlines())

@@ -14,7 +14,8 @@ def read_own_file(files: Sequence[Path], *, limit: int | None, seed: int) -> Ite
     """Your own questions, as file:FILE with rows of question and answers.
 
     Rows: `question`, `answers` (text or list; not needed where `answerable` is false), and if you have them `id`,
-    `relation` (questions made from one template; classes are balanced within it) and `domain`.
+    `relation` (questions made from one template; classes are balanced within it), `fact` (questions that ask the same
+    thing; never split between training and test) and `domain`.
     """
     if not files:
         raise InputError('\'file\' needs a file: give file:FILE with rows like {"question": "...", "answers": ["..."]}')
@@ -29,4 +30,5 @@ def read_own_file(files: Sequence[Path], *, limit: int | None, seed: int) -> Ite
             domain=row.optional("domain"),
             relation=row.optional("relation"),
             answerable=answerable,
+            fact=row.optional("fact"),
         )
