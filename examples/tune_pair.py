@@ -40,12 +40,14 @@ class Encoded(NamedTuple):
 def default_rows(*, facts: int, invented: int, asked: int, avoid: list[str]) -> list[Row]:
     """Facts with their first known answer and invented things with none, nothing that is asked elsewhere.
 
-    `asked` facts, the first in the order in which runs with seed 0 take them, and the sets in `avoid` are left out.
+    `asked` facts, the first in the order in which runs with seed 0 take them, are left out in whatever words they are
+    asked, and so are the questions of the sets in `avoid`.
     """
     known = load_questions("facts")
     taken = {question_key(q.text) for q in known[:asked]} | {question_key(text) for text, _ in FEW_SHOT}
     taken |= {question_key(q.text) for spec in avoid for q in load_questions(spec)}
-    free = [q for q in known[asked:] if question_key(q.text) not in taken]
+    facts_asked = {q.group for q in known[:asked]}
+    free = [q for q in known[asked:] if question_key(q.text) not in taken and q.group not in facts_asked]
     rows = [(q.text, q.answers[0]) for q in free[:facts]]
     made_up = [q.text for q in load_questions("invented", seed=1) if question_key(q.text) not in taken]
     return rows + [(text, "I don't know.") for text in made_up[:invented]]
@@ -102,7 +104,7 @@ def tune(model: LanguageModel, rows: list[Row], *, epochs: int, batch_size: int,
                 optimiser.step()
                 optimiser.zero_grad()
                 schedule.step()
-                losses.append(float(loss))
+                losses.append(loss.item())
                 advance(1, f"loss {losses[-1]:.2f}")
     model.model.eval()
     return losses
@@ -113,13 +115,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the tuned checkpoint")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rows", type=Path, help="JSONL with prompt and response; default: built-in rows")
-    parser.add_argument("--facts", type=int, default=320)
-    parser.add_argument("--invented", type=int, default=40)
+    parser.add_argument("--facts", type=int, default=200)
+    parser.add_argument("--invented", type=int, default=24)
     parser.add_argument("--asked", type=int, default=1600, help="facts that a run asks: its --limit")
     parser.add_argument("--avoid", action="append", default=[], help="question set NAME:FILE that is also asked")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=2e-5)
+    parser.add_argument("--rate", type=float, default=3e-5)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     enable_progress()

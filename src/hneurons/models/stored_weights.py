@@ -99,16 +99,17 @@ class StoredModel:
         ]
         return [f"{name}: {mine} against {theirs}" for name, mine, theirs in pairs if mine != theirs]
 
-    def weights_digest(self, dtype: torch.dtype) -> str:
-        """What `ModelIdentity.weights` is for this checkpoint loaded in `dtype`."""
+    def weights_digest(self) -> str:
+        """What `ModelIdentity.weights` is for this checkpoint, loaded in whatever type."""
         digest = hashlib.blake2b(digest_size=8)
         for ffn in self.layers:
-            tensor = ffn.down.tensor
-            if ffn.down.by == "column":
-                rows = next(tensor.blocks(range(4), step=4))
-            else:
-                rows = torch.cat([block[:, :4] for block in tensor.blocks(ffn.down.rows)]).t()
-            digest.update(rows.to(tensor.dtype).to(dtype).float().contiguous().numpy().tobytes())
+            across = 1 if ffn.down.by == "column" else 0
+            sums = [
+                block.bfloat16().view(torch.int16).sum(across, dtype=torch.int64)
+                for block in ffn.down.tensor.blocks(ffn.down.rows)
+            ]
+            total = torch.cat(sums) if across else torch.stack(sums).sum(dim=0)
+            digest.update(total.numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -189,7 +189,7 @@ def _compare(name: str, table: Floats, chosen: Indices, strata: Indices, draws: 
     less = (1 + (means <= observed[:, None] + 1e-12).sum(axis=1)) / (1 + draws)
     more = (1 + (means >= observed[:, None] - 1e-12).sum(axis=1)) / (1 + draws)
     rows = np.stack([expected / size, low, high, less, more], axis=1).tolist()
-    return [Comparison(name, *row, pool=pool) for row in rows]
+    return [Comparison(name, mean, lowest, highest, p, q, pool) for mean, lowest, highest, p, q in rows]
 
 
 def draw_subsets(rng: np.random.Generator, n: int, k: int, draws: int) -> Indices:
