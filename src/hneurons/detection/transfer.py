@@ -1,0 +1,375 @@
+"""A detector fitted on a tuned model, applied without refitting to rows measured on the model before tuning.
+
+arXiv 2512.01797, section on the origin of H-neurons ("backward transferability"). Beside the detector: as many random
+neurons, any and of the same layers, fitted on the same rows of the tuned model and carried over in the same way; the
+same neurons refitted on the base model's own rows; and the detector on the model it was fitted on.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hneurons.core.artifacts import Manifest, file_hash, write_atomic
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.progress import progress
+from hneurons.core.seeds import derive_seed
+from hneurons.core.stats import Estimate, auroc, bootstrap
+from hneurons.core.types import ModelIdentity
+from hneurons.detection.baselines import baseline_scores
+from hneurons.detection.detector import Detector
+from hneurons.detection.evaluation import Dataset, _answer_rows, _refit, _Rows
+from hneurons.models.checkpoints import tokenizer_hash
+from hneurons.neurons.matrix import ArrayMatrix
+
+STAGE = "transfer"
+RESULT = "transfer.json"
+DRAWS = 100
+FOLDS = 5
+RandomKind = Literal["any", "same layers"]
+KINDS: tuple[RandomKind, ...] = ("any", "same layers")
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+_MEMORY = 1 << 28
+_PROBES = ("Question: What is the capital of France?\nAnswer:", " naïve café, 東京 1969!", "  two  spaces\n\n")
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSets:
+    """AUROC of `draws` random sets as large as the H-neurons: mean, lowest, highest.
+
+    `transferred`: fitted on the tuned model, tested on the base model; `reaching_detector` and `reaching_refitted`
+    count sets at or above the detector and above the H-neurons fitted in the same way. `on_tuned`: the same sets on
+    the tuned model's own test rows, NaN without them. `refitted`: cross-fitted on the base model's rows.
+    """
+
+    kind: str
+    draws: int
+    size: int
+    transferred: tuple[float, float, float]
+    reaching_detector: int
+    reaching_refitted: int
+    on_tuned: tuple[float, float, float]
+    refitted: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """One dataset: answers of the base model to the run's test questions.
+
+    AUROC with 95% intervals bootstrapped by question, NaN where a class is missing: `detector` as it was fitted;
+    `same_fit`, its H-neurons fitted on the tuned model as the random sets are; `cross_fitted`, the same neurons with
+    weights from the base model's other questions; `on_tuned`, the detector on the tuned model's test answers;
+    `baselines`, leak checks fitted on the tuned model's training answers.
+    """
+
+    name: str
+    right: int
+    wrong: int
+    not_located: int
+    detector: Estimate
+    same_fit: Estimate
+    cross_fitted: Estimate
+    on_tuned: Estimate
+    baselines: dict[str, Estimate]
+    random: tuple[RandomSets, ...]
+
+
+def check_transferable(
+    detector: Detector, base: ModelIdentity, *, tokenizers: tuple[Any, Any] | None = None
+) -> Detector:
+    """The same detector, for another checkpoint of its model's architecture: shapes and vocabulary must be equal.
+
+    Unlike `NeuronSet.check_model` this lets the weights and the rest of the config differ. `tokenizers` (the
+    detector's, the base's) are needed where the two differ by hash: base and chat models often share a vocabulary and
+    not the chat template. Raises `InputError` naming what differs.
+    """
+    own = detector.identity
+    fields = ("architecture", "layers", "neurons", "hidden_size")
+    differences = [
+        f"{name.replace('_', ' ')}: {getattr(own, name)} against {getattr(base, name)}"
+        for name in fields
+        if getattr(own, name) != getattr(base, name)
+    ]
+    if own.tokenizer != base.tokenizer:
+        differences += _tokenizer_differences(own, base, tokenizers)
+    if differences:
+        raise InputError(
+            f"a detector of {own.name} cannot be applied to {base.name} ({'; '.join(differences)}): give another "
+            "checkpoint of the same architecture with the same tokenizer"
+        )
+    return replace(detector, identity=base)
+
+
+def _tokenizer_differences(own: ModelIdentity, base: ModelIdentity, tokenizers: tuple[Any, Any] | None) -> list[str]:
+    if tokenizers is None:
+        return ["tokenizer: vocabulary or chat template differ; give both tokenizers to tell which"]
+    mine, theirs = tokenizers
+    if (tokenizer_hash(mine), tokenizer_hash(theirs)) != (own.tokenizer, base.tokenizer):
+        return ["tokenizer: those given are not the two models'"]
+    first, second = mine.get_vocab(), theirs.get_vocab()
+    if len(first) != len(second):
+        return [f"tokenizer: {len(first)} tokens against {len(second)}"]
+    moved = sorted((token for token in first if second.get(token) != first[token]), key=first.__getitem__)
+    if moved:
+        return [f"tokenizer: token {moved[0]!r} is {first[moved[0]]} against {second.get(moved[0])}"]
+    for text in _PROBES:
+        found = [t(text, add_special_tokens=False)["input_ids"] for t in (mine, theirs)]
+        if found[0] != found[1]:
+            return [f"tokenizer: {text!r} is split into {len(found[0])} tokens against {len(found[1])}, or other ones"]
+    return []
+
+
+def transfer_detector(
+    detector: Detector,
+    train: Dataset,
+    base: Mapping[str, Dataset],
+    *,
+    tuned: Mapping[str, Dataset] | None = None,
+    tokenizers: tuple[Any, Any] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    out: Path | None = None,
+) -> dict[str, TransferResult]:
+    """Apply `detector` to the datasets of `base`, measured on another checkpoint, with weights as they are.
+
+    `train` and `tuned` are rows of the detector's own model: those it was fitted on, and its test rows by the names
+    in `base`. Random neurons are never H-neurons; their logistic fit is that of `evaluate_detector`, on `train`. The
+    cross-fit goes over `FOLDS` groups of base questions. Resumable with `out`.
+
+    Raises `InputError` as `check_transferable` does, and for a question that was trained on; `NotEnoughDataError` for
+    a training set of one class or a base dataset without located answers.
+    """
+    known = _answer_rows(detector, train, "train")
+    if known.labels.all() or not known.labels.any():
+        raise NotEnoughDataError(f"'train' has {len(known.labels)} located answers, all of one class: both are needed")
+    measured = {name: ModelIdentity(**data.contributions.manifest.settings["model"]) for name, data in base.items()}
+    moved = {name: check_transferable(detector, found, tokenizers=tokenizers) for name, found in measured.items()}
+    inputs = {"train": train.contributions.content}
+    inputs |= {f"base {name}": data.contributions.content for name, data in base.items()}
+    inputs |= {f"tuned {name}": data.contributions.content for name, data in (tuned or {}).items()}
+    settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
+    manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
+    if out is not None:
+        manifest = manifest.resume(out)
+        if manifest.complete:
+            return load_transfer(out)
+    sets = [_Base(name, _answer_rows(moved[name], data, name), len(data.examples)) for name, data in base.items()]
+    for item in sets:
+        shared = set(known.groups) & set(item.rows.groups)
+        if shared:
+            raise InputError(
+                f"{len(shared)} questions of '{item.name}' were trained on (first: {min(shared)}): ask other questions"
+            )
+    own = {n: _answer_rows(detector, data, n) for n, data in (tuned or {}).items() if n in base}
+    found = _transfer(detector, known, sets, own, draws, seed)
+    if out is not None:
+        write_atomic(out / RESULT, json.dumps({n: asdict(r) for n, r in found.items()}, ensure_ascii=False) + "\n")
+        manifest.done, manifest.complete, manifest.content = 1, True, file_hash(out / RESULT)
+        manifest.save(out)
+    return found
+
+
+def load_transfer(folder: Path) -> dict[str, TransferResult]:
+    """Read a finished `transfer` folder. Raises `InputError` or `ArtifactError`."""
+    manifest = Manifest.load(folder)
+    if manifest.stage != STAGE:
+        raise InputError(f"{folder} holds {manifest.stage}, not {STAGE}: give the transfer folder of 'origin'")
+    try:
+        if file_hash(folder / RESULT) != manifest.content:
+            raise ValueError("it was changed after it was written")
+        rows = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return {name: _result_from_row(row) for name, row in rows.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / RESULT} is missing or damaged ({error}): run 'origin' again") from error
+
+
+def _result_from_row(row: dict[str, Any]) -> TransferResult:
+    estimates = ("detector", "same_fit", "cross_fitted", "on_tuned")
+    spreads = ("transferred", "on_tuned", "refitted")
+    return TransferResult(
+        **{
+            **row,
+            **{name: Estimate(**row[name]) for name in estimates},
+            "baselines": {name: Estimate(**value) for name, value in row["baselines"].items()},
+            "random": tuple(RandomSets(**{**r, **{name: tuple(r[name]) for name in spreads}}) for r in row["random"]),
+        }
+    )
+
+
+class _Base(NamedTuple):
+    name: str
+    rows: _Rows
+    total: int
+
+
+def _transfer(
+    detector: Detector, train: _Rows, base: Sequence[_Base], tuned: Mapping[str, _Rows], draws: int, seed: int
+) -> dict[str, TransferResult]:
+    columns = detector.neuron_set().columns
+    tests = [item.rows for item in base] + list(tuned.values())
+    sets = {kind: _random_sets(kind, columns, detector.identity, draws, seed) for kind in KINDS}
+    wanted = [columns] if len(columns) else []
+    plan = [*wanted, *(drawn for kind in KINDS for drawn in sets[kind])]
+    fitted: list[_Fitted] = []
+    with progress("transfer", len(plan), unit="sets") as advance:
+        for found in _fit_all(train, tests, len(base), plan, seed):
+            fitted.append(found)
+            advance()
+    own, randoms = fitted[: len(wanted)], fitted[len(wanted) :]
+    results = {}
+    for place, item in enumerate(base):
+        rows = item.rows
+        area = _area(rows, detector.decide(rows.matrix), seed)
+        same = _area(rows, own[0].transferred[place], seed) if own else _nothing(rows)
+        again = _area(rows, own[0].cross_fitted[place], seed) if own else _nothing(rows)
+        here = tuned.get(item.name)
+        twin = len(base) + list(tuned).index(item.name) if here is not None else None
+        results[item.name] = TransferResult(
+            name=item.name,
+            right=int((~rows.labels).sum()),
+            wrong=int(rows.labels.sum()),
+            not_located=item.total - len(rows.labels),
+            detector=area,
+            same_fit=same,
+            cross_fitted=again,
+            on_tuned=_area(here, detector.decide(here.matrix), seed) if here is not None else _nothing(rows),
+            baselines={
+                name: _area(rows, values, seed)
+                for name, values in baseline_scores(train.examples, rows.examples).items()
+            },
+            random=tuple(
+                _summarize(kind, len(columns), randoms[i * draws : (i + 1) * draws], tests, place, twin, area, same)
+                for i, kind in enumerate(KINDS)
+            )
+            if own
+            else (),
+        )
+    return results
+
+
+class _Fitted(NamedTuple):
+    """Decision values of one set of neurons: on every test, and cross-fitted on every base test."""
+
+    transferred: list[Floats]
+    cross_fitted: list[Floats]
+
+
+def _fit_all(train: _Rows, tests: Sequence[_Rows], base: int, sets: Sequence[Indices], seed: int) -> Iterator[_Fitted]:
+    """The sets one after the other; as many as fit into memory are read together."""
+    rows = len(train.labels) + sum(len(test.labels) for test in tests)
+    step = max(1, _MEMORY // (4 * rows * max((len(columns) for columns in sets), default=1)))
+    splits = [_split(test, seed) for test in tests[:base]]
+    edges = np.cumsum([len(test.labels) for test in tests])[:-1]
+    for first in range(0, len(sets), step):
+        batch = sets[first : first + step]
+        union = np.unique(np.concatenate(batch))
+        known, values = _in_memory(train, union), [_read(test, union) for test in tests]
+        everything = train._replace(matrix=ArrayMatrix(np.concatenate(values)))
+        for columns in batch:
+            places = np.searchsorted(union, columns)
+            moved = _refit(known, everything, places)[0]
+            again = [_cross_fit(t, v, places, s) for t, v, s in zip(tests[:base], values, splits, strict=False)]
+            yield _Fitted(list(np.split(moved, edges)), again)
+
+
+def _read(rows: _Rows, columns: Indices) -> NDArray[np.float32]:
+    return np.ascontiguousarray(rows.matrix.gather(columns, _MEMORY).T)
+
+
+def _in_memory(rows: _Rows, columns: Indices) -> _Rows:
+    return rows._replace(matrix=ArrayMatrix(_read(rows, columns)))
+
+
+def _split(rows: _Rows, seed: int) -> list[tuple[Indices, Indices]]:
+    """Folds of whole questions with both classes in each; none where a class has too few answers."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = min(FOLDS, int(rows.labels.sum()), int((~rows.labels).sum()))
+    if folds < 2:
+        return []
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(cut.split(np.zeros(len(rows.labels)), rows.labels, rows.groups))
+
+
+def _cross_fit(
+    rows: _Rows, values: NDArray[np.float32], places: Indices, folds: Sequence[tuple[Indices, Indices]]
+) -> Floats:
+    """Decision values from fits on the other questions; NaN where there are no folds."""
+    decided = np.full(len(rows.labels), np.nan)
+    for seen, held in folds:
+        known, new = (
+            rows._replace(labels=rows.labels[part], matrix=ArrayMatrix(values[part])) for part in (seen, held)
+        )
+        decided[held] = _refit(known, new, places)[0]
+    return decided
+
+
+def _random_sets(kind: RandomKind, columns: Indices, model: ModelIdentity, draws: int, seed: int) -> list[Indices]:
+    """As many neurons as `columns`, none of them in it; the first draws of "any" are those of `evaluate_detector`."""
+    others = np.setdiff1d(np.arange(model.layers * model.neurons), columns)
+    if not len(columns):
+        return []
+    found = []
+    for draw in range(draws):
+        if kind == "any":
+            rng = np.random.default_rng(derive_seed("random neurons", seed, draw))
+            found.append(np.sort(rng.choice(others, min(len(columns), len(others)), replace=False)))
+            continue
+        rng = np.random.default_rng(derive_seed("random neurons, same layers", seed, draw))
+        parts = []
+        for layer, count in zip(*np.unique(columns // model.neurons, return_counts=True), strict=True):
+            pool = others[others // model.neurons == layer]
+            parts.append(rng.choice(pool, min(int(count), len(pool)), replace=False))
+        found.append(np.sort(np.concatenate(parts)))
+    return found
+
+
+def _area(rows: _Rows, values: Floats, seed: int) -> Estimate:
+    if np.isnan(values).any():
+        return _nothing(rows)
+    return bootstrap(lambda r: auroc(rows.labels[r], values[r]), len(values), groups=rows.groups, seed=seed)
+
+
+def _nothing(rows: _Rows) -> Estimate:
+    return Estimate(float("nan"), float("nan"), float("nan"), len(set(rows.groups)))
+
+
+def _summarize(
+    kind: RandomKind,
+    size: int,
+    fitted: Sequence[_Fitted],
+    tests: Sequence[_Rows],
+    place: int,
+    twin: int | None,
+    detector: Estimate,
+    same_fit: Estimate,
+) -> RandomSets:
+    labels = tests[place].labels
+    moved = np.array([auroc(labels, f.transferred[place]) for f in fitted])
+    again = np.array([_auroc_or_nan(labels, f.cross_fitted[place]) for f in fitted])
+    there = np.array([]) if twin is None else np.array([auroc(tests[twin].labels, f.transferred[twin]) for f in fitted])
+    return RandomSets(
+        kind=kind,
+        draws=len(fitted),
+        size=size,
+        transferred=_spread(moved),
+        reaching_detector=int((moved >= detector.value).sum()),
+        reaching_refitted=int((moved >= same_fit.value).sum()),
+        on_tuned=_spread(there),
+        refitted=_spread(again),
+    )
+
+
+def _auroc_or_nan(labels: NDArray[np.bool_], values: Floats) -> float:
+    return float("nan") if np.isnan(values).any() else auroc(labels, values)
+
+
+def _spread(values: Floats) -> tuple[float, float, float]:
+    if not len(values) or np.isnan(values).any():
+        return float("nan"), float("nan"), float("nan")
+    return float(values.mean()), float(values.min()), float(values.max())
