@@ -19,6 +19,7 @@ from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 
 if TYPE_CHECKING:
+    from hneurons.benchmarks.capability import CapabilityChoice
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import Dataset, DatasetResult
     from hneurons.models.endpoint import Endpoint
@@ -357,15 +358,35 @@ class Run:
         labels: str | None = None,
         columns: str | None = None,
         C: float | None = None,
+        capability: str | None = None,
+        capability_limit: int | None = None,
         out: Path | None = None,
     ) -> "Detector":
-        """Stage `fit`; None stands for `fit_detector`'s default and for the run's own detector folder."""
+        """Stage `fit`; None stands for `fit_detector`'s default and for the run's own detector folder.
+
+        capability: the benchmark, NAME or NAME:FILE, by which the penalty is chosen as in the paper
+        (`CapabilityChoice`); questions of the run's test sets are left out of it.
+        """
         from hneurons.detection.fitting import fit_detector
         from hneurons.neurons.contributions import load_contributions
 
         contributions = load_contributions(self.place(TRAIN, "contributions"))
         chosen: dict[str, Any] = {k: v for k, v in (("labels", labels), ("columns", columns)) if v is not None}
+        if capability is not None:
+            chosen["choice"] = self._capability(capability, capability_limit)
         return fit_detector(contributions, C=C, seed=self.plan.seed, out=out or self.folder / "detector", **chosen)
+
+    def _capability(self, spec: str, limit: int | None) -> "CapabilityChoice":
+        from hneurons.answers.questions import question_key
+        from hneurons.benchmarks import load_items
+        from hneurons.benchmarks.capability import CapabilityChoice
+
+        benchmark, items = load_items(spec, seed=self.plan.seed)
+        tested = {question_key(q.text) for name, asked in self.questions.items() if name != TRAIN for q in asked}
+        kept = [i for i in items if i.question is None or question_key(i.question.text) not in tested][:limit]
+        if not kept:
+            raise NotEnoughDataError(f"all questions of {spec} are in the run's test sets: give a file with others")
+        return CapabilityChoice(self.model, spec.partition(":")[0], benchmark, kept, max_rows=self.max_rows)
 
     def evaluate(self, *, detector: Path | None = None, out: Path | None = None) -> "dict[str, DatasetResult]":
         """Stage `evaluate` on every test set, with the run's own detector unless another is named."""

@@ -193,13 +193,26 @@ def fit(
     C: Annotated[
         float | None, typer.Option("--C", help="Fix the penalty (liblinear's C) instead of choosing it.")
     ] = None,
+    chosen_by: Annotated[
+        str, typer.Option("--select", help="held-out, or capability: held-out accuracy + ability without the neurons.")
+    ] = "held-out",
+    capability: Annotated[str, typer.Option(help="Benchmark of ability, NAME or NAME:FILE.")] = "triviaqa",
+    capability_limit: Annotated[int, typer.Option(min=1, help="Items of that benchmark.")] = 100,
+    device: Device = None,
+    rows: Rows = 64,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write it; default: the run's detector.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit the sparse classifier; its positive weights are the H-neurons."""
     from hneurons.cli.output import detector_row, print_detector, print_json
+    from hneurons.core.errors import InputError
 
-    detector = Run(folder).fit(labels=labels, columns=columns, C=C, out=out)
+    if chosen_by not in ("held-out", "capability"):
+        raise InputError(f"unknown way to select '{chosen_by}': known are capability, held-out")
+    by = capability if chosen_by == "capability" else None
+    detector = Run(folder, device=device, max_rows=rows).fit(
+        labels=labels, columns=columns, C=C, capability=by, capability_limit=capability_limit, out=out
+    )
     print_json(detector_row(detector)) if as_json else print_detector(detector)
 
 

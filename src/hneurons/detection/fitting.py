@@ -1,8 +1,9 @@
 """Stage `fit`: contributions -> the sparse detector, its penalty chosen by cross-validation grouped by question."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from hneurons.core.types import ModelIdentity
 from hneurons.detection.detector import Detector
 from hneurons.neurons.contributions import Contributions
 from hneurons.neurons.cross_validation import CrossValidation, cross_validate_path
+from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.stability import select_stability
 
 Labels = Literal["3-vs-1", "1-vs-1"]
@@ -33,6 +35,26 @@ class TrainingRows:
     is_answer: NDArray[np.bool_]
 
 
+class Candidate(NamedTuple):
+    """A point of the path: its penalty, its accuracy on held-out answers (NaN where a fold lacks it), its H-neurons."""
+
+    C: float
+    lambda_ratio: float
+    accuracy: float
+    neurons: NeuronSet
+
+
+class PointChoice(Protocol):
+    """A choice of the penalty by more than held-out predictions."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What determines the choice."""
+
+    def choose(self, candidates: Sequence[Candidate], out: Path | None) -> tuple[int, dict[str, Any]]:
+        """The point, and what it was chosen by; `out` makes it resumable."""
+
+
 def training_rows(contributions: Contributions, labels: Labels) -> TrainingRows:
     """Rows and classes of a labelling (arXiv 2512.01797, section 2.3).
 
@@ -49,7 +71,9 @@ def training_rows(contributions: Contributions, labels: Labels) -> TrainingRows:
     positive = np.array([rows[i]["hallucinated"] for i in numbers], dtype=bool) & is_answer
     if not positive.any() or positive[is_answer].all():
         raise NotEnoughDataError(f"the {len(numbers)} training rows are all of one class: both are needed")
-    return TrainingRows(numbers, positive.astype(np.int64), [rows[i].get("group", rows[i]["question_id"]) for i in numbers], is_answer)
+    return TrainingRows(
+        numbers, positive.astype(np.int64), [rows[i].get("group", rows[i]["question_id"]) for i in numbers], is_answer
+    )
 
 
 def fit_detector(
@@ -58,6 +82,7 @@ def fit_detector(
     labels: Labels = "1-vs-1",
     columns: Columns = "standardized",
     C: float | None = None,
+    choice: PointChoice | None = None,
     folds: int = 5,
     subsamples: int = 50,
     seed: int = 0,
@@ -78,9 +103,14 @@ def fit_detector(
         raise InputError(f"unknown columns '{columns}': known are raw, standardized")
     if C is not None and not C > 0:
         raise InputError(f"C must be above 0, found {C}")
+    if C is not None and choice is not None:
+        raise InputError("C fixes the penalty, so there is nothing to choose: give C or a choice, not both")
     rows = training_rows(contributions, labels)
     identity = ModelIdentity(**contributions.manifest.settings["model"])
-    settings = {"labels": labels, "columns": columns, "C": C, "folds": folds, "subsamples": subsamples, "seed": seed}
+    settings: dict[str, Any] = {
+        "labels": labels, "columns": columns, "C": C, "folds": folds, "subsamples": subsamples, "seed": seed,
+        **({} if choice is None else {"choice": choice.settings}),
+    }  # fmt: skip
     manifest = Manifest(stage=STAGE, settings=settings, inputs={"contributions": contributions.content}, expected=1)
     if out is not None:
         manifest = manifest.resume(out)
@@ -100,7 +130,10 @@ def fit_detector(
         **penalty,
     )
     areas, losses = _held_out_auroc(validated, rows), validated.mean("log_loss")
-    point = validated.choose("log_loss")
+    point, chosen_by = validated.choose("log_loss"), dict[str, Any]()
+    if choice is not None:
+        candidates = _candidates(validated, rows, identity)
+        point, chosen_by = choice.choose(candidates, None if out is None else out / "choice")
     path = validated.path
     used = path.coef[point] != 0
     detector = Detector(
@@ -113,6 +146,7 @@ def fit_detector(
         threshold=_even_odds(validated.decisions[point][rows.is_answer], rows.positive[rows.is_answer]),
         settings={
             **settings,
+            **({"choice": chosen_by} if chosen_by else {}),
             "chosen": point,
             "lambda_ratio": float(path.ratios[point]),
             "C": float(path.C[point]),
@@ -178,6 +212,19 @@ def _with_stability(
         selection_probability=np.array([found.get(column, 0.0) for column in detector.columns.tolist()]),
         settings={**detector.settings, "stability": summary},
     )
+
+
+def _candidates(validated: CrossValidation, rows: TrainingRows, identity: ModelIdentity) -> list[Candidate]:
+    path, right = validated.path, rows.positive[rows.is_answer] > 0
+    found = []
+    for point, decisions in enumerate(validated.decisions[:, rows.is_answer]):
+        known = not np.isnan(decisions).any()
+        accuracy = float(((decisions > 0) == right).mean()) if known else float("nan")
+        used = path.coef[point] > 0
+        weights = path.coef[point, used] * path.scale[used]
+        neurons = NeuronSet.from_columns(identity, path.columns[used].astype(np.int64), weights, data={})
+        found.append(Candidate(float(path.C[point]), float(path.ratios[point]), accuracy, neurons))
+    return found
 
 
 def _held_out_auroc(validated: CrossValidation, rows: TrainingRows) -> Floats:
