@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hneurons.core.errors import InputError, PromptTooLongError
-from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
-from hneurons.models.checkpoints import load_checkpoint, tokenizer_hash
+from hneurons.models.checkpoints import load_checkpoint
 from hneurons.models.ffn import FFN, find_ffns, text_decoder
+from hneurons.models.identity import build_identity
 from hneurons.models.prompts import PromptStyle, encode_prompt, uses_chat
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -66,23 +66,10 @@ class LanguageModel:
     def identity(self) -> ModelIdentity:
         digest = hashlib.blake2b(digest_size=8)
         for ffn in self.ffns:
-            # Every weight counts; rounded to bfloat16, so that float32 and bfloat16 copies of a checkpoint are one model.
+            # Every weight counts; rounded to bfloat16, so that float32 and bfloat16 copies of a model are one.
             bits = ffn.columns.detach().to(torch.bfloat16).view(torch.int16)
             digest.update(bits.sum(-1, dtype=torch.int64).cpu().numpy().tobytes())
-        config = self.model.config.get_text_config(decoder=True).to_dict()
-        shape_only = {k: v for k, v in config.items() if isinstance(v, int | float | str) and not k.startswith("_")}
-        for unstable in ("transformers_version", "dtype", "torch_dtype", "use_cache", "name_or_path"):
-            shape_only.pop(unstable, None)
-        return ModelIdentity(
-            name=self.name,
-            architecture=str(config.get("model_type", type(self.model).__name__)),
-            layers=self.shape[0],
-            neurons=self.shape[1],
-            hidden_size=self.ffns[0].hidden_size,
-            config=fingerprint(shape_only),
-            tokenizer=tokenizer_hash(self.tokenizer),
-            weights=digest.hexdigest(),
-        )
+        return build_identity(self.name, self.model.config, self.ffns, digest.hexdigest(), self.tokenizer)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

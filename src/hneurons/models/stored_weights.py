@@ -9,7 +9,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import ArtifactError, InputError, UnsupportedModelError
 from hneurons.core.seeds import fingerprint
+from hneurons.core.types import ModelIdentity
 from hneurons.models.checkpoints import resolve_checkpoint
 from hneurons.models.ffn import _linear_shape, find_ffns, text_decoder
+from hneurons.models.identity import build_identity
 
 BLOCK = 1 << 18  # values read at a time: 2 MiB as float64, which the caches hold
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -77,6 +79,7 @@ class StoredModel:
     neurons: int
     hidden_size: int
     files: tuple[Path, ...]
+    skeleton: Any = field(repr=False, compare=False)  # the transformers model on the meta device
 
     @property
     def dtype(self) -> str:
@@ -98,6 +101,27 @@ class StoredModel:
             ("gate", *("yes" if model.layers[0].gate else "no" for model in (self, other))),
         ]
         return [f"{name}: {mine} against {theirs}" for name, mine, theirs in pairs if mine != theirs]
+
+    @property
+    def folder(self) -> Path:
+        """Where config, tokenizer and weights are."""
+        return self.files[0].parent
+
+    def module_names(self) -> list[str]:
+        """The full name of each layer's down-projection in the transformers model."""
+        names = {id(module): name for name, module in self.skeleton.named_modules()}
+        return [names[id(ffn.down)] for ffn in find_ffns(self.skeleton)]
+
+    def identity(self) -> ModelIdentity:
+        """As `LanguageModel.identity`, without loading the model."""
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(self.folder))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"could not read the tokenizer in {self.folder}: {str(error).splitlines()[0]}") from error
+        ffns = find_ffns(self.skeleton)
+        return build_identity(self.name, self.skeleton.config, ffns, self.weights_digest(), tokenizer)
 
     def weights_digest(self) -> str:
         """What `ModelIdentity.weights` is for this checkpoint, loaded in whatever type."""
@@ -136,7 +160,9 @@ def open_stored(model: str) -> StoredModel:
             )
         )
     config = skeleton.config.get_text_config(decoder=True)
-    return StoredModel(model, config.model_type, tuple(layers), ffns[0].neurons, ffns[0].hidden_size, tuple(files))
+    return StoredModel(
+        model, config.model_type, tuple(layers), ffns[0].neurons, ffns[0].hidden_size, tuple(files), skeleton
+    )
 
 
 def _folder(model: str) -> Path:
