@@ -11,6 +11,8 @@ import torch
 import transformers
 
 from hneurons.answers import responses as responses_module
+from hneurons.answers.alias_judge import judge_alias
+from hneurons.answers.judging import label_responses
 from hneurons.answers.responses import (
     Judge,
     decode_answer,
@@ -19,6 +21,7 @@ from hneurons.answers.responses import (
     load_responses,
     sample_responses,
 )
+from hneurons.answers.selection import select_examples
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.types import Question, Response, Verdict
@@ -27,7 +30,7 @@ from hneurons.models.prompts import PromptStyle
 from hneurons.models.sampling import Sampling
 from tiny_models import _config, tiny_model, tiny_tokenizer
 
-SHORT = Sampling(max_new_tokens=4)
+SHORT, LONG = Sampling(max_new_tokens=4), Sampling(max_new_tokens=16)
 
 
 class Said(NamedTuple):
@@ -48,6 +51,14 @@ def make_questions(n: int, relations: int = 1) -> list[Question]:
 @pytest.fixture(scope="module")
 def model() -> LanguageModel:
     found: LanguageModel = tiny_model("llama")
+    return found
+
+
+@pytest.fixture(scope="module")
+def ending() -> LanguageModel:
+    """A model that ends most of its answers: half of ASCII are stop tokens."""
+    found: LanguageModel = tiny_model("llama")
+    found.model.generation_config.eos_token_id = list(range(1, 60))
     return found
 
 
@@ -139,7 +150,7 @@ def test_a_window_narrower_than_the_prompts_changes_nothing() -> None:
 
 
 def test_sampling_ends_when_the_quota_is_full_and_a_class_far_ahead_is_not_pursued(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    ending: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(responses_module, "LEAD", 3)
 
@@ -148,7 +159,7 @@ def test_sampling_ends_when_the_quota_is_full_and_a_class_far_ahead_is_not_pursu
         return Said("correct" if number % 4 == 0 else "incorrect")
 
     questions = make_questions(60)
-    found = sample_responses(model, questions, n=4, sampling=SHORT, judge=judge, quota=5)
+    found = sample_responses(ending, questions, n=4, sampling=LONG, judge=judge, quota=5)
     drawn = group_by_question(found.responses)
     right = [q for q in drawn if int(q[1:]) % 4 == 0 and len(drawn[q]) == 4]
     wrong = [q for q in drawn if int(q[1:]) % 4 != 0 and len(drawn[q]) == 4]
@@ -171,6 +182,40 @@ def test_a_question_outside_both_classes_is_given_up_and_quotas_count_by_relatio
     questions = make_questions(24, relations=2)
     found = sample_responses(model, questions, n=2, sampling=SHORT, judge=right_in_one_relation, quota=2)
     assert found.summary["asked"] == 24  # no relation ever has a pair
+
+
+def test_truncated_answers_alone_do_not_fill_a_quota_as_no_example_is_made_of_them(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(question: Question, text: str) -> Said:
+        return Said("correct" if int(question.id[1:]) % 2 else "incorrect")
+
+    questions = make_questions(24)
+    cut = sample_responses(model, questions, n=2, sampling=Sampling(max_new_tokens=1), judge=judge, quota=2)
+    whole = {r.question_id for r in cut.responses if r.finish_reason == "stop"}
+    assert cut.summary["truncated"] > 40 and sum(int(q[1:]) % 2 for q in whole) < 2
+    assert cut.summary["asked"] == 24
+
+
+def test_a_training_set_about_invented_and_real_things_is_pursued_and_selected_alike(ending: LanguageModel) -> None:
+    """Real things without known answers: a confident answer counts as right in sampling just as in selection."""
+    questions = [
+        Question(f"q{i}", f"What does the animal {i * i} eat?", relation="animal", answerable=i % 2 == 0)
+        for i in range(12)
+    ]
+    rule: dict[str, Any] = {"n": 4, "min_agreement": 3}
+    found = sample_responses(ending, questions, sampling=LONG, judge=judge_alias, **rule)
+    everything = sample_responses(ending, questions, sampling=LONG, n=4)
+    drawn = group_by_question(found.responses)
+    assert any(len(drawn[q.id]) == 4 for q in questions if q.answerable)
+    chosen = []
+    for responses in (found.responses, everything.responses):
+        judged = label_responses(questions, responses).judgements
+        chosen.append(select_examples(questions, responses, judged, **rule))
+    assert chosen[0].examples == chosen[1].examples and len(chosen[0].examples) >= 4
+    assert chosen[0].summary["contrast"] == "invented against real"
+    first = sample_responses(ending, questions, sampling=LONG, judge=judge_alias, quota=1, **rule)
+    assert first.summary["asked"] == 4
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

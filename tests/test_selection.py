@@ -43,6 +43,7 @@ def test_questions_answered_alike_are_kept_and_the_others_counted_with_the_reaso
             "wrong": wrong(),
             "mixed": [*right(n=2), *wrong(n=1)],
             "few": right(n=2),
+            "given up": [("a", "correct"), ("", "unscored")],
             "silent": [*wrong(n=2), ("", "abstained")],
             "unclear": [*wrong(n=2), ("", "unscored")],
             "cut": [("b", "incorrect", "length")] * 3,
@@ -58,12 +59,26 @@ def test_questions_answered_alike_are_kept_and_the_others_counted_with_the_reaso
     assert found.summary["dropped"] == {
         "abstained": 1,
         "balancing": 1,
-        "inconsistent": 2,
+        "class full": 1,
+        "inconsistent": 1,
         "not asked": 1,
         "truncated": 1,
-        "unscored": 1,
+        "unscored": 2,
     }
-    assert sum(found.summary["dropped"].values()) + len(found.examples) == found.summary["questions"] == 9
+    assert sum(found.summary["dropped"].values()) + len(found.examples) == found.summary["questions"] == 10
+
+
+def test_a_question_that_could_still_have_agreed_was_stopped_because_its_class_was_full() -> None:
+    given = make_input(
+        {
+            "a": right(n=4),
+            "b": wrong(n=4),
+            "full": [*right(n=1), ("", "abstained")],
+            "apart": [*right(n=1), *wrong(n=1)],
+        }
+    )
+    assert select_examples(*given, n=4, min_agreement=3).summary["dropped"] == {"class full": 2}
+    assert select_examples(*given, n=4).summary["dropped"] == {"abstained": 1, "inconsistent": 1}
 
 
 def test_the_example_is_the_most_frequent_answer_and_its_first_whole_sample() -> None:

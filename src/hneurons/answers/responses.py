@@ -49,6 +49,22 @@ def is_hallucination(question: Question, verdict: Verdict) -> bool | None:
     return None
 
 
+class Classes:
+    """The class of an answer to a question of this set: wrong (True), right (False) or neither (None).
+
+    In a set that asks about invented things beside real ones without known answers (UnknownBench NEC), a confident
+    answer about a real thing stands for the right ones: the contrast is then invented against real.
+    """
+
+    def __init__(self, questions: Iterable[Question]) -> None:
+        self.invented = any(not question.answerable for question in questions)
+
+    def of(self, question: Question, verdict: Verdict, text: str) -> bool | None:
+        if self.invented and question.answerable and not question.answers and verdict == "unscored" and text:
+            return False
+        return is_hallucination(question, verdict)
+
+
 def sample_responses(
     model: "LanguageModel",
     questions: Sequence[Question],
@@ -151,23 +167,25 @@ class _Progress:
     def __init__(
         self, questions: Sequence[Question], n: int, needed: int, quota: int | None, judge: Judge | None
     ) -> None:
-        self.questions = {q.id: q for q in questions}
+        self.questions, self.classes = {q.id: q for q in questions}, Classes(questions)
         self.n, self.needed, self.quota, self.judge = n, needed, quota, judge
         self.counts: dict[str, Counter[bool]] = defaultdict(Counter)
         self.lead = max(2, LEAD // len({q.relation for q in questions}))
 
-    def classes(self, question: Question, texts: Iterable[str]) -> Counter[bool | None]:
+    def class_of(self, question: Question, text: str) -> bool | None:
         assert self.judge is not None
-        return Counter(is_hallucination(question, self.judge(question, text).verdict) for text in texts)
+        return self.classes.of(question, self.judge(question, text).verdict, text)
 
     def count(self, responses: list[Response]) -> None:
         if self.judge is None:
             return
         for question_id, drawn in group_by_question(responses).items():
             question = self.questions[question_id]
-            classes = self.classes(question, (r.text for r in drawn))
+            classes = [self.class_of(question, r.text) for r in drawn]
+            # As selection does: of truncated answers alone no example can be made.
+            whole = {c for c, r in zip(classes, drawn, strict=True) if r.finish_reason == "stop"}
             for hallucinated in (False, True):
-                if classes[hallucinated] >= self.needed:
+                if classes.count(hallucinated) >= self.needed and hallucinated in whole:
                     self.counts[question.relation][hallucinated] += 1
 
     def wanted(self, relation: str) -> set[bool]:
@@ -203,7 +221,7 @@ class _Plan:
         bounds = [min(sum(self.rounds[: i + 1]), self.state.n) for i in range(len(self.rounds))]
         if len(texts) not in bounds or len(texts) == self.state.n:
             return []
-        classes = self.state.classes(question, texts.values())
+        classes = Counter(self.state.class_of(question, text) for text in texts.values())
         left = self.state.n - len(texts)
         if not any(classes[c] + left >= self.state.needed for c in self.wanted[question.relation]):
             return []

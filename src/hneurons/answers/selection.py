@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from hneurons.answers.responses import group_by_question, is_hallucination
+from hneurons.answers.responses import Classes, group_by_question
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed, fingerprint
@@ -41,7 +41,9 @@ def select_examples(
     as many wrong (arXiv 2512.01797, section 2.1). The example is the most frequent answer of that class, its
     earliest untruncated sample. With `n` = 1: the first response as it came, the natural samples of the paper's
     evaluation. Right and wrong are balanced within each relation by a seeded draw, so that the relation cannot
-    tell the class; `per_class` then caps each class. Counts of what was dropped, and why, are in the summary.
+    tell the class; `per_class` then caps each class. Counts of what was dropped, and why, are in the summary: "class
+    full" are questions that sampling gave up though their samples might have agreed, "truncated" those whose agreeing
+    samples were all cut off.
 
     Raises `NotEnoughDataError` when a class is empty, `InputError` when a response has no verdict.
     """
@@ -62,11 +64,11 @@ def select_examples(
     if missing:
         raise InputError(f"{len(missing)} responses have no verdict (first: {missing[0]}): run 'label' on all of them")
     drawn = group_by_question(responses)
-    invented = any(not q.answerable for q in questions)
+    set_classes = Classes(questions)
     dropped: Counter[str] = Counter()
     kept: list[Example] = []
     for question in questions:
-        classes = {r.id: _class_of(question, verdicts[r.id], r.text, invented) for r in drawn.get(question.id, [])}
+        classes = {r.id: set_classes.of(question, verdicts[r.id], r.text) for r in drawn.get(question.id, [])}
         example, reason = _consistent(question, drawn.get(question.id, []), classes, verdicts, n, needed, split)
         if example is not None:
             kept.append(example)
@@ -96,17 +98,6 @@ def load_examples(folder: Path, *, stage: str = STAGE) -> Examples:
     return Examples([Example.from_row(row) for row in rows], manifest.summary)
 
 
-def _class_of(question: Question, verdict: Verdict, text: str, invented: bool) -> bool | None:
-    """Wrong (True), right (False) or neither (None).
-
-    In a set that asks about invented things beside real ones without known answers (UnknownBench NEC), a confident
-    answer about a real thing stands for the other class: the contrast is then invented against real.
-    """
-    if invented and question.answerable and not question.answers and verdict == "unscored" and text:
-        return False
-    return is_hallucination(question, verdict)
-
-
 def _consistent(
     question: Question,
     drawn: list[Response],
@@ -129,6 +120,9 @@ def _consistent(
             common = Counter(_plain(r.text) for r in whole).most_common(1)[0][0]
             chosen = next(r for r in whole if _plain(r.text) == common)
             return Example(question, chosen, verdicts[chosen.id], split), ""
+    agreed = max([classes[r.id] for r in drawn].count(c) for c in (False, True))
+    if len(drawn) < n and agreed + n - len(drawn) >= needed:
+        return None, "class full"  # sampling stopped though its answers might yet have agreed
     found = Counter(verdicts[r.id] for r in drawn)
     for verdict in ("unscored", "abstained"):
         if found[verdict]:
