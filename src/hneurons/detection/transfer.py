@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,20 @@ class TransferResult:
     on_tuned: Estimate
     baselines: dict[str, Estimate]
     random: tuple[RandomSets, ...]
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        estimates = ("detector", "same_fit", "cross_fitted", "on_tuned")
+        spreads = ("transferred", "on_tuned", "refitted")
+        randoms = ({**r, **{name: tuple(r[name]) for name in spreads}} for r in row["random"])
+        return cls(
+            **{
+                **row,
+                **{name: Estimate(**row[name]) for name in estimates},
+                "baselines": {name: Estimate(**value) for name, value in row["baselines"].items()},
+                "random": tuple(RandomSets(**r) for r in randoms),
+            }
+        )
 
 
 def check_transferable(
@@ -183,22 +197,9 @@ def load_transfer(folder: Path) -> dict[str, TransferResult]:
         if file_hash(folder / RESULT) != manifest.content:
             raise ValueError("it was changed after it was written")
         rows = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        return {name: _result_from_row(row) for name, row in rows.items()}
+        return {name: TransferResult.from_row(row) for name, row in rows.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / RESULT} is missing or damaged ({error}): run 'origin' again") from error
-
-
-def _result_from_row(row: dict[str, Any]) -> TransferResult:
-    estimates = ("detector", "same_fit", "cross_fitted", "on_tuned")
-    spreads = ("transferred", "on_tuned", "refitted")
-    return TransferResult(
-        **{
-            **row,
-            **{name: Estimate(**row[name]) for name in estimates},
-            "baselines": {name: Estimate(**value) for name, value in row["baselines"].items()},
-            "random": tuple(RandomSets(**{**r, **{name: tuple(r[name]) for name in spreads}}) for r in row["random"]),
-        }
-    )
 
 
 class _Base(NamedTuple):

@@ -6,6 +6,7 @@ contribution, and among those of like contribution in the same layer.
 """
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,17 @@ class DriftRanks:
 
     @property
     def score(self) -> PartRanks:
+        """The paper's score, up and down together."""
         return self.parts[0]
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        parts = (
+            PartRanks(p["part"], Estimate(**p["mean"]), tuple(Comparison(**c) for c in p["comparisons"]))
+            for p in row["parts"]
+        )
+        pairs = {name: tuple(map(tuple, row[name])) for name in ("neurons", "distances")}
+        return cls(**{**row, **pairs, "ranks": tuple(row["ranks"]), "parts": tuple(parts)})
 
 
 def rank_drift(

@@ -1,0 +1,191 @@
+"""Were a run's neurons there before tuning? Transfer of its detector to the base model, and drift of its neurons.
+
+RUN/origin/base/NAME/STAGE/   the base model's own answers to the run's test questions, in the run's stages
+RUN/origin/transfer/          the detector on them, beside random neurons and a refit
+RUN/origin/drift/             cosine distances of every neuron's weights
+RUN/origin/origin.json        all results
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from hneurons.core.artifacts import Manifest, file_hash, storage_errors, write_atomic
+from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.seeds import fingerprint
+from hneurons.core.types import Question
+from hneurons.pipeline import TRAIN, Run
+
+if TYPE_CHECKING:
+    from hneurons.detection.detector import Detector
+    from hneurons.detection.transfer import TransferResult
+    from hneurons.models.language_model import LanguageModel
+    from hneurons.models.prompts import PromptStyle
+    from hneurons.neurons.drift_ranks import DriftRanks
+
+ORIGIN = "origin"
+RESULT = "origin.json"
+_STAGES = ("responses", "verdicts", "examples", "spans", "contributions")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What `measure_origin` found.
+
+    `transfer`: results by dataset; `ranks`: None for a detector without H-neurons; `distances`: median and largest
+    cosine distance of each projection; `dtypes`: how base and tuned checkpoint store their weights; `counts`: the base
+    model's stages by dataset; `detector` identifies the detector by its settings and data.
+    """
+
+    base: str
+    tuned: str
+    transfer: "dict[str, TransferResult]"
+    ranks: "DriftRanks | None"
+    distances: dict[str, dict[str, float]]
+    dtypes: tuple[str, str]
+    counts: dict[str, dict[str, Any]]
+    detector: str
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        from hneurons.detection.transfer import TransferResult
+        from hneurons.neurons.drift_ranks import DriftRanks
+
+        return cls(
+            **{
+                **row,
+                "transfer": {name: TransferResult.from_row(r) for name, r in row["transfer"].items()},
+                "ranks": None if row["ranks"] is None else DriftRanks.from_row(row["ranks"]),
+                "dtypes": tuple(row["dtypes"]),
+            }
+        )
+
+
+class BaseRun(Run):
+    """The stages of a run for its base model: the run's test questions in base format, one natural sample each."""
+
+    def __init__(self, run: Run, base: str) -> None:
+        super().__init__(
+            run.folder, device=run.device, max_rows=run.max_rows, endpoint=run.endpoint, sampler=run.sampler
+        )
+        self.run, self.base = run, base
+
+    @cached_property
+    def model(self) -> "LanguageModel":
+        from hneurons.models.language_model import load_model
+
+        return load_model(self.base, dtype=self.plan.dtype, device=self.device)  # type: ignore[arg-type]
+
+    @cached_property
+    def questions(self) -> dict[str, list[Question]]:
+        return {name: asked for name, asked in self.run.questions.items() if name != TRAIN}
+
+    @cached_property
+    def style(self) -> "PromptStyle":
+        from hneurons.models.prompts import PromptStyle
+
+        return PromptStyle(shots=self.run.style.shots, chat=False)
+
+    def place(self, dataset: str, stage: str) -> Path:
+        return self.folder / ORIGIN / "base" / dataset / stage
+
+
+def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int = 100) -> Origin:
+    """Transfer and drift of a finished run's detector (arXiv 2512.01797, the section on the origin of H-neurons).
+
+    `base` is the checkpoint before tuning, `tuned` the run's own model where it lies elsewhere now. The base model
+    answers the run's test questions in base format ("Answer:", ending at the line break) with the run's examples and
+    sampling; its answers are judged, selected, located and measured as the run's were. `draws` random sets of each
+    kind stand beside the detector. Resumable: everything is kept in RUN/origin.
+
+    Raises `InputError` for an unfinished run, a `tuned` that is not the run's model, or a base of another
+    architecture, shape or tokenizer, before anything is sampled.
+    """
+    from hneurons.detection.detector import Detector
+    from hneurons.detection.transfer import check_transferable, transfer_detector
+    from hneurons.neurons.contributions import load_contributions
+    from hneurons.neurons.drift import measure_drift, summarize
+    from hneurons.neurons.drift_ranks import average_contributions, rank_drift
+
+    detector, tuned = Detector.load(run.folder / "detector"), tuned or run.plan.model
+    folder = run.folder / ORIGIN
+    _check_tuned(detector, tuned)
+    drift = measure_drift(base, tuned, out=folder / "drift")
+    job = BaseRun(run, base)
+    tokenizers = _tokenizers(detector, job, tuned)
+    check_transferable(detector, job.model.identity, tokenizers=tokenizers)
+    for stage in (job.sample, job.label, job.select, job.locate, job.contributions):
+        stage()
+    there = {name: job.dataset(name) for name in job._testable()}
+    own = {name: run.dataset(name) for name in run._testable() if name in there}
+    train = run.dataset(TRAIN)
+    transfer = transfer_detector(
+        detector, train, there, tuned=own, tokenizers=tokenizers, draws=draws, seed=run.plan.seed,
+        out=folder / "transfer",
+    )  # fmt: skip
+    neurons, ranks = detector.neuron_set(), None
+    if len(neurons):
+        means = average_contributions(load_contributions(run.place(TRAIN, "contributions")))
+        ranks = rank_drift(drift, neurons, contributions=means, seed=run.plan.seed)
+    counts = {
+        name: {stage: Manifest.load(job.place(name, stage)).summary for stage in _STAGES[: 5 if name in there else 4]}
+        for name in job.questions
+    }
+    found = Origin(
+        base, tuned, transfer, ranks, summarize(drift), drift.dtypes, counts, identify_detector(detector)
+    )  # fmt: skip
+    _save(found, folder)
+    return found
+
+
+def load_origin(folder: Path) -> Origin | None:
+    """The result in RUN/origin; None where there is none. Raises `ArtifactError` for a damaged one."""
+    if not (folder / RESULT).is_file():
+        return None
+    try:
+        if file_hash(folder / RESULT) != Manifest.load(folder).content:
+            raise ValueError("it was changed after it was written")
+        return Origin.from_row(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        raise ArtifactError(f"{folder / RESULT} is damaged ({error}): run 'origin' again") from error
+
+
+def identify_detector(detector: "Detector") -> str:
+    """16 hex digits of what a detector was fitted on and how."""
+    return fingerprint([detector.settings, detector.data, detector.columns.tolist()])
+
+
+def _save(found: Origin, folder: Path) -> None:
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / RESULT, json.dumps(asdict(found), ensure_ascii=False) + "\n")
+    settings = {"base": found.base, "tuned": found.tuned, "detector": found.detector}
+    manifest = Manifest(stage=ORIGIN, settings=settings, expected=1, done=1, complete=True)
+    manifest.content = file_hash(folder / RESULT)
+    manifest.save(folder)
+
+
+def _check_tuned(detector: "Detector", tuned: str) -> None:
+    from hneurons.models.stored_weights import open_stored
+
+    stored = open_stored(tuned)
+    mine = (detector.identity.layers, detector.identity.neurons, detector.identity.weights)
+    theirs = (len(stored.layers), stored.neurons, stored.weights_digest())
+    if mine != theirs:
+        raise InputError(
+            f"'{tuned}' is not the model of this run, {detector.identity.name} (layers, neurons and weights "
+            f"{mine} against {theirs}): give the checkpoint the run was made with, or run again"
+        )
+
+
+def _tokenizers(detector: "Detector", job: BaseRun, tuned: str) -> tuple[Any, Any] | None:
+    """(tuned, base) where they differ by hash, so that their vocabularies can be compared."""
+    if detector.identity.tokenizer == job.model.identity.tokenizer:
+        return None
+    from transformers import AutoTokenizer
+
+    from hneurons.models.checkpoints import resolve_checkpoint
+
+    return AutoTokenizer.from_pretrained(resolve_checkpoint(tuned)), job.model.tokenizer
