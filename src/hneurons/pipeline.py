@@ -156,6 +156,13 @@ class Run:
         return load_model(self.plan.model, dtype=self.plan.dtype, device=self.device)  # type: ignore[arg-type]
 
     @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, the model itself being loaded only where it is needed otherwise."""
+        from hneurons.models.checkpoints import load_tokenizer
+
+        return self.model.tokenizer if "model" in vars(self) else load_tokenizer(self.plan.model)
+
+    @cached_property
     def questions(self) -> dict[str, list[Question]]:
         """Questions by dataset: "train", the held-out part of the same set, then the other test sets.
 
@@ -308,7 +315,7 @@ class Run:
         return {
             name: locate_answers(
                 load_examples(self.place(name, "examples")).examples,
-                tokenizer=self.model.tokenizer,
+                tokenizer=self.tokenizer,
                 finder=self.plan.finder,
                 endpoint=self.endpoint,
                 out=self.place(name, "spans"),

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,7 +116,6 @@ def _write_safetensors(gguf: Path, target: Path) -> None:
 def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, str]:
     """(transformers model in eval mode, tokenizer, resolved source). Raises `HNeuronsError` in one sentence."""
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
     from transformers.utils.logging import disable_progress_bar
@@ -123,7 +123,7 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
     disable_progress_bar()  # its bar a tensor would bury ours
     _check_device(device)
     source = resolve_checkpoint(model)
-    try:
+    with _loading_errors(model):
         config = AutoConfig.from_pretrained(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
         if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -132,6 +132,24 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
             from transformers import AutoModelForImageTextToText
 
             loaded = AutoModelForImageTextToText.from_pretrained(source, dtype=getattr(torch, dtype))
+    return loaded.to(device).eval(), tokenizer, source
+
+
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer that `load_checkpoint` gives, without the weights."""
+    from transformers import AutoTokenizer
+
+    source = resolve_checkpoint(model)
+    with _loading_errors(model):
+        return AutoTokenizer.from_pretrained(source)
+
+
+@contextmanager
+def _loading_errors(model: str) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = _first_line(error)
         raise InputError(
@@ -140,7 +158,6 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
         ) from error
     except RuntimeError as error:
         raise HNeuronsError(f"could not load the model '{model}': {_first_line(error)}") from error
-    return loaded.to(device).eval(), tokenizer, source
 
 
 def _check_device(device: str) -> None:
