@@ -56,6 +56,14 @@ def test_other_responses_or_another_judge_do_not_reuse_a_folder(tmp_path):
         label_responses(QUESTIONS, RESPONSES, judge="llm", endpoint=Endpoint("http://localhost/v1", "m"), out=tmp_path)
 
 
+def test_verdicts_by_other_rules_are_not_reused(tmp_path, monkeypatch):
+    label_responses(QUESTIONS, RESPONSES, out=tmp_path)
+    version = JUDGES.get("alias").version
+    monkeypatch.setattr(JUDGES.get("alias"), "version", version + 1)
+    with pytest.raises(ArtifactError, match=f"version was {version}, now {version + 1}"):
+        label_responses(QUESTIONS, RESPONSES, out=tmp_path)
+
+
 def test_a_judge_that_dies_half_way_keeps_what_is_done_and_ends_with_the_same_bytes(tmp_path):
     def dying(number, body):
         return verdict_line(number, body) if number < 70 else Reply(status=502, raw="{}")

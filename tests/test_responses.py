@@ -282,6 +282,7 @@ def test_the_quota_is_counted_on_after_a_resume(
         ({"style": PromptStyle(shots=(("a", "b"),))}, "style was"),
         ({"quota": 9}, "quota was null, now 9"),
         ({"judge": judge_by_length}, "judge was null"),
+        ({"judge_version": 2}, "judge_version was null, now 2"),
     ],
 )
 def test_other_settings_are_refused_by_name(

@@ -228,7 +228,7 @@ class Run:
 
     def sample(self) -> dict[str, Any]:
         """Stage `sample` of every dataset; counts by dataset."""
-        from hneurons.answers.alias_judge import judge_alias
+        from hneurons.answers.alias_judge import VERSION, judge_alias
         from hneurons.answers.responses import sample_responses
 
         found = {}
@@ -244,6 +244,7 @@ class Run:
                 sampling=self.plan.sampling(),
                 style=self.style,
                 judge=judge_alias if self.plan.judge == "alias" else None,
+                judge_version=VERSION if self.plan.judge == "alias" else None,
                 min_agreement=agreement,
                 quota=self._quota(name),
                 max_rows=self.max_rows,

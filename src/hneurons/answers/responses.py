@@ -73,6 +73,7 @@ def sample_responses(
     sampling: "Sampling | None" = None,
     style: "PromptStyle | None" = None,
     judge: Judge | None = None,
+    judge_version: int | None = None,
     rounds: tuple[int, ...] = (2, 3, 5),
     min_agreement: int | None = None,
     quota: int | None = None,
@@ -85,7 +86,8 @@ def sample_responses(
     `min_agreement` (default: all `n`); a class that is far ahead of the other in its relation (`LEAD`), or has reached
     `quota`, is no longer pursued, and once `quota` consistent questions a class are there sampling ends. Without a
     judge all `n` are drawn. What is drawn for a sample depends only on (seed, question id, sample). Resumable with
-    `out`.
+    `out`; `judge_version` counts changes of the judge's rules, which decide where sampling stops, so that responses
+    stopped by other rules are refused.
 
     Raises `InputError` for unusable arguments, `NotEnoughDataError` without questions, `PromptTooLongError`,
     `StorageError`.
@@ -106,6 +108,7 @@ def sample_responses(
         "style": style.to_row(),
         "n": n,
         "judge": getattr(judge, "__name__", None),
+        "judge_version": judge_version,
         "rounds": rounds if judge else (n,),
         "min_agreement": needed,
         "quota": quota,
