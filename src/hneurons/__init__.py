@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import Dataset, evaluate_detector
     from hneurons.detection.fitting import fit_detector
+    from hneurons.detection.transfer import transfer_detector
     from hneurons.models.endpoint import Endpoint
     from hneurons.models.language_model import LanguageModel, load_model
     from hneurons.models.prompts import PromptStyle
     from hneurons.models.sampling import Sampling
     from hneurons.neurons.contributions import Contributions, measure_contributions
+    from hneurons.neurons.drift import measure_drift
+    from hneurons.neurons.drift_ranks import rank_drift
     from hneurons.neurons.neuron_set import NeuronSet
+    from hneurons.neurons.set_drift import compare_sets
+    from hneurons.origin import measure_origin
     from hneurons.pipeline import Run, RunPlan
 
 __version__ = "0.1.0"
@@ -44,6 +49,7 @@ _HOMES = {
     "Run": "pipeline",
     "RunPlan": "pipeline",
     "Sampling": "models.sampling",
+    "compare_sets": "neurons.set_drift",
     "evaluate_detector": "detection.evaluation",
     "few_shot_examples": "answers.questions.few_shot",
     "fit_detector": "detection.fitting",
@@ -53,9 +59,13 @@ _HOMES = {
     "load_questions": "answers.questions",
     "locate_answers": "answers.locating",
     "measure_contributions": "neurons.contributions",
+    "measure_drift": "neurons.drift",
+    "measure_origin": "origin",
+    "rank_drift": "neurons.drift_ranks",
     "sample_endpoint": "answers.endpoint_sampling",
     "sample_responses": "answers.responses",
     "select_examples": "answers.selection",
+    "transfer_detector": "detection.transfer",
 }
 
 __all__ = [
@@ -74,6 +84,7 @@ __all__ = [
     "Run",
     "RunPlan",
     "Sampling",
+    "compare_sets",
     "evaluate_detector",
     "few_shot_examples",
     "fit_detector",
@@ -83,9 +94,13 @@ __all__ = [
     "load_questions",
     "locate_answers",
     "measure_contributions",
+    "measure_drift",
+    "measure_origin",
+    "rank_drift",
     "sample_endpoint",
     "sample_responses",
     "select_examples",
+    "transfer_detector",
 ]
 
 

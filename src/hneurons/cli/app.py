@@ -11,6 +11,7 @@ import typer
 
 from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
+from hneurons.cli.origin import measure_run_origin, measure_set_drift
 from hneurons.pipeline import Run, RunPlan
 
 if TYPE_CHECKING:
@@ -277,3 +278,5 @@ app.command()(bench)
 app.command()(audit)
 app.command(name="import")(import_records)
 app.command(name="overlap")(measure_overlap)
+app.command(name="origin")(measure_run_origin)
+app.command(name="drift")(measure_set_drift)

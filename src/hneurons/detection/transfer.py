@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from hneurons.core.artifacts import Manifest, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
-from hneurons.core.stats import Estimate, auroc, bootstrap
+from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, percentile_interval
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
@@ -30,8 +30,9 @@ STAGE = "transfer"
 RESULT = "transfer.json"
 DRAWS = 100
 FOLDS = 5
-RandomKind = Literal["any", "same layers"]
-KINDS: tuple[RandomKind, ...] = ("any", "same layers")
+DETECTOR, SAME_FIT, REFITTED = "detector", "H-neurons, fitted as the random ones are", "refitted on the base model: "
+ANY, LAYERS = "random neurons", "random neurons of the same layers"
+RANDOM_KINDS = (ANY, LAYERS)
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 _MEMORY = 1 << 28
@@ -39,58 +40,50 @@ _PROBES = ("Question: What is the capital of France?\nAnswer:", " naïve café, 
 
 
 @dataclass(frozen=True, slots=True)
-class RandomSets:
-    """AUROC of `draws` random sets as large as the H-neurons: mean, lowest, highest.
+class Transferred:
+    """One method, or the mean of `sets` random ones, on the answers of one dataset.
 
-    `transferred`: fitted on the tuned model, tested on the base model; `reaching_detector` and `reaching_refitted`
-    count sets at or above the detector and above the H-neurons fitted in the same way. `on_tuned`: the same sets on
-    the tuned model's own test rows, NaN without them. `refitted`: cross-fitted on the base model's rows.
+    `auroc` and `difference`, the detector's AUROC less this one, have 95% intervals from resamples of questions that
+    all methods share; `lowest`, `highest` and `reaching`, sets at or above the detector, tell of the single sets.
     """
 
-    kind: str
-    draws: int
-    size: int
-    transferred: tuple[float, float, float]
-    reaching_detector: int
-    reaching_refitted: int
-    on_tuned: tuple[float, float, float]
-    refitted: tuple[float, float, float]
+    method: str
+    auroc: Estimate
+    difference: Estimate
+    sets: int
+    lowest: float
+    highest: float
+    reaching: int
 
 
 @dataclass(frozen=True)
 class TransferResult:
-    """One dataset: answers of the base model to the run's test questions.
+    """One dataset: answers of the base model to the run's test questions; every AUROC is NaN where a class is missing.
 
-    AUROC with 95% intervals bootstrapped by question, NaN where a class is missing: `detector` as it was fitted;
-    `same_fit`, its H-neurons fitted on the tuned model as the random sets are; `cross_fitted`, the same neurons with
-    weights from the base model's other questions; `on_tuned`, the detector on the tuned model's test answers;
-    `baselines`, leak checks fitted on the tuned model's training answers.
+    `methods`, the detector first: `SAME_FIT` its H-neurons fitted on the tuned model as the random sets are, both kinds
+    of random sets, the same sets of neurons cross-fitted on the base model (`REFITTED` before their names), and leak
+    checks fitted on the tuned model's training answers. `on_tuned`: the detector and the random sets on the tuned
+    model's own test answers, empty without them.
     """
 
     name: str
     right: int
     wrong: int
     not_located: int
-    detector: Estimate
-    same_fit: Estimate
-    cross_fitted: Estimate
-    on_tuned: Estimate
-    baselines: dict[str, Estimate]
-    random: tuple[RandomSets, ...]
+    methods: tuple[Transferred, ...]
+    on_tuned: tuple[Transferred, ...]
+
+    @property
+    def detector(self) -> Transferred:
+        return self.methods[0]
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
-        estimates = ("detector", "same_fit", "cross_fitted", "on_tuned")
-        spreads = ("transferred", "on_tuned", "refitted")
-        randoms = ({**r, **{name: tuple(r[name]) for name in spreads}} for r in row["random"])
-        return cls(
-            **{
-                **row,
-                **{name: Estimate(**row[name]) for name in estimates},
-                "baselines": {name: Estimate(**value) for name, value in row["baselines"].items()},
-                "random": tuple(RandomSets(**r) for r in randoms),
-            }
-        )
+        def read(rows: list[dict[str, Any]]) -> tuple[Transferred, ...]:
+            estimates = [{k: Estimate(**r[k]) for k in ("auroc", "difference")} for r in rows]
+            return tuple(Transferred(**{**r, **e}) for r, e in zip(rows, estimates, strict=True))
+
+        return cls(**{**row, "methods": read(row["methods"]), "on_tuned": read(row["on_tuned"])})
 
 
 def check_transferable(
@@ -213,44 +206,67 @@ def _transfer(
 ) -> dict[str, TransferResult]:
     columns = detector.neuron_set().columns
     tests = [item.rows for item in base] + list(tuned.values())
-    sets = {kind: _random_sets(kind, columns, detector.identity, draws, seed) for kind in KINDS}
-    wanted = [columns] if len(columns) else []
-    plan = [*wanted, *(drawn for kind in KINDS for drawn in sets[kind])]
-    fitted: list[_Fitted] = []
+    sets = {SAME_FIT: [columns] if len(columns) else []}
+    sets |= {kind: _random_sets(kind, columns, detector.identity, draws, seed) for kind in RANDOM_KINDS}
+    plan = [columns for group in sets.values() for columns in group]
     with progress("transfer", len(plan), unit="sets") as advance:
+        fitted = []
         for found in _fit_all(train, tests, len(base), plan, seed):
             fitted.append(found)
             advance()
-    own, randoms = fitted[: len(wanted)], fitted[len(wanted) :]
     results = {}
     for place, item in enumerate(base):
-        rows = item.rows
-        area = _area(rows, detector.decide(rows.matrix), seed)
-        same = _area(rows, own[0].transferred[place], seed) if own else _nothing(rows)
-        again = _area(rows, own[0].cross_fitted[place], seed) if own else _nothing(rows)
-        here = tuned.get(item.name)
-        twin = len(base) + list(tuned).index(item.name) if here is not None else None
+        own = {DETECTOR: [detector.decide(item.rows.matrix)]}
+        moved = _regroup(sets, [f.transferred[place] for f in fitted])
+        again = {f"{REFITTED}{k}": v for k, v in _regroup(sets, [f.cross_fitted[place] for f in fitted]).items()}
+        checks = {k: [v] for k, v in baseline_scores(train.examples, item.rows.examples).items()}
+        there: tuple[Transferred, ...] = ()
+        if item.name in tuned:
+            rows, twin = tuned[item.name], len(base) + list(tuned).index(item.name)
+            kinds = _regroup(sets, [f.transferred[twin] for f in fitted])
+            there = _summarize({DETECTOR: [detector.decide(rows.matrix)], **kinds}, rows, seed)
         results[item.name] = TransferResult(
             name=item.name,
-            right=int((~rows.labels).sum()),
-            wrong=int(rows.labels.sum()),
-            not_located=item.total - len(rows.labels),
-            detector=area,
-            same_fit=same,
-            cross_fitted=again,
-            on_tuned=_area(here, detector.decide(here.matrix), seed) if here is not None else _nothing(rows),
-            baselines={
-                name: _area(rows, values, seed)
-                for name, values in baseline_scores(train.examples, rows.examples).items()
-            },
-            random=tuple(
-                _summarize(kind, len(columns), randoms[i * draws : (i + 1) * draws], tests, place, twin, area, same)
-                for i, kind in enumerate(KINDS)
-            )
-            if own
-            else (),
+            right=int((~item.rows.labels).sum()),
+            wrong=int(item.rows.labels.sum()),
+            not_located=item.total - len(item.rows.labels),
+            methods=_summarize({**own, **moved, **again, **checks}, item.rows, seed),
+            on_tuned=there,
         )
     return results
+
+
+def _regroup(sets: Mapping[str, Sequence[Any]], values: Sequence[Floats]) -> dict[str, list[Floats]]:
+    """One value a set, back under the names of the groups."""
+    left = iter(values)
+    return {name: [next(left) for _ in group] for name, group in sets.items()}
+
+
+def _summarize(groups: Mapping[str, Sequence[Floats]], rows: _Rows, seed: int) -> tuple[Transferred, ...]:
+    """Every group of decision values, the detector first, under the same resamples; undecided groups are left out."""
+    groups = {name: group for name, group in groups.items() if len(group) and not np.isnan(group).any()}
+    values = np.stack([decided for group in groups.values() for decided in group], axis=1)
+    areas = np.vstack([
+        [auroc(rows.labels, column) for column in values.T],
+        bootstrap_aurocs(rows.labels, values, groups=rows.groups, seed=seed),
+    ])  # fmt: skip
+    n, place, found = len(set(rows.groups)), 0, []
+    for name, group in groups.items():
+        own = areas[:, place : place + len(group)]
+        place += len(group)
+        mean, gap = own.mean(axis=1), areas[:, 0] - own.mean(axis=1)
+        found.append(
+            Transferred(
+                method=name,
+                auroc=percentile_interval(mean[0], mean[1:], n),
+                difference=percentile_interval(gap[0], gap[1:], n),
+                sets=len(group),
+                lowest=float(own[0].min()),
+                highest=float(own[0].max()),
+                reaching=int((own[0] >= areas[0, 0]).sum()),
+            )
+        )
+    return tuple(found)
 
 
 class _Fitted(NamedTuple):
@@ -310,14 +326,14 @@ def _cross_fit(
     return decided
 
 
-def _random_sets(kind: RandomKind, columns: Indices, model: ModelIdentity, draws: int, seed: int) -> list[Indices]:
-    """As many neurons as `columns`, none of them in it; the first draws of "any" are those of `evaluate_detector`."""
+def _random_sets(kind: str, columns: Indices, model: ModelIdentity, draws: int, seed: int) -> list[Indices]:
+    """As many neurons as `columns`, none of them in it; the first draws of `ANY` are those of `evaluate_detector`."""
     others = np.setdiff1d(np.arange(model.layers * model.neurons), columns)
     if not len(columns):
         return []
     found = []
     for draw in range(draws):
-        if kind == "any":
+        if kind == ANY:
             rng = np.random.default_rng(derive_seed("random neurons", seed, draw))
             found.append(np.sort(rng.choice(others, min(len(columns), len(others)), replace=False)))
             continue
@@ -328,49 +344,3 @@ def _random_sets(kind: RandomKind, columns: Indices, model: ModelIdentity, draws
             parts.append(rng.choice(pool, min(int(count), len(pool)), replace=False))
         found.append(np.sort(np.concatenate(parts)))
     return found
-
-
-def _area(rows: _Rows, values: Floats, seed: int) -> Estimate:
-    if np.isnan(values).any():
-        return _nothing(rows)
-    return bootstrap(lambda r: auroc(rows.labels[r], values[r]), len(values), groups=rows.groups, seed=seed)
-
-
-def _nothing(rows: _Rows) -> Estimate:
-    return Estimate(float("nan"), float("nan"), float("nan"), len(set(rows.groups)))
-
-
-def _summarize(
-    kind: RandomKind,
-    size: int,
-    fitted: Sequence[_Fitted],
-    tests: Sequence[_Rows],
-    place: int,
-    twin: int | None,
-    detector: Estimate,
-    same_fit: Estimate,
-) -> RandomSets:
-    labels = tests[place].labels
-    moved = np.array([auroc(labels, f.transferred[place]) for f in fitted])
-    again = np.array([_auroc_or_nan(labels, f.cross_fitted[place]) for f in fitted])
-    there = np.array([]) if twin is None else np.array([auroc(tests[twin].labels, f.transferred[twin]) for f in fitted])
-    return RandomSets(
-        kind=kind,
-        draws=len(fitted),
-        size=size,
-        transferred=_spread(moved),
-        reaching_detector=int((moved >= detector.value).sum()),
-        reaching_refitted=int((moved >= same_fit.value).sum()),
-        on_tuned=_spread(there),
-        refitted=_spread(again),
-    )
-
-
-def _auroc_or_nan(labels: NDArray[np.bool_], values: Floats) -> float:
-    return float("nan") if np.isnan(values).any() else auroc(labels, values)
-
-
-def _spread(values: Floats) -> tuple[float, float, float]:
-    if not len(values) or np.isnan(values).any():
-        return float("nan"), float("nan"), float("nan")
-    return float(values.mean()), float(values.min()), float(values.max())

@@ -1,0 +1,128 @@
+"""`hneurons origin` and `hneurons drift`: were a run's neurons there before tuning, and are two sets the same?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hneurons.neurons.set_drift import SetDrift
+    from hneurons.origin import Origin
+
+
+def measure_run_origin(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    base: Annotated[str, typer.Option(help="The checkpoint before tuning, named as --model of 'run'.")],
+    tuned: Annotated[str | None, typer.Option(help="The run's own model, where it lies elsewhere now.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Random sets of each kind to compare with.")] = 100,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")] = None,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Sequences that run at a time; lower it when memory is short.")
+    ] = 128,
+    judge_url: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible endpoint of the llm judge and finder.")
+    ] = None,
+    judge_model: Annotated[str, typer.Option(help="Model name at that endpoint.")] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
+) -> None:
+    """Were the neurons there before tuning? The detector on the base model, and how far tuning moved its neurons."""
+    from dataclasses import asdict
+
+    from hneurons.cli.bench import _endpoint
+    from hneurons.cli.output import print_json
+    from hneurons.core.errors import MissingExtraError
+    from hneurons.origin import measure_origin
+    from hneurons.pipeline import Run
+
+    run = Run(folder, device=device, max_rows=rows, endpoint=_endpoint(judge_url, judge_model))
+    run.demand_endpoint()
+    found = measure_origin(run, base, tuned=tuned, draws=draws)
+    try:
+        page: Path | None = run.report()
+    except MissingExtraError as error:
+        typer.echo(str(error), err=True)
+        page = None
+    if as_json:
+        print_json({**asdict(found), "report": None if page is None else str(page)})
+    else:
+        print_origin(found, page)
+
+
+def measure_set_drift(
+    a: Annotated[Path, typer.Argument(help="Folder of a run, detector or neuron set.")],
+    b: Annotated[Path, typer.Argument(help="The same of another checkpoint or another fit.")],
+    limit: Annotated[
+        float | None, typer.Option("--max", min=0, max=1, help="Exit with 1 when 1 - Jaccard is above this.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
+) -> None:
+    """How far two neuron sets differ; with --max a gate for continuous integration."""
+    from dataclasses import asdict
+
+    from hneurons.cli.output import print_json
+    from hneurons.core.errors import HNeuronsError
+    from hneurons.neurons.set_drift import compare_sets, load_set, read_probabilities
+
+    first, second = load_set(a), load_set(b)
+    known = read_probabilities(a), read_probabilities(b)
+    both = (known[0], known[1]) if known[0] is not None and known[1] is not None else None
+    found = compare_sets(first, second, probabilities=both)
+    if as_json:
+        print_json({**asdict(found), "drift": found.drift})
+    else:
+        print_set_drift(found)
+    if limit is not None and found.drift > limit:
+        raise HNeuronsError(
+            f"the neuron sets in {a} and {b} differ by {found.drift:.3f} (1 - Jaccard), more than the {limit:g} that "
+            "--max allows"
+        )
+
+
+def print_set_drift(found: "SetDrift") -> None:
+    """One figure a line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "", show_header=False, title="two neuron sets")
+    correlation = "not testable" if found.correlation != found.correlation else f"{found.correlation:.3f}"
+    rows = (
+        ("neurons", f"{found.size_a} and {found.size_b} of {found.total:,}"),
+        ("shared", f"{found.shared} (expected by chance {found.expected:.3g}, p {found.p:.3g})"),
+        ("Jaccard", f"{found.jaccard:.3f} (drift {found.drift:.3f})"),
+        ("share of the smaller set", "–" if found.overlap != found.overlap else f"{found.overlap:.3f}"),
+        (f"rank correlation of {found.compared}", correlation),
+        ("checkpoint", "the same" if found.same_weights else "different weights"),
+    )
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_origin(found: "Origin", page: Path | None) -> None:
+    """Transfer and drift as tables, each with its reading in words."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hneurons.report.origin_report import judge_drift, judge_transfer, part_cells, transfer_lines
+
+    console = Console()
+    for name, result in found.transfer.items():
+        title = f"{name}: {result.right} right + {result.wrong} wrong answers of {found.base}"
+        table = Table("applied to the base model", "AUROC", "the detector is", title=title)
+        for line in transfer_lines(result):
+            table.add_row(*line)
+        console.print(table)
+        console.print(judge_transfer(result))
+    for name in found.counts:
+        if name not in found.transfer:
+            console.print(f"{name}: no answer of the base model was located")
+    if found.ranks is not None and found.ranks.parts:
+        against = [f"p against {c.against}" for c in found.ranks.score.comparisons]
+        table = Table("distance", "mean rank", *against, title="drift of the H-neurons (p for less / for more)")
+        for part in found.ranks.parts:
+            table.add_row(part.part, *part_cells(part))
+        console.print(table)
+    for sentence in judge_drift(found):
+        console.print(sentence)
+    if page is not None:
+        console.print(f"report: {page}", soft_wrap=True)
