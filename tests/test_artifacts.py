@@ -3,6 +3,10 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +193,52 @@ def test_a_manifest_survives_saving(tmp_path: Path) -> None:
     manifest = Manifest.load(tmp_path / "a")
     manifest.save(tmp_path / "a")
     assert Manifest.load(tmp_path / "a") == manifest
+
+
+@contextmanager
+def another_process(folder: Path, *, finish: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """A process that has written one of two chunks into the folder, or all, and is still there."""
+    code = (
+        "import sys, time; from pathlib import Path; from hneurons.core.artifacts import RowStore\n"
+        f"store = RowStore(Path({str(folder)!r}), stage='things', settings={{}}, expected=2)\n"
+        "store.commit([{'id': 1}])\n"
+        + ("store.commit([{'id': 2}]); store.finish({})\n" if finish else "")
+        + "print('ready', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def open_store(folder: Path) -> RowStore:
+    return RowStore(folder, stage="things", settings={}, expected=2)
+
+
+def test_a_folder_that_another_process_writes_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    with another_process(tmp_path) as process:
+        before = read_folder(tmp_path)
+        with pytest.raises(ArtifactError, match="another process is writing"):
+            open_store(tmp_path)
+        assert read_folder(tmp_path) == before
+        process.kill()
+        process.wait()
+        store = open_store(tmp_path)
+        assert store.rows == [{"id": 1}]
+        store.commit([{"id": 2}])
+        store.finish({})
+
+
+def test_a_finished_folder_may_be_opened_while_the_process_that_wrote_it_lives(tmp_path: Path) -> None:
+    with another_process(tmp_path, finish=True):
+        assert open_store(tmp_path).complete
+
+
+def test_one_process_may_open_a_folder_again_after_an_interruption_or_made_anew(tmp_path: Path) -> None:
+    first = open_store(tmp_path / "x")
+    first.commit([{"id": 1}])
+    assert open_store(tmp_path / "x").done == 1
+    (tmp_path / "x").rename(tmp_path / "y")
+    assert open_store(tmp_path / "x").done == 0
+    with pytest.raises(ArtifactError, match="other settings"):
+        RowStore(tmp_path / "y", stage="others", settings={}, expected=2)

@@ -154,11 +154,47 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]}… ({fingerprint(value)})"
 
 
+_held: dict[Path, int] = {}
+"""Folders this process writes, and the open descriptors whose locks say so; a killed process leaves none."""
+
+
+def _hold(folder: Path) -> None:
+    """Keep other processes from writing the folder until `_release`. Raises `ArtifactError` where one is at it.
+
+    Systems that know no such locks are trusted.
+    """
+    if os.name != "posix":
+        return
+    import fcntl
+
+    path = folder.resolve()
+    if path in _held and os.path.samestat(os.fstat(_held[path]), os.stat(path)):
+        return
+    _release(folder)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ArtifactError(
+            f"another process is writing {folder}: wait until it has ended, or choose another --out"
+        ) from error
+    except OSError:
+        pass
+    _held[path] = descriptor
+
+
+def _release(folder: Path) -> None:
+    descriptor = _held.pop(folder.resolve(), None)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
 class RowStore:
     """Rows written chunk by chunk to `out/rows.jsonl`, or kept in memory where `out` is None.
 
     `done` chunks are already there after a resume, with their rows in `rows`. `expected` counts chunks; a stage that
-    may stop early (quotas full) says so with `finish`.
+    may stop early (quotas full) says so with `finish`. Until then no other process may open the folder to write.
     """
 
     def __init__(
@@ -174,8 +210,17 @@ class RowStore:
         self.rows: list[dict[str, Any]] = []
         self.manifest = Manifest(stage=stage, settings=_plain(settings), inputs=inputs or {}, expected=expected)
         if out is not None:
-            self.manifest = self.manifest.resume(out)
-            self._recover(out / ROWS)
+            with storage_errors(out):
+                out.mkdir(parents=True, exist_ok=True)
+                _hold(out)
+            try:
+                self.manifest = self.manifest.resume(out)
+                self._recover(out / ROWS)
+            except BaseException:
+                _release(out)
+                raise
+            if self.complete:
+                _release(out)
 
     def _recover(self, path: Path) -> None:
         """Cut off what a killed run left behind the last whole chunk, and read the rest."""
@@ -219,6 +264,7 @@ class RowStore:
         if self.out is not None:
             self.manifest.content = file_hash(self.out / ROWS)
             self.manifest.save(self.out)
+            _release(self.out)
         else:
             self.manifest.content = fingerprint(self.rows)
 
