@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -165,5 +166,24 @@ def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
     assert json.loads(done.stdout)["settings"]["choice"] == table
     assert (table["benchmark"], table["n"]) == ("facts", 4)
     assert sum("sum" in row for row in table["grid"]) >= 1
+    job.evaluate()
+    text = re.sub(r"\s+", " ", job.report().read_text())
+    assert "Chosen by accuracy and ability" in text
+    assert "share of 4 facts items" in text
+    assert text.count("←") == 2
     refused = CliRunner().invoke(app, ["fit", str(job.folder), "--select", "luck"])
     assert isinstance(refused.exception, InputError)
+    # A sweep with the run's neurons stands in its page, too.
+    assert "What scaling the neurons does" not in text
+    swept = ["bench", "copying", "nonexist", "--neurons", str(job.folder), "--alpha", "0,2", "--controls", "2"]
+    for more in ((), ("--when-risk", "0.3")):
+        done = CliRunner().invoke(app, [*swept, "--limit", "4", "--max-new-tokens", "4", "--device", "cpu", *more])
+        assert done.exit_code == 0, done.exception
+    page = job.report().read_text()
+    text = re.sub(r"\s+", " ", page)
+    assert "What scaling the neurons does" in text
+    assert "all-risk-0.3" in text and "only while the running risk is above 0.3" in text
+    assert text.count("number copied") >= 2
+    assert text.count("What this sweep does not show") == 2
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))

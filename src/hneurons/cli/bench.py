@@ -217,7 +217,7 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hneurons.report.bench_report import interval, percent
+    from hneurons.report.sweep_findings import interval, judge_sweep, percent
 
     for name, result in results.items():
         table = Table("set", "alpha", "rate %", "n", "unscored", "truncated", "change pp", "gained/lost",
@@ -231,13 +231,9 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
                               str(at.truncated), interval(at.change), f"{at.gained}/{at.lost}")  # fmt: skip
         console = Console()
         console.print(table)
+        console.print(judge_sweep(result))
         for at in result.selected.alphas:
             if at.perplexity is not None:
                 console.print(f"perplexity at alpha {at.alpha:g}: {at.perplexity:.3f}")
         for condition in result.conditions:
             console.print(f"slope of {condition.name}: {interval(condition.slope)} pp per alpha")
-        if result.controls:
-            console.print(
-                f"above the mean of {result.controls} controls: {interval(result.slope_above_controls)} pp per alpha; "
-                f"{result.controls_below} of them have a smaller slope"
-            )

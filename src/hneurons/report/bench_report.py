@@ -1,39 +1,24 @@
 """The page about a sweep: one figure and table a benchmark, rates against alpha with the random sets as a band."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hneurons.benchmarks.results import BenchmarkResult
+from hneurons.benchmarks.results import RESULTS, BenchmarkResult, load_sweep
 from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import MissingExtraError
-from hneurons.core.stats import Estimate
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
+from hneurons.report.sweep_findings import describe_sweep, interval, judge_sweep, list_sweep_caveats, percent
 
 
-def percent(estimate: Estimate) -> str:
-    """A rate in percent with its interval."""
-    if not math.isfinite(estimate.value):
-        return "–"
-    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
-def interval(estimate: Estimate) -> str:
-    """A difference or slope in percentage points with its interval."""
-    if not math.isfinite(estimate.value):
-        return "–"
-    return f"{100 * estimate.value:+.2f} [{100 * estimate.low:.2f}, {100 * estimate.high:.2f}]"
-
-
-def draw_sweep(result: BenchmarkResult) -> str:
+def draw_sweep(result: BenchmarkResult, *, place: str = "") -> str:
     """Rate against alpha as in arXiv 2512.01797, figure 3: selected with 95% bars, controls as band of their range."""
     selected = result.selected
     alphas = [at.alpha for at in selected.alphas]
     controls = [c for c in result.conditions if c.kind.startswith("random")]
-    with _plot(f"{result.benchmark}: {result.outcome}", 3.0) as plot:
+    with _plot(f"{place} {result.benchmark}: {result.outcome}".strip(), 3.0) as plot:
         axes = plot.axes[0]
         if controls:
             rates = 100 * np.array([[at.rate.value for at in c.alphas] for c in controls])
@@ -66,7 +51,36 @@ def write_bench_report(results: Mapping[str, BenchmarkResult], about: Mapping[st
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"], environment.filters["interval"] = percent, interval
-    sections = [{"name": name, "result": result, "figure": draw_sweep(result)} for name, result in results.items()]
-    write_atomic(path, environment.get_template("bench.html").render(about=about, sections=sections))
+    add_filters(environment)
+    page = environment.get_template("bench.html").render(
+        about=about, sections=sweep_sections(results), caveats=list_sweep_caveats(results)
+    )
+    write_atomic(path, page)
     return path
+
+
+def add_filters(environment: Any) -> None:
+    """What the templates of a sweep need in a jinja2 environment."""
+    environment.filters["percent"], environment.filters["interval"] = percent, interval
+
+
+def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -> list[dict[str, Any]]:
+    """One benchmark after the other for the templates; `place` keeps drawings of several sweeps on a page apart."""
+    return [
+        {"name": name, "result": result, "figure": draw_sweep(result, place=place), "reading": judge_sweep(result),
+         "said": describe_sweep(result)}
+        for name, result in results.items()
+    ]  # fmt: skip
+
+
+def run_sweeps(folder: Path) -> list[dict[str, Any]]:
+    """Every sweep in a run's `bench` folder, for its page. Raises `ArtifactError` where one is damaged."""
+    found = []
+    for path in sorted((folder / "bench").glob(f"*/{RESULTS}")):
+        about, results = load_sweep(path.parent)
+        place = path.parent.name
+        found.append(
+            {"place": place, "about": about, "caveats": list_sweep_caveats(results),
+             "sections": sweep_sections(results, place=place)}
+        )  # fmt: skip
+    return found

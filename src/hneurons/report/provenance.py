@@ -44,9 +44,13 @@ def reproduce_command(
     judging = ["--judge-url", "URL", "--judge-model", judge] if judge else []
     defaults = signature(fit_detector).parameters
     changed = {k: v for k, v in (fit or {}).items() if k in ("labels", "columns", "C") and v != defaults[k].default}
-    if not changed:
+    choice = (fit or {}).get("choice")
+    if not changed and choice is None:
         return shlex.join(["hneurons", "run", *words, *judging, "--out", out])
     own = {"label": judging, "locate": judging, "fit": [w for k, v in changed.items() for w in (f"--{k}", str(v))]}
+    if choice is not None:
+        own["fit"] += ["--select", "capability", "--capability", choice["benchmark"]]
+        own["fit"] += ["--capability-limit", str(choice["n"])]
     lines = [["sample", *words, "--out", out], *([stage, out, *own.get(stage, [])] for stage in STAGES[1:])]
     return "\n".join(shlex.join(["hneurons", *line]) for line in lines)
 

@@ -18,6 +18,7 @@ from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetRes
 from hneurons.detection.fitting import STABLE
 from hneurons.pipeline import TRAIN, Run
 from hneurons.report import figures
+from hneurons.report.bench_report import add_filters, run_sweeps
 from hneurons.report.findings import (
     INVENTED,
     count,
@@ -29,10 +30,12 @@ from hneurons.report.findings import (
     list_caveats,
     read_difference,
 )
+from hneurons.report.origin_report import describe_origin
 from hneurons.report.provenance import collect_versions, describe_command
 
 REPORT = "report.html"
 _SHOWN = 5  # examples of each kind
+_TABLES = ("path", "stability", "chosen", "choice")  # settings that are shown in places of their own
 _STAGES = ("responses", "verdicts", "examples", "spans", "contributions")
 
 
@@ -52,6 +55,7 @@ def write_run_report(run: Run) -> Path:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["value"] = _value
+    add_filters(environment)
     page = environment.get_template("run.html").render(_contents(run))
     path = run.folder / REPORT
     write_atomic(path, page)
@@ -95,14 +99,17 @@ def _contents(run: Run) -> dict[str, Any]:
         "stability": detector.settings.get("stability"),
         "path": path,
         "chosen": chosen,
+        "choice": detector.settings.get("choice"),
+        "sweeps": run_sweeps(run.folder),
         "main": main.name if main else "",
         "examples": _examples(run, detector, main) if main else [],
         "settings": asdict(run.plan),
-        "fit_settings": {k: v for k, v in detector.settings.items() if k not in ("path", "stability", "chosen")},
+        "fit_settings": {k: v for k, v in detector.settings.items() if k not in _TABLES},
         "data": detector.data,
         "style": manifests[TRAIN]["responses"].settings["style"] if "responses" in manifests[TRAIN] else None,
         "versions": collect_versions([m for stages in manifests.values() for m in stages.values()]),
         "command": describe_command(run, manifests[TRAIN]),
+        "origin": describe_origin(run.folder),
         "caveats": list_caveats(run.plan, detector, results, summaries),
     }
 
