@@ -70,6 +70,10 @@ def test_as_steep_counts_the_controls_that_fall_as_fast() -> None:
     assert "1 of them are as steep" in said
 
 
+def test_rates_that_never_differ_are_no_trend_whatever_rounding_makes_of_them() -> None:
+    assert "No trend" in judge_sweep(swept((1.0, 1.0, 1.0), ((1.0, 1.0, 1.0),)))
+
+
 def test_where_nothing_is_scored_at_every_alpha_nothing_is_said_about_a_trend() -> None:
     assert "nothing can be said" in judge_sweep(swept(FLAT, unscored=200))
 

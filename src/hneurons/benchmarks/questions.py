@@ -17,8 +17,12 @@ from hneurons.models.prompts import SHORT_ANSWER
 
 
 class QuestionBenchmark(Benchmark):
-    """Questions judged as in `label`: by known answers, or by a model at an endpoint."""
+    """Questions judged as in `label`: by known answers, or by a model at an endpoint.
 
+    A reply that abstains and was cut off is unscored: an answer may follow.
+    """
+
+    version = 2
     rule = "alias"
     outcomes: ClassVar[dict[Verdict, float]]
 
@@ -41,7 +45,7 @@ class QuestionBenchmark(Benchmark):
         return "alias" if endpoint is None else f"llm: {endpoint.model}"
 
     def _outcome(self, record: Record, verdict: Verdict, reason: str) -> Record:
-        if verdict not in self.outcomes:
+        if verdict not in self.outcomes or (verdict == "abstained" and record.finish_reason == "length"):
             return unscored(record, reason)
         return replace(record, outcome=self.outcomes[verdict])
 

@@ -9,6 +9,7 @@ from hneurons.benchmarks.runner import NO_OP
 from hneurons.core.stats import Estimate
 
 INERT = "copying"
+_ROUNDING = 1e-9
 _MUCH = 0.05  # change in the share of unscored or truncated replies that is worth a sentence
 
 
@@ -27,8 +28,8 @@ def interval(estimate: Estimate) -> str:
 
 
 def sign(estimate: Estimate) -> int:
-    """1 or -1 where the whole interval lies above or below 0, else 0."""
-    return int(estimate.low > 0) - int(estimate.high < 0)
+    """1 or -1 where the whole interval lies above or below 0 by more than rounding, else 0."""
+    return int(estimate.low > _ROUNDING) - int(estimate.high < -_ROUNDING)
 
 
 def judge_sweep(result: BenchmarkResult) -> str:
