@@ -31,6 +31,9 @@ HAWAII = asks("Hawaii", "Aloha State", text="Which state is called the Aloha Sta
 MOZART = asks("Mozart", text="Who was born first, Mozart or Beethoven?")
 MOONLESS = asks("Mercury", text="Which planet does not have moons?")
 
+DOLPHIN = asks("mammal", text="Is the dolphin a mammal, a bird, a reptile, a fish or an insect?")
+FLAT, ROUND = asks("no", text="Is the earth flat?"), asks("yes", text="Is the earth round?")
+
 HARD_CASES = [
     # whole words, spelling
     (CAPITAL, "Paris", "correct"),
@@ -132,6 +135,24 @@ HARD_CASES = [
     (CAPITAL, "Paris or the City of Paris", "correct"),
     (CAPITAL, "Paris, Ile-de-France, France", "correct"),
     (asks("Trick or Treat"), "Trick or treat", "correct"),
+    (DOLPHIN, "a mammal", "correct"),
+    (DOLPHIN, "a bird, a mammal", "unscored"),
+    (DOLPHIN, "Bird, reptile, mammal", "unscored"),
+    (DOLPHIN, "The dolphin is a mammal and a fish.", "unscored"),
+    (DOLPHIN, "a bird, a fish", "incorrect"),
+    (DOLPHIN, "A mammal, not a fish", "correct"),
+    (DOLPHIN, "A mammal, a warm-blooded animal", "correct"),
+    (DOLPHIN, "Mammal, marine mammal", "correct"),
+    (MOZART, "Mozart and Beethoven", "unscored"),
+    (MOZART, "Mozart, born first", "correct"),
+    (MOZART, "Mozart, then Beethoven", "correct"),
+    (FLAT, "No", "correct"),
+    (FLAT, "Yes and no", "incorrect"),
+    (FLAT, "No and yes", "incorrect"),
+    (ROUND, "Yes and no", "unscored"),
+    (ROUND, "Yes, no doubt", "correct"),
+    (asks("Karl Marx"), "Karl Marx and Friedrich Engels", "correct"),
+    (asks("photographer"), "Painter and photographer", "correct"),
     (asks("AC/DC"), "AC/DC", "correct"),
     # bare first answer
     (CAPITAL, "London. Paris is in the north of France.", "incorrect"),

@@ -6,7 +6,8 @@ Decisions, each with rows in the tests' table of hard cases:
   "1,000"/"1000", "twelve"/"12"), and is not negated ("not Paris"), compared ("older than Rome"), part of another
   name ("New Mexico", "step-mother") or only a restatement of the question.
 - Where the first sentence is a bare answer ("London. Paris is in France."), only that sentence counts.
-- A reply that offers several candidates and is right with some of them is `unscored`: it commits to none. So is an
+- A reply that offers several candidates ("Paris or London"; of a question's options "a bird, a fish"; "yes and no")
+  and is right with some of them is `unscored`: it commits to none. "Marx and Engels" for Marx is correct. So is an
   empty reply, and every reply to an answerable question without known answers.
 - No known answer, and no answer at all ("I don't know", "there is no such animal"): `abstained`.
 - About something invented (`answerable=False`) nothing is `correct`: denying or not knowing is `abstained`, any
@@ -23,7 +24,7 @@ from hneurons.answers.normalize import Token, append, is_number, join, tokenize,
 from hneurons.answers.spans import LEAD_IN
 from hneurons.core.types import Question, Verdict
 
-VERSION = 1
+VERSION = 2
 """Counts changes of the rules that can change a verdict; stored with results."""
 
 _STOPWORDS = word_set(
@@ -35,6 +36,8 @@ _OTHER_PLACE = word_set("new north south east west equatorial papua vice")
 _PREFIXES = word_set("step non anti semi ex half co sub mid pre post un counter pseudo neo great")
 _MONTHS = word_set("january february march april may june july august september october november december")
 _BREAKS = re.compile(r"[,;:—–()]|\s-\s")
+_LISTS = re.compile("[,;/&]")
+_YES_NO = frozenset({"yes", "no"})
 _NEGATIONS = word_set("not never neither nor without no unlike than except besides excluding")
 _COPULAS = word_set("is was are were am be being been called named")
 _CONTRASTS = word_set("but however though although rather instead")
@@ -63,6 +66,7 @@ class _Compiled(NamedTuple):
     longest: int
     question: tuple[str, ...]
     is_choice: bool
+    options: frozenset[str]
 
 
 class _Match(NamedTuple):
@@ -109,7 +113,8 @@ def judge_alias(question: Question, text: str) -> JudgedText:
 
 @lru_cache(maxsize=20_000)
 def _compile(question: Question) -> _Compiled:
-    asked = tuple(token.text for token in tokenize(question.text))
+    question_tokens = tokenize(question.text)
+    asked = tuple(token.text for token in question_tokens)
     aliases: dict[str, _Alias] = {}
     for text in question.answers:
         tokens = tokenize(text)
@@ -128,7 +133,21 @@ def _compile(question: Question) -> _Compiled:
         if key not in aliases or (aliases[key].weak and alias.weak and not text.islower()):
             aliases[key] = alias
     is_choice = "or" in asked or _contains(asked, ["which", "1"]) or all(a.in_question for a in aliases.values())
-    return _Compiled(aliases, max(map(len, aliases), default=0), asked, is_choice)
+    options = _options(question_tokens) if "or" in asked else _YES_NO if _YES_NO & aliases.keys() else frozenset()
+    return _Compiled(aliases, max(map(len, aliases), default=0), asked, is_choice, options)
+
+
+def _options(tokens: list[Token]) -> frozenset[str]:
+    """What a question offers to choose from ("a bird, a fish or an insect?"), each as `join` writes it."""
+    found = set()
+    for start, first in enumerate(tokens):
+        before = tokens[start - 1].text if start else ""
+        opens = before in ("a", "an", "or") or first.after_the or bool(re.search("[,:]", first.gap))
+        for end in range(start + 1, min(len(tokens), start + 5) + 1) if opens else ():
+            if end == len(tokens) or "," in tokens[end].gap or tokens[end].text == "or":
+                found.add(join(tokens[start:end]))
+                break
+    return frozenset(found)
 
 
 def _contains(words: tuple[str, ...], part: list[str]) -> bool:
@@ -284,6 +303,27 @@ def _hedged(tokens: list[Token], match: _Match, compiled: _Compiled) -> bool:
         others = tokens[:start]
     if others and not _matches(others, compiled):
         return True
+    if _lists_options(tokens, compiled):
+        return True
     gaps = [token.gap for token in tokens if "," in token.gap]
     alone = (start == 0 or "," in tokens[start].gap) and (end == len(tokens) or "," in tokens[end].gap)
     return alone and (len(gaps) >= 3 or (len(gaps) == 2 and "&" in gaps[1])) and len(tokens) <= 4 * (len(gaps) + 1)
+
+
+def _lists_options(tokens: list[Token], compiled: _Compiled) -> bool:
+    """Whether the reply is a list of several options of the question, wrong ones among them: "a bird, a fish"."""
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.text == "or" or _LISTS.search(token.gap):
+            parts.append([])
+        if token.text not in ("or", "a", "an"):
+            parts[-1].append(token)
+    named = [join(part) for part in parts if part]
+    known = compiled.options | compiled.aliases.keys()
+    last = next((key for n in range(len(parts[0])) if (key := join(parts[0][n:])) in known), "")
+    return (
+        len(named) > 1
+        and bool(last)
+        and known.issuperset(named[1:])
+        and not compiled.aliases.keys() >= {last, *named[1:]}
+    )
