@@ -63,10 +63,14 @@ class NeuronSet:
 
     def check_model(self, model: "LanguageModel") -> None:
         """Raise `InputError` naming what differs when `model` is not the one these neurons belong to."""
-        differences = self.identity.differences(model.identity)
+        self.check_identity(model.identity)
+
+    def check_identity(self, identity: ModelIdentity) -> None:
+        """As `check_model`, for a model that is not loaded."""
+        differences = self.identity.differences(identity)
         if differences:
             raise InputError(
-                f"these neurons belong to {self.identity.name}, not to {model.name} ({'; '.join(differences)}): "
+                f"these neurons belong to {self.identity.name}, not to {identity.name} ({'; '.join(differences)}): "
                 "neuron indices mean nothing in another model"
             )
 

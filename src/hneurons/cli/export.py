@@ -1,0 +1,85 @@
+"""`hneurons export`, `publish` and `import-classifier`: neuron sets and interventions for other people's tools."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    neurons: Annotated[str, typer.Argument(help="Folder or hub id of a detector, neuron set or published release.")],
+    model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model of these neurons.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder, or new file for gguf.")],
+    alpha: Annotated[float, typer.Option(help="Factor of the neurons' activations; 0 silences, 1 changes nothing.")],
+    format: Annotated[str, typer.Option(help="lora (PEFT adapter), weights (checkpoint) or gguf (edited copy).")],
+    gguf: Annotated[Path | None, typer.Option(help="GGUF file to edit; default: --model, if that is one.")] = None,
+    max_rank: Annotated[int, typer.Option(help="Refuse a LoRA of a higher rank; vLLM serves up to 512.")] = 512,
+    json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
+) -> None:
+    """Write a model or adapter in which the neurons are scaled, for engines without hooks."""
+    from dataclasses import asdict
+
+    from hneurons.cli.output import print_json
+    from hneurons.detection.release import fetch_release
+    from hneurons.interventions.export import export_neurons
+    from hneurons.neurons.neuron_set import NeuronSet
+
+    chosen = NeuronSet.load(fetch_release(neurons))
+    done = export_neurons(
+        chosen, alpha, model=model, out=out, format=format, max_rank=max_rank, gguf=gguf  # type: ignore[arg-type]
+    )  # fmt: skip
+    if json:
+        print_json({**asdict(done), "path": str(out)})
+        return
+    details = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in done.details.items())
+    typer.echo(f"{out}: {done.neurons} neurons in {done.layers} layers at alpha {alpha:g} as {format}; {details}")
+
+
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run, as given to --out.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the release to write.")],
+    push: Annotated[str | None, typer.Option(help="Also upload it to this hub repository (owner/name).")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; default: private.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
+) -> None:
+    """Turn a run into a folder for others: detector, neurons, where it works and where it failed, model card."""
+    from dataclasses import asdict
+
+    from hneurons.cli.output import print_json
+    from hneurons.detection.detector import Detector
+    from hneurons.detection.evaluation import load_evaluation
+    from hneurons.detection.release import push_release, save_release
+    from hneurons.pipeline import RunPlan
+
+    plan = RunPlan.load(folder)
+    results = load_evaluation(folder / "evaluation")
+    release = save_release(out, Detector.load(folder / "detector"), results, plan=asdict(plan))
+    address = push_release(out, push, public=public) if push else None
+    if json:
+        print_json({"folder": str(out), "address": address, **release.about})
+        return
+    typer.echo(f"{out}: {len(release.neurons)} neurons, tested on {', '.join(release.about['tested_on']) or 'nothing'}")
+    for domain in release.about["domains"]:
+        typer.echo(f"{domain['outcome']}: {domain['name']}: {domain['reason']}")
+    if address:
+        typer.echo(f"pushed to {address}")
+
+
+def import_classifier(
+    source: Annotated[Path, typer.Argument(help=".npz or .safetensors with coef and intercept; see docs/artifact.md.")],
+    model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model it was fitted on.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the detector to write.")],
+    json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
+) -> None:
+    """Turn a scikit-learn classifier on all neurons, as the paper's authors publish them, into a detector."""
+    from hneurons.cli.output import print_json
+    from hneurons.detection.classifier_import import read_classifier
+    from hneurons.models.stored_weights import open_stored
+
+    detector = read_classifier(source, open_stored(model).identity())
+    detector.save(out)
+    found = {"folder": str(out), "columns": len(detector.columns), "neurons": len(detector.neuron_set())}
+    if json:
+        print_json(found)
+    else:
+        typer.echo(f"{out}: {found['columns']} columns, {found['neurons']} of them H-neurons (positive weight)")

@@ -1,0 +1,71 @@
+"""Where a detector works and where it failed, in words, from its test results alone."""
+
+import math
+from dataclasses import asdict
+from typing import Any, Literal, NamedTuple
+
+from hneurons.core.stats import Estimate
+from hneurons.detection.evaluation import DETECTOR, RANDOM, DatasetResult
+
+Outcome = Literal["passed", "failed", "not testable"]
+
+
+class DomainVerdict(NamedTuple):
+    """`reason` is a sentence that holds the numbers it is drawn from."""
+
+    outcome: Outcome
+    reason: str
+
+
+def judge_domain(result: DatasetResult) -> DomainVerdict:
+    """Whether the detector beat chance and as many random neurons on a test set.
+
+    It has failed where the 95% interval of its AUROC includes 0.5 or lies below, or the interval of its paired
+    difference from random neurons includes 0; results from before that difference was measured are held to an interval
+    above the mean of the random draws.
+    """
+    area, random = result.detector.auroc, result.random.auroc[0]
+    if not math.isfinite(area.value):
+        return DomainVerdict(
+            "not testable",
+            f"{result.right} right and {result.wrong} wrong answers were located: an AUROC needs both classes.",
+        )
+    found = f"AUROC {_interval(area)} on {result.right} right and {result.wrong} wrong answers"
+    if area.low <= 0.5:
+        where = "lies below chance" if area.high < 0.5 else "includes 0.5, which is chance"
+        return DomainVerdict("failed", f"{found}: the interval {where}.")
+    gap = result.difference(DETECTOR, RANDOM)
+    drawn = f"as many random neurons ({random:.3f} on average)"
+    if gap is not None and gap.low <= 0:
+        return DomainVerdict("failed", f"{found}: not better than {drawn}, the difference being {_interval(gap)}.")
+    if gap is None and area.low <= random:
+        return DomainVerdict("failed", f"{found}: not shown to be better than {drawn}.")
+    if not math.isfinite(random):
+        return DomainVerdict("passed", f"{found}: above chance; there were no random neurons to compare with.")
+    by = f" by {_interval(gap)}" if gap is not None else ""
+    return DomainVerdict("passed", f"{found}: above chance and better than {drawn}{by}.")
+
+
+def domain_row(result: DatasetResult) -> dict[str, Any]:
+    """The JSON row of a domain: verdict, counts, and every method's metrics with n and 95% interval."""
+    verdict, random = judge_domain(result), result.random
+    gap = result.difference(DETECTOR, RANDOM)
+    return {
+        "name": result.name,
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+        "right": result.right,
+        "wrong": result.wrong,
+        "not_located": result.not_located,
+        "auroc": asdict(result.detector.auroc),
+        "accuracy": asdict(result.detector.accuracy),
+        "random_neurons": {"draws": random.draws, "size": random.size, "mean_auroc": random.auroc[0]},
+        "better_than_random_by": asdict(gap) if gap is not None else None,
+        "others": [
+            {"method": s.method, "auroc": asdict(s.auroc), "accuracy": asdict(s.accuracy)} for s in result.scores[1:]
+        ],
+    }
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

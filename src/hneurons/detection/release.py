@@ -1,0 +1,216 @@
+"""A detector as a folder for other people: what it reads, how well it did where, and where it failed.
+
+hneurons.json             everything a reader needs, in one file: model, neurons, thresholds, data, domains
+README.md                 the model card, written from the same values
+detector.* neurons.*      the detector and its neuron set as `Detector.save` writes them
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hneurons.core.artifacts import file_hash, package_versions, storage_errors, write_atomic
+from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError
+from hneurons.core.seeds import fingerprint
+from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
+from hneurons.detection.domains import domain_row
+from hneurons.detection.evaluation import DatasetResult
+from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
+
+if TYPE_CHECKING:
+    from hneurons.models.language_model import LanguageModel
+
+RELEASE_JSON, CARD = "hneurons.json", "README.md"
+RELEASE_VERSION = 1
+_FILES = (DETECTOR_JSON, DETECTOR_TENSORS, NEURONS_JSON, NEURONS_TENSORS)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published detector. `about` is the content of `hneurons.json`."""
+
+    folder: Path
+    detector: Detector
+    about: dict[str, Any]
+
+    @property
+    def neurons(self) -> NeuronSet:
+        return self.detector.neuron_set()
+
+    @property
+    def failed_on(self) -> list[str]:
+        """Domains in which the detector did not beat chance and random neurons."""
+        return list(self.about["failed_on"])
+
+
+def save_release(
+    folder: Path, detector: Detector, results: Mapping[str, DatasetResult], *, plan: Mapping[str, Any] | None = None
+) -> Release:
+    """Write a detector, its test results and the model card to a folder; equal inputs give equal bytes.
+
+    `plan`: how the run was made, for the card. A domain has failed where the interval of the AUROC includes 0.5 or the
+    detector is not distinguishable from as many random neurons; where one class is missing it was not testable.
+    Raises `StorageError` where writing fails, `MissingExtraError` without jinja2.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    detector.save(folder)
+    domains = [domain_row(result) for result in results.values()]
+    about = {
+        "schema_version": RELEASE_VERSION,
+        "model": {**asdict(detector.identity), "revision": find_revision(detector.identity.name)},
+        "neurons": _neuron_rows(detector.neuron_set()),
+        "thresholds": {"log_odds": detector.threshold, "probability": 1 / (1 + math.exp(-detector.threshold))},
+        "data": {**detector.data, "fingerprint": fingerprint(detector.data)},
+        "plan": dict(plan or {}),
+        "tested_on": [d["name"] for d in domains if d["outcome"] != "not testable"],
+        "failed_on": [d["name"] for d in domains if d["outcome"] == "failed"],
+        "domains": domains,
+        "files": {name: file_hash(folder / name) for name in _FILES},
+        "versions": package_versions(),
+    }
+    about = json.loads(json.dumps(_finite(about)))
+    card = render_card(about)
+    write_atomic(folder / RELEASE_JSON, json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomic(folder / CARD, card)
+    return Release(folder, detector, about)
+
+
+def load_release(source: str | Path, *, model: "LanguageModel | None" = None) -> Release:
+    """Read a release from a folder or a hub id (owner/name, optionally @revision).
+
+    Raises `InputError` where there is none or, with `model`, where it belongs to another model, naming what differs;
+    `ArtifactError` where a file is damaged, missing or was changed after publishing.
+    """
+    folder = fetch_release(source)
+    if not (folder / RELEASE_JSON).is_file():
+        raise InputError(f"{folder} is no release (no {RELEASE_JSON}): make one with 'publish'")
+    try:
+        about = json.loads((folder / RELEASE_JSON).read_text(encoding="utf-8"))
+        if about["schema_version"] != RELEASE_VERSION:
+            raise ValueError(f"schema version {about['schema_version']}, this hneurons reads {RELEASE_VERSION}")
+        changed = [name for name, content in about["files"].items() if _hash(folder / name) != content]
+        if changed:
+            raise ValueError(f"{changed[0]} is missing or is not what was published")
+        detector = Detector.load(folder)
+        if any(about["model"][name] != value for name, value in asdict(detector.identity).items()):
+            raise ValueError(f"{RELEASE_JSON} and {DETECTOR_JSON} name different models")
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ArtifactError(f"the release in {folder} is damaged ({error}): fetch or publish it again") from error
+    if model is not None:
+        detector.neuron_set().check_model(model)
+    return Release(folder, detector, about)
+
+
+def fetch_release(source: str | Path) -> Path:
+    """The local folder of a release or neuron set: the folder itself, or a snapshot of a hub id in the hub's cache.
+
+    Raises `InputError` for what is neither, `EndpointError` where the hub does not give it.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    repo, _, revision = str(source).partition("@")
+    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
+        raise InputError(f"there is no folder {source}: give a folder or a hub id (owner/name)")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=[RELEASE_JSON, CARD, *_FILES]))
+    except Exception as error:  # the hub's client raises errors of several libraries
+        raise EndpointError(f"could not fetch {source}: {_first_line(error)}") from error
+
+
+def push_release(folder: Path, repo: str, *, public: bool = False) -> str:
+    """Upload a release to the hub repository owner/name, made private unless `public`; returns its address.
+
+    The token is the hub client's own (HF_TOKEN or `hf auth login`). Raises what `load_release` raises for a folder that
+    is no whole release, `EndpointError` where the hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    load_release(folder)
+    api = HfApi()
+    try:
+        api.create_repo(repo, private=not public, exist_ok=True)
+        files = [RELEASE_JSON, CARD, *_FILES]
+        api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=files, commit_message="hneurons release")
+    except Exception as error:  # the hub's client raises errors of several libraries
+        raise EndpointError(f"could not push to {repo}: {_first_line(error)}; log in with 'hf auth login'") from error
+    return f"{api.endpoint}/{repo}"
+
+
+def find_revision(model: str) -> str | None:
+    """The commit of a hub model in the local cache; None for a model from elsewhere."""
+    if model.count("/") != 1 or Path(model).exists():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, "config.json")
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def render_card(about: Mapping[str, Any]) -> str:
+    """The model card (Markdown with the hub's metadata in front) of a release's `hneurons.json`."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("jinja2", "report", "writing a model card") from error
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template("model_card.txt").render(metadata=_metadata(about), shown=20, **about)
+
+
+def _metadata(about: Mapping[str, Any]) -> str:
+    """The card's YAML: what the hub indexes."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    model = about["model"]["name"]
+    tested = [d for d in about["domains"] if d["outcome"] != "not testable"]
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="hallucination detection",
+            dataset_type=domain["name"],
+            dataset_name=domain["name"],
+            metric_type="roc_auc",
+            metric_value=round(domain["auroc"]["value"], 4),
+            metric_args={"n": domain["auroc"]["n"], "interval_95": [domain["auroc"]["low"], domain["auroc"]["high"]]},
+        )
+        for domain in tested
+    ]
+    card = ModelCardData(
+        base_model=model if model.count("/") == 1 and not Path(model).exists() else None,
+        library_name="hneurons",
+        tags=["hallucination-detection", "h-neurons", "interpretability"],
+        model_name=f"H-neurons of {model}",
+        eval_results=results or None,
+    )
+    return card.to_yaml().strip()
+
+
+def _neuron_rows(neurons: NeuronSet) -> list[dict[str, Any]]:
+    names = ("layer", "neuron", "weight", "selection_probability")
+    columns = (neurons.layers, neurons.neurons, neurons.weights, neurons.selection_probability)
+    return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities as None, which is what JSON has for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _hash(path: Path) -> str:
+    return file_hash(path) if path.is_file() else ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

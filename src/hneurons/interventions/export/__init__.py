@@ -1,0 +1,97 @@
+"""Scaled neurons for engines without hooks: a LoRA adapter, a checkpoint with the scale baked in, an edited GGUF file.
+
+Scaling z_j by alpha is scaling column j of the down-projection, which is adding (alpha - 1) of it: a LoRA. In a gated
+FFN it is also scaling row j of the up-projection, which is a run of whole blocks in a GGUF file.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from hneurons.core.artifacts import SCHEMA_VERSION, package_versions, write_atomic
+from hneurons.core.errors import InputError
+
+if TYPE_CHECKING:
+    from hneurons.neurons.neuron_set import NeuronSet
+
+Format = Literal["lora", "weights", "gguf"]
+FORMATS: tuple[str, ...] = get_args(Format)
+EXPORT_JSON = "hneurons_export.json"
+MAX_RANK = 512  # the largest rank vLLM serves
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was written where. `details`: the rank of a LoRA; the largest rounding of a GGUF's block scales."""
+
+    path: Path
+    format: str
+    alpha: float
+    neurons: int
+    layers: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def export_neurons(
+    neurons: "NeuronSet",
+    alpha: float,
+    *,
+    model: str,
+    out: Path,
+    format: Format,
+    max_rank: int = MAX_RANK,
+    gguf: Path | None = None,
+) -> Export:
+    """Write a model, or an adapter for it, in which these neurons are scaled by alpha.
+
+    lora: a PEFT folder; at alpha = 0 the unit adapter, with which an engine's adapter scale s gives alpha = 1 - s.
+    weights: a copy of the checkpoint with scaled columns of the down-projection, rounded to the stored type.
+    gguf: a copy of `gguf`, or of `model` where that is a GGUF file or a packaged model, with scaled rows of the
+    up-projection. Nothing is left at `out` when it fails. The model is never loaded: memory stays bounded.
+
+    Raises `InputError` for neurons of another model, none or doubled ones, an alpha that is no finite number, an
+    unknown format, a rank above `max_rank`, an `out` that exists, a GGUF file of another model;
+    `UnsupportedModelError` for a GGUF without gate or of a block type that cannot be scaled.
+    """
+    from hneurons.interventions.export.source import check_neurons
+    from hneurons.models.stored_weights import open_stored
+
+    if format not in FORMATS:
+        raise InputError(f"unknown format '{format}': known are {', '.join(FORMATS)}")
+    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise InputError(f"alpha should be a finite number, such as 0, 0.5 or 2; found {alpha!r}")
+    if out.exists():
+        raise InputError(f"{out} exists already: choose another --out, or delete it")
+    stored = open_stored(model)
+    check_neurons(neurons, stored)
+    about = _describe(neurons, float(alpha), format)
+    if format == "lora":
+        from hneurons.interventions.export.lora import write_lora
+
+        details = write_lora(stored, neurons, float(alpha), out, max_rank=max_rank, about=about)
+    elif format == "weights":
+        from hneurons.interventions.export.baked import write_baked
+
+        details = write_baked(stored, neurons, float(alpha), out, about=about)
+    else:
+        from hneurons.interventions.export.gguf_edit import find_gguf, write_gguf
+
+        details = write_gguf(stored, neurons, float(alpha), out, source=find_gguf(model, gguf))
+        write_atomic(out.with_name(f"{out.name}.json"), about)
+    return Export(out, format, float(alpha), len(neurons), len(set(neurons.layers.tolist())), details)
+
+
+def _describe(neurons: "NeuronSet", alpha: float, format: str) -> str:
+    """What an export is, as JSON that is written beside it."""
+    row = {
+        "schema_version": SCHEMA_VERSION,
+        "format": format,
+        "alpha": alpha,
+        "model": asdict(neurons.identity),
+        "neurons": [[int(i), int(j)] for i, j in zip(neurons.layers, neurons.neurons, strict=True)],
+        "data": neurons.data,
+        "versions": package_versions(),
+    }
+    return json.dumps(row, indent=1, ensure_ascii=False, sort_keys=True) + "\n"

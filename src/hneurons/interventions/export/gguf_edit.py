@@ -1,0 +1,153 @@
+"""An edited copy of a GGUF file: row j of the up-projection scaled by alpha through the scales of its blocks.
+
+z_j = act(gate_j) * up_j is linear in row j of the up-projection, and such a row is a run of whole blocks, each with its
+own float16 scale (and offset); a column of the down-projection would share its blocks with other neurons.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hneurons.core.errors import InputError, MissingExtraError, UnsupportedModelError
+from hneurons.interventions.export.source import neurons_by_layer
+from hneurons.interventions.export.target import copy_file, replacing
+from hneurons.models.checkpoints import PACKAGED
+from hneurons.models.stored_weights import StoredModel
+from hneurons.neurons.neuron_set import NeuronSet
+
+if TYPE_CHECKING:
+    from gguf import ReaderTensor
+
+SCALES: dict[str, tuple[int, ...]] = {
+    "F16": (0,), "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,),
+    "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
+    "IQ1_S": (0,), "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,),
+    "IQ4_NL": (0,), "IQ4_XS": (0,), "TQ1_0": (52,), "TQ2_0": (64,),
+}  # fmt: skip
+"""Block type -> places in a block of its float16 factors: every value of the block is linear in all of them."""
+
+_FLOATS = {"F32": torch.float32, "BF16": torch.bfloat16}
+_ALIKE = 0.8  # cosine of the same weights at two bits is about 0.95, of two models' 0
+
+
+def find_gguf(model: str, gguf: Path | None) -> Path:
+    """The GGUF file to edit. Raises `InputError` where neither `gguf` nor `model` names one."""
+    path = gguf or (PACKAGED[model].gguf() if model in PACKAGED else Path(model).expanduser())
+    if path.suffix != ".gguf":
+        raise InputError(f"'{model}' is no GGUF file: name the file to edit with --gguf FILE.gguf")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: give an existing .gguf file")
+    return path
+
+
+def write_gguf(stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path, *, source: Path) -> dict[str, Any]:
+    """Copy `source` to the new file `out` and scale the blocks of the chosen neurons there.
+
+    Exact at alpha = 0 and at powers of two, as long as no float16 block scale leaves its normal range; else each block
+    scale is rounded to float16. Returns the largest relative rounding as `scale_error`. Raises `InputError` for a file
+    that holds another model than `stored` or a scale that would overflow, `UnsupportedModelError` for an FFN without
+    gate and for a block type that has no such scale, `MissingExtraError` without the gguf package.
+    """
+    tensors = _read_tensors(source)
+    chosen = neurons_by_layer(neurons)
+    for layer in range(len(stored.layers)):
+        _check_layer(tensors, layer, stored, source)
+    worst = 0.0
+    with replacing(out) as copy:
+        copy_file(source, copy)
+        with open(copy, "r+b", buffering=0) as file:
+            for layer, picked in chosen.items():
+                up = tensors[f"blk.{layer}.ffn_up.weight"]
+                size = int(up.n_bytes) // stored.neurons
+                for neuron in picked:
+                    offset = int(up.data_offset) + neuron * size
+                    raw = bytearray(os.pread(file.fileno(), size, offset))
+                    worst = max(worst, scale_row(raw, up.tensor_type.name, alpha))
+                    os.pwrite(file.fileno(), raw, offset)
+            os.fsync(file.fileno())
+    kinds = sorted({tensors[f"blk.{layer}.ffn_up.weight"].tensor_type.name for layer in chosen})
+    return {"block_types": ", ".join(kinds), "scale_error": worst}
+
+
+def scale_row(raw: bytearray, kind: str, alpha: float) -> float:
+    """Scale one row of whole blocks in place. Returns the largest relative rounding of a factor.
+
+    Raises `UnsupportedModelError` for a block type without such factors, `InputError` where one would overflow.
+    """
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    if kind in _FLOATS:
+        return _scale(torch.frombuffer(raw, dtype=_FLOATS[kind]), alpha)
+    if kind not in SCALES:
+        raise UnsupportedModelError(
+            f"the up-projection is stored as {kind}, whose blocks have no float16 scale: quantise it as one of "
+            f"{', '.join(SCALES)}"
+        )
+    size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]][1]
+    halves = torch.frombuffer(raw, dtype=torch.float16).view(-1, size // 2)
+    return max(_scale(halves[:, place // 2], alpha) for place in SCALES[kind])
+
+
+def _scale(values: Tensor, alpha: float) -> float:
+    """Scale in place, rounding once; the largest relative rounding."""
+    wanted = values.double() * alpha
+    rounded = wanted.to(values.dtype)
+    if not bool(torch.isfinite(rounded).all()):
+        raise InputError(f"at alpha {alpha:g} a block scale of the GGUF file overflows: lower alpha")
+    values.copy_(rounded)
+    error = ((rounded.double() - wanted).abs() / wanted.abs().clamp_min(1e-30)).max()
+    return float(error)
+
+
+def _read_tensors(source: Path) -> "dict[str, ReaderTensor]":
+    try:
+        from gguf import GGUFEndian, GGUFReader
+    except ImportError as error:
+        raise MissingExtraError("gguf", "gguf", "editing a .gguf file") from error
+    try:
+        reader = GGUFReader(source)
+    except Exception as error:  # a damaged file fails wherever its bytes happen to lead the reader
+        raise InputError(f"{source} could not be read as GGUF: {(str(error) or type(error).__name__)[:200]}") from error
+    if reader.endianess != GGUFEndian.LITTLE:
+        raise InputError(f"{source} is a big-endian GGUF file: give a little-endian one")
+    return {tensor.name: tensor for tensor in reader.tensors}
+
+
+def _check_layer(tensors: "dict[str, ReaderTensor]", layer: int, stored: StoredModel, source: Path) -> None:
+    """Raise where a layer has no plain gated FFN, or not the one of `stored`."""
+    names = {part: f"blk.{layer}.{part}.weight" for part in ("ffn_gate", "ffn_up", "ffn_down")}
+    for part in ("ffn_down", "ffn_up", "ffn_gate"):
+        if names[part] not in tensors:
+            raise UnsupportedModelError(
+                f"{source.name} has no {names[part]}: only a gated FFN with gate, up- and down-projection can be "
+                "scaled in a GGUF file; use --format lora or weights"
+            )
+    extra = [e for e in (f"blk.{layer}.ffn_up.bias", f"blk.{layer}.ffn_sub_norm.weight") if e in tensors]
+    if extra:
+        raise UnsupportedModelError(
+            f"{source.name} has {extra[0]}, so the neuron is not linear in its row of the up-projection: use --format "
+            "lora or weights"
+        )
+    up, down = tensors[names["ffn_up"]], tensors[names["ffn_down"]]
+    found = (tuple(map(int, up.shape)), tuple(map(int, down.shape)))
+    wanted = ((stored.hidden_size, stored.neurons), (stored.neurons, stored.hidden_size))
+    if found != wanted or _likeness(down, layer, stored) < _ALIKE:
+        shapes = f": its layer {layer} is {found[0][1]} x {found[0][0]}, not {wanted[0][1]} x {wanted[0][0]}"
+        raise InputError(
+            f"{source.name} is no copy of {stored.name}{shapes if found != wanted else ''}"
+            f"{'' if found != wanted else f': the down-projection of layer {layer} is another'}; give the GGUF file of "
+            "that model"
+        )
+
+
+def _likeness(down: "ReaderTensor", layer: int, stored: StoredModel) -> float:
+    """Cosine of the first rows of a layer's down-projection in the GGUF file and in the checkpoint."""
+    from gguf import dequantize
+
+    first = np.asarray(dequantize(np.asarray(down.data[:4]), down.tensor_type), dtype=np.float64)
+    other = next(stored.layers[layer].down.tensor.blocks(range(4), step=4)).numpy()
+    return float((first * other).sum() / (np.linalg.norm(first) * np.linalg.norm(other) + 1e-30))
