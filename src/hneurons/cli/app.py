@@ -11,6 +11,7 @@ import typer
 
 from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
+from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
 from hneurons.pipeline import Run, RunPlan
 
@@ -276,6 +277,9 @@ def list_kind(
 
 app.command()(bench)
 app.command()(audit)
+app.command()(export)
+app.command()(publish)
+app.command(name="import-classifier")(import_classifier)
 app.command(name="import")(import_records)
 app.command(name="overlap")(measure_overlap)
 app.command(name="origin")(measure_run_origin)
