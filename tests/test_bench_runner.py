@@ -1,6 +1,10 @@
 """The runner: every cell is what a separate run gives, alpha = 1 once, nothing lost when killed; results by hand."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +296,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_tokenizer(chat=True).save_pretrained(folder / "model")
     make_sets(load_model(str(folder / "model"), device="cpu"))["h_neurons"].save(folder / "neurons")
     make_sets(tiny_model(seed=3))["h_neurons"].save(folder / "other")
+    identity = load_model(str(folder / "model"), device="cpu").identity
+    NeuronSet.from_columns(identity, np.zeros(0, np.int64), np.zeros(0), data={}).save(folder / "empty")
     return folder
 
 
@@ -331,6 +337,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
         (("--control-kinds", "lucky"), "neurons", "unknown kind of control"),
         (("--dtype", "int3"), "neurons", "unknown dtype"),
         ((), "other", "belong to tiny-llama"),
+        ((), "empty", "is empty"),
         ((), "nowhere", "no neuron set"),
     ],
 )
@@ -340,6 +347,28 @@ def test_the_command_refuses_bad_input_in_one_sentence(
     done = command(saved, *options, "--out", str(tmp_path), neurons=neurons)
     assert isinstance(done.exception, InputError)
     assert message in str(done.exception)
+
+
+def test_a_command_killed_for_good_goes_on_and_ends_with_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    options = ("--controls", "5", "--limit", "14", "--max-new-tokens", "2", "--out")
+    given = ("--model", str(saved / "model"), "--neurons", str(saved / "neurons"), "--device", "cpu", *options)
+    binary = str(Path(sys.executable).with_name("hneurons"))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen([binary, "bench", "copying", *given, str(killed)], stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            path = killed / "copying" / "manifest.json"
+            if path.is_file() and json.loads(path.read_text())["done"]:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    found = json.loads((killed / "copying" / "manifest.json").read_text())
+    assert 0 < found["done"] < found["expected"]
+    for out in (killed, whole):
+        done = command(saved, *options, str(out))
+        assert done.exit_code == 0, done.exception
+    for name in ("copying/rows.jsonl", "copying/manifest.json", "results.json", "neurons/h_neurons/neurons.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
 def make_detector(model: Any) -> Detector:
