@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hneurons.detection.evaluation import Dataset, evaluate_detector
     from hneurons.detection.fitting import fit_detector
     from hneurons.detection.release import Release, load_release, push_release, save_release
-    from hneurons.interventions.export import Export, export_neurons
     from hneurons.detection.transfer import transfer_detector
+    from hneurons.interventions.export import Export, export_neurons
     from hneurons.models.endpoint import Endpoint
     from hneurons.models.language_model import LanguageModel, load_model
     from hneurons.models.prompts import PromptStyle
