@@ -13,7 +13,7 @@ from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import ArtifactError
 from hneurons.core.records import Condition, Record, RunSettings
-from hneurons.report.bench_report import run_sweeps, write_bench_report
+from hneurons.report.bench_report import draw_sweep, run_sweeps, write_bench_report
 from hneurons.report.sweep_findings import describe_sweep, judge_sweep, list_sweep_caveats
 
 ALPHAS = (0.0, 1.0, 2.0)
@@ -72,6 +72,15 @@ def test_as_steep_counts_the_controls_that_fall_as_fast() -> None:
 
 def test_rates_that_never_differ_are_no_trend_whatever_rounding_makes_of_them() -> None:
     assert "No trend" in judge_sweep(swept((1.0, 1.0, 1.0), ((1.0, 1.0, 1.0),)))
+
+
+@pytest.mark.parametrize("items", [3, 7, 14, 40])
+def test_rates_of_none_and_of_all_are_drawn(items: int) -> None:
+    for rate in (0.0, 1.0):
+        found = [outcomes((rate,) * 3, items)[0][0] for _ in range(items)]
+        records = [Record(f"i{n}", "h_neurons", a, outcome=float(v)) for n, v in enumerate(found) for a in ALPHAS]
+        run = BenchmarkRun(RunSettings("toy", "even", conditions={"h_neurons": Condition()}), "rule", records)
+        assert draw_sweep(summarize_run(run)).startswith("<svg")
 
 
 def test_where_nothing_is_scored_at_every_alpha_nothing_is_said_about_a_trend() -> None:

@@ -28,8 +28,9 @@ def draw_sweep(result: BenchmarkResult, *, place: str = "") -> str:
             )  # fmt: skip
             axes.plot(alphas, rates.mean(axis=0), color=SOFT, linewidth=1, linestyle="--", label="their mean")
         values = np.array([100 * at.rate.value for at in selected.alphas])
-        bars = np.array([[100 * (at.rate.value - at.rate.low), 100 * (at.rate.high - at.rate.value)]
-                         for at in selected.alphas]).T  # fmt: skip
+        # At rates of 0 and 1 rounding can put the rate a hair outside its own interval.
+        bars = np.array([[max(at.rate.value - at.rate.low, 0.0), max(at.rate.high - at.rate.value, 0.0)]
+                         for at in selected.alphas]).T * 100  # fmt: skip
         axes.errorbar(
             alphas, values, yerr=bars, marker="D", color=FRONT, markersize=5, linewidth=1.8, capsize=2.5,
             elinewidth=1, label="H-neurons",
