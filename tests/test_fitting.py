@@ -76,6 +76,7 @@ def test_noise_makes_no_more_neurons_look_stable_than_the_bound_allows() -> None
     detector = fit_detector(make_dataset(120, seed=5).contributions, labels="1-vs-1", subsamples=20)
     stability = detector.settings["stability"]
     assert (detector.selection_probability >= stability["threshold"]).sum() <= stability["expected_false"]
+    assert 0 <= stability["reached"] <= stability["half_samples"]
 
 
 def plant_neuron(model: Any, ids: torch.Tensor, driven: torch.Tensor, neuron: int) -> None:

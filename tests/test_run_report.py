@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hneurons.core.artifacts import RowStore, file_hash, write_atomic
+from hneurons.core.artifacts import Manifest, RowStore, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Question, Response
@@ -223,6 +223,19 @@ def test_caveats_come_from_the_settings_of_the_run(page: str) -> None:
     assert "Every question comes after 1 example:" in text
     assert "Samples were drawn at temperature" not in text
     assert "nothing here says that these neurons cause wrong answers" in text
+
+
+def test_half_samples_whose_path_ended_before_the_chosen_penalty_are_counted(copy: Run, page: str) -> None:
+    assert re.search(r"The path of \d of 4 half-samples goes down to the chosen penalty", _text(page))
+    assert Manifest.load(copy.folder / "detector").summary["stability"]["half_samples"] == 4
+    detector = Detector.load(copy.folder / "detector")
+    for reached, said in ((4, "penalty."), (3, "penalty; the others ended before"), (None, "")):
+        known = {k: v for k, v in detector.settings["stability"].items() if k != "reached"}
+        settings = {**detector.settings, "stability": known | ({} if reached is None else {"reached": reached})}
+        replace(detector, settings=settings).save(copy.folder / "detector")
+        _forge_evaluation(copy, settings)
+        text = _text(write_run_report(copy).read_text(encoding="utf-8"))
+        assert (f"The path of {reached} of 4 half-samples goes down to the chosen {said}" in text) == bool(said)
 
 
 def test_selection_probabilities_that_were_not_measured_are_said_to_be_so(copy: Run) -> None:

@@ -89,6 +89,12 @@ def print_detector(detector: "Detector") -> None:
         f"{len(neurons)} H-neurons ({1000 * neurons.share:.2f} per mille of all), {len(detector.columns)} columns; "
         f"lambda/lambda_max {settings['lambda_ratio']:.3f}, C {settings['C']:.4g}"
     )
+    stability = settings.get("stability", {})
+    if "reached" in stability:
+        console.print(
+            f"selection probabilities from {stability['half_samples']} half-samples, of which {stability['reached']} "
+            "reach the chosen penalty"
+        )
     table = Table("layer", "neuron", "weight", "selection probability", title="strongest H-neurons")
     rows = zip(neurons.layers, neurons.neurons, neurons.weights, neurons.selection_probability, strict=True)
     for layer, neuron, weight, probability in list(rows)[:10]:

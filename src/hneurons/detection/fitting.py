@@ -179,6 +179,7 @@ def fit_detector(
         detector.save(out)
         manifest.done, manifest.complete = 1, True
         manifest.summary = {"neurons": len(detector.neuron_set()), "columns": len(detector.columns)}
+        manifest.summary["stability"] = detector.settings.get("stability")
         manifest.save(out)
     return detector
 
@@ -207,6 +208,7 @@ def _with_stability(
     found = dict(zip(stability.columns.tolist(), stability.probability.tolist(), strict=True))
     summary = {"mean_selected": float(stability.sizes.mean()), "threshold": STABLE}
     summary["expected_false"] = stability.expected_false_selections(STABLE)
+    summary |= {"half_samples": subsamples, "reached": int(stability.reached[-1])}
     return replace(
         detector,
         selection_probability=np.array([found.get(column, 0.0) for column in detector.columns.tolist()]),
