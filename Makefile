@@ -17,13 +17,14 @@ test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest
 
 check: $(VENV)/ready-dev
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff check src tests bench examples
 	$(BIN)/mypy
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python bench/sampling.py
 	$(BIN)/python bench/contributions.py
 	$(BIN)/python bench/interventions.py
+	$(BIN)/python bench/origin_memory.py
 	$(BIN)/python bench/sparse_path.py
 
 $(VENV)/ready: pyproject.toml constraints.txt

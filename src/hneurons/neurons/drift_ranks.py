@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed
-from hneurons.core.stats import Estimate, bootstrap
+from hneurons.core.stats import BOOTSTRAPS, Estimate, bootstrap_means, percentile_interval
 from hneurons.neurons.contributions import Contributions
 from hneurons.neurons.drift import Drift
 from hneurons.neurons.neuron_set import NeuronSet
@@ -171,17 +171,24 @@ def _test_all(
     ranks: dict[str, Floats], chosen: Indices, strata: dict[str, Indices], draws: int, seed: int
 ) -> tuple[PartRanks, ...]:
     table = np.stack(list(ranks.values()))
-    found = {name: _compare(name, table, chosen, stratum, draws, seed) for name, stratum in strata.items()}
+    found = {name: compare_within(name, table, chosen, stratum, draws, seed) for name, stratum in strata.items()}
     results = []
     for number, (name, part) in enumerate(ranks.items()):
         own = part[chosen]
-        mean = bootstrap(lambda rows, own=own: float(own[rows].mean()), len(own), seed=seed)  # type: ignore[misc]
+        resampled = bootstrap_means(own[:, None], seed=seed, draws=BOOTSTRAPS)[:, 0]
+        mean = percentile_interval(own.mean(), resampled, len(own))
         results.append(PartRanks(name, mean, tuple(parts[number] for parts in found.values())))
     return tuple(results)
 
 
-def _compare(name: str, table: Floats, chosen: Indices, strata: Indices, draws: int, seed: int) -> list[Comparison]:
-    """One comparison for each row of `table`, ranks [parts, all neurons], all from the same draws."""
+def compare_within(
+    name: str, table: Floats, chosen: Indices, strata: Indices, draws: int, seed: int
+) -> list[Comparison]:
+    """One comparison for each row of `table`, ranks [parts, all neurons]: labels are permuted within `strata`.
+
+    Every permutation serves all parts. p-values are exact up to the draws: uniform where `chosen` are exchangeable with
+    the others of their stratum.
+    """
     rng = np.random.default_rng(derive_seed("drift", name, seed))
     sums, expected, pool = np.zeros((len(table), draws)), np.zeros(len(table)), 0
     for stratum, count in zip(*np.unique(strata[chosen], return_counts=True), strict=True):
