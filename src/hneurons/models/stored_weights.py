@@ -199,6 +199,8 @@ def _read_header(path: Path) -> dict[str, StoredTensor | str]:
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError(f"its header of {length} bytes is longer than the file")
             entries = json.loads(file.read(length))
         entries.pop("__metadata__", None)
         end = 8 + length + max(entry["data_offsets"][1] for entry in entries.values())
