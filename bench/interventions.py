@@ -1,7 +1,8 @@
 """What scaling costs a token, and a sweep in shared batches against one run after the other.
 
 Prints milliseconds a token with and without hooks, the time of the sweep over that of separate runs (one alpha at a
-time, and one item at a time as a plain script does), and whether all gave the same tokens.
+time, and one item at a time as a plain script does), whether all gave the same tokens, and what following the running
+risk adds. All times are processor time, so that a busy machine does not change them much.
 Run: python bench/interventions.py
 """
 
@@ -14,6 +15,8 @@ import torch
 
 from hneurons.benchmarks import load_items
 from hneurons.benchmarks.runner import encode_turns
+from hneurons.detection.detector import Detector
+from hneurons.interventions.risk import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.language_model import LanguageModel, load_model
 from hneurons.models.prompts import PromptStyle, common_prefix
@@ -25,12 +28,17 @@ Tokens = dict[tuple[int, float], tuple[int, ...]]
 
 
 def draw(
-    model: LanguageModel, neurons: NeuronSet, prompts: list[list[int]], alphas: Sequence[float], sampling: Sampling
+    model: LanguageModel,
+    neurons: NeuronSet,
+    prompts: list[list[int]],
+    alphas: Sequence[float],
+    sampling: Sampling,
+    when: RiskAbove | None = None,
 ) -> Tokens:
     """Greedy replies to all prompts under all alphas, in one queue."""
     found: Tokens = {}
     prefix = common_prefix(prompts)
-    steering = ScaleNeurons.sweep(model, [(neurons, alpha) for alpha in alphas])
+    steering = ScaleNeurons.sweep(model, [(neurons, alpha) for alpha in alphas], when=when)
 
     def keep(branch: Branch, generation: Generation) -> tuple[Branch, ...]:
         found[branch.prompt, alphas[branch.condition]] = generation.token_ids
@@ -84,18 +92,18 @@ def main() -> None:
     _, items = load_items("nonexist", limit=options.items)
     prompts = [encode_turns(model, item.turns) for item in items]
     sampling = Sampling(temperature=0, top_k=1, max_new_tokens=options.tokens)
-    start = time.perf_counter()
+    start = time.process_time()
     together = draw(model, neurons, prompts, ALPHAS, sampling)
-    sweep = time.perf_counter() - start
-    start, apart = time.perf_counter(), {}
+    sweep = time.process_time() - start
+    start, apart = time.process_time(), {}
     for alpha in ALPHAS:
         apart |= draw(model, neurons, prompts, (alpha,), sampling)
-    by_alpha = time.perf_counter() - start
-    start, single = time.perf_counter(), {}
+    by_alpha = time.process_time() - start
+    start, single = time.process_time(), {}
     for alpha in ALPHAS:
         for place, prompt in enumerate(prompts):
             single[place, alpha] = draw(model, neurons, [prompt], (alpha,), sampling)[0, alpha]
-    by_item = time.perf_counter() - start
+    by_item = time.process_time() - start
     print(f"{len(items)} items x {len(ALPHAS)} alphas, {options.tokens} tokens: {sweep:.1f} s in one queue")
     for name, seconds, tokens_found in (("one run an alpha", by_alpha, apart), ("one item at a time", by_item, single)):
         same = sum(together[key] == tokens_found[key] for key in together)
@@ -103,6 +111,15 @@ def main() -> None:
             f"  {name}: {seconds:.1f} s, the sweep takes {sweep / seconds:.2f} of it; "
             f"equal tokens in {same} of {len(together)}"
         )
+    ones = np.ones(len(columns))
+    detector = Detector(model.identity, columns, rng.normal(size=len(columns)), ones, ones, 0.0, 0.0, {}, {})
+    times = {}
+    for threshold in (None, 0.0):
+        when = None if threshold is None else RiskAbove(detector, threshold)
+        start = time.process_time()
+        draw(model, neurons, prompts, ALPHAS, sampling, when)
+        times[threshold] = time.process_time() - start
+    print(f"  following the running risk adds {times[0.0] / times[None] - 1:+.1%}")
 
 
 if __name__ == "__main__":
