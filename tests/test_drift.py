@@ -208,7 +208,7 @@ def test_a_kept_drift_is_read_again_and_not_for_other_weights(tmp_path: Path) ->
 
 
 def test_reading_takes_far_less_memory_than_the_files_have(tmp_path: Path) -> None:
-    """A pair of 150 MB, all zeros and so without room on disk, in a process of its own."""
+    """A pair of 80 MB, all zeros and so without room on disk, in a process of its own."""
     code = f"""
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent.parent / "bench")!r})
@@ -216,15 +216,15 @@ from pathlib import Path
 from origin_memory import write_sparse
 from hneurons.neurons.drift import measure_drift
 here = Path({str(tmp_path)!r})
-small, large = ([str(write_sparse(here / f"{{name}}{{size}}", size)) for name in "ab"] for size in (2, 150))
+small, large = ([str(write_sparse(here / f"{{name}}{{size}}", size)) for name in "ab"] for size in (2, 80))
 measure_drift(*small)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert measure_drift(*large).equal
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 50_000  # KiB
+    assert int(done.stdout) < 30_000  # KiB
 
 
 def make_drift(seed: int, moved: NDArray[np.int64] | None = None) -> Drift:

@@ -2,19 +2,23 @@
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from hneurons.answers import responses as responses_module
-from hneurons.answers.questions import question_key
+from hneurons.answers.questions import load_questions, question_key
 from hneurons.answers.selection import load_examples
 from hneurons.cli.app import app
 from hneurons.core.artifacts import Manifest
-from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.errors import ArtifactError, InputError, SchemaError
 from hneurons.detection.transfer import DETECTOR
+from hneurons.models.language_model import load_model
+from hneurons.neurons.drift import measure_drift
 from hneurons.origin import BaseRun, load_origin, measure_origin
 from hneurons.pipeline import STAGES, TRAIN, Run
 from hneurons.report.origin_report import describe_origin, draw_ranks, judge_drift
@@ -22,6 +26,7 @@ from planted import read_tree
 from tiny_models import tiny_tokenizer, tiny_transformer
 from tiny_run import make_plan, plant_judge
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 WORK = [stage for stage in STAGES if stage != "report"]
 
 
@@ -150,3 +155,39 @@ def test_other_bases_and_other_tuned_models_are_refused_before_anything_is_sampl
         with pytest.raises(InputError, match=said):
             measure_origin(run, str(base), tuned=None if tuned is None else str(tuned))
         shutil.rmtree(run.folder / "origin", ignore_errors=True)
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return import_module("tune_pair")
+
+
+def test_the_example_trains_on_nothing_that_a_run_asks(example: ModuleType) -> None:
+    rows = example.default_rows(facts=150, invented=20, asked=1600, avoid=[])
+    known = load_questions("facts")
+    asked = {question_key(q.text) for q in known[:1600]}
+    facts = {q.group for q in known[:1600]}
+    by_key = {question_key(q.text): q for q in known}
+    keys = [question_key(text) for text, _ in rows]
+    assert len(rows) == len(set(keys)) == 170 and not asked & set(keys)
+    assert not facts & {by_key[key].group for key in keys if key in by_key}
+    assert sum(answer == "I don't know." for _, answer in rows) == 20
+
+
+def test_the_example_moves_every_projection_and_only_learns_responses(
+    example: ModuleType, place: Path, tmp_path: Path
+) -> None:
+    model = load_model(str(place / "model"), device="cpu")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "Capital of France?", "response": "Paris"}\n' * 4)
+    rows = example.read_rows(tmp_path / "rows.jsonl")
+    encoded = example.encode_row(model, rows[0])
+    assert model.tokenizer.decode(encoded.ids[encoded.answer :]) == "Paris</s>"
+    losses = example.tune(model, rows, epochs=4, batch_size=2, rate=1e-3, seed=0)
+    assert len(losses) == 8 and losses[-1] < losses[0]
+    model.model.save_pretrained(tmp_path / "tuned")
+    drift = measure_drift(str(place / "model"), str(tmp_path / "tuned"))
+    assert drift.gate is not None and min(v.max(axis=1).min() for v in (drift.up, drift.down, drift.gate)) > 0
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "no response"}\n')
+    with pytest.raises(SchemaError, match="line 1"):
+        example.read_rows(tmp_path / "rows.jsonl")

@@ -67,9 +67,8 @@ class BaseRun(Run):
     """The stages of a run for its base model: the run's test questions in base format, one natural sample each."""
 
     def __init__(self, run: Run, base: str) -> None:
-        super().__init__(
-            run.folder, device=run.device, max_rows=run.max_rows, endpoint=run.endpoint, sampler=run.sampler
-        )
+        # The run's sampler, if any, serves the tuned model and is no use here.
+        super().__init__(run.folder, device=run.device, max_rows=run.max_rows, endpoint=run.endpoint)
         self.run, self.base = run, base
 
     @cached_property

@@ -103,7 +103,8 @@ def print_origin(found: "Origin", page: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hneurons.report.origin_report import judge_drift, judge_transfer, part_cells, transfer_lines
+    from hneurons.report.findings import interval
+    from hneurons.report.origin_report import judge_drift, judge_transfer, transfer_lines
 
     console = Console()
     for name, result in found.transfer.items():
@@ -117,11 +118,15 @@ def print_origin(found: "Origin", page: Path | None) -> None:
         if name not in found.transfer:
             console.print(f"{name}: no answer of the base model was located")
     if found.ranks is not None and found.ranks.parts:
-        against = [f"p against {c.against}" for c in found.ranks.score.comparisons]
-        table = Table("distance", "mean rank", *against, title="drift of the H-neurons (p for less / for more)")
-        for part in found.ranks.parts:
-            table.add_row(part.part, *part_cells(part))
+        score = found.ranks.score
+        table = Table("against", "expected", "95% of draws", "p less", "p more",
+                      title=f"drift: mean rank of the H-neurons {interval(score.mean)}, 0 = changed least")  # fmt: skip
+        for c in score.comparisons:
+            drawn = f"{c.low:.3f} to {c.high:.3f}"
+            table.add_row(c.against, f"{c.expected:.3f}", drawn, f"{c.p_less:.4f}", f"{c.p_more:.4f}")
         console.print(table)
+        alone = ", ".join(f"{part.part} {interval(part.mean)}" for part in found.ranks.parts[1:])
+        console.print(f"mean rank by one projection alone: {alone}")
     for sentence in judge_drift(found):
         console.print(sentence)
     if page is not None:

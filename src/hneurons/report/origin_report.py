@@ -9,7 +9,7 @@ import numpy as np
 from hneurons.core.stats import Estimate
 from hneurons.detection.detector import Detector
 from hneurons.detection.transfer import RANDOM_KINDS, REFITTED, SAME_FIT, Transferred, TransferResult
-from hneurons.neurons.drift_ranks import Comparison, DriftRanks, PartRanks
+from hneurons.neurons.drift_ranks import Comparison, DriftRanks
 from hneurons.origin import ORIGIN, Origin, identify_detector, load_origin
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
 from hneurons.report.findings import count, explain_missing, interval, listing, read_difference
@@ -169,8 +169,3 @@ def draw_ranks(ranks: DriftRanks) -> str:
         below.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6),
                   xlabel="normalised rank (0 = changed least, 1 = changed most)")  # fmt: skip
         return plot.svg()
-
-
-def part_cells(part: PartRanks) -> list[str]:
-    """Mean rank with interval, then the p-values for less and more against each comparison."""
-    return [interval(part.mean), *(f"{c.p_less:.4f} / {c.p_more:.4f}" for c in part.comparisons)]
