@@ -24,6 +24,7 @@ LAYERS = (
     "audits",
     "pipeline",
     "origin",
+    "evaluators",
     "report",
     "server",
     "cli",

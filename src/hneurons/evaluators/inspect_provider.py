@@ -1,0 +1,231 @@
+"""A local model with scaled neurons as an Inspect provider; requests that arrive together share batches."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import anyio
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    StopReason,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from hneurons.core.errors import InputError, PromptTooLongError
+from hneurons.core.seeds import fingerprint
+from hneurons.evaluators.steering import read_steering
+
+if TYPE_CHECKING:
+    from hneurons.models.sampling import Branch, Generation, Sampling
+
+UNSCALED = {"scaled": False}
+"""As a request's `extra_body`: the plain model answers."""
+_GATHER = 0.05  # seconds in which requests that belong together arrive
+_MAX_TOKENS = 512
+_UNSUPPORTED = ("stop_seqs", "num_choices", "logprobs", "response_schema")
+
+
+@dataclass
+class _Request:
+    """What is asked, and in the end what was drawn or what went wrong."""
+
+    ids: list[int]
+    sampling: "Sampling"
+    seed_parts: tuple[str | int, ...]
+    scaled: bool
+    drawn: "Generation | None" = None
+    failed: Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.drawn is not None or self.failed is not None
+
+
+class HNeuronsAPI(ModelAPI):
+    """The provider `hneurons/MODEL`, with MODEL as `load_model` takes it.
+
+    Model arguments (`-M` on the command line): neurons, alpha (see `read_steering`), dtype, device, max_rows (sequences
+    that run at a time). Prompts and replies are both run under scaling. Options of decoding that a request leaves out
+    are those of `Sampling`, with at most 512 new tokens. A request with a seed draws by the seed alone, one without by
+    its prompt and how often it was asked before. `ModelOutput.metadata` says how a reply was scaled.
+
+    Raises `InputError` for other arguments, neurons of another model, and in requests for tools, images and options of
+    decoding that are not supported; `PromptTooLongError`.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),
+        *,
+        neurons: str | None = None,
+        alpha: float | None = None,
+        dtype: str = "float32",
+        device: str | None = None,
+        max_rows: int = 64,
+        **unknown: object,
+    ) -> None:
+        from hneurons.interventions.scaling import ScaleNeurons
+        from hneurons.models.language_model import DType, load_model
+        from hneurons.models.prompts import PromptStyle
+
+        super().__init__(model_name, base_url, api_key, [], config)
+        if unknown:
+            known = "neurons, alpha, dtype, device, max_rows"
+            raise InputError(f"unknown model argument '{next(iter(unknown))}': known are {known}")
+        if dtype not in get_args(DType):
+            raise InputError(f"unknown dtype '{dtype}': known are {', '.join(get_args(DType))}")
+        steered = read_steering(neurons, alpha)
+        self.model = load_model(model_name, dtype=dtype, device=device)  # type: ignore[arg-type]
+        self.stops = self.model.stops(PromptStyle())
+        self.max_rows = max_rows
+        self.steering: ScaleNeurons | None = None
+        self.about: dict[str, Any] = {"alpha": 1.0, "neurons": None, "n_neurons": 0}
+        if steered is not None:
+            chosen, factor = steered
+            # The first condition is the plain model, for requests that ask for it.
+            self.steering = ScaleNeurons.sweep(self.model, [(None, 1.0), (chosen, factor)])
+            columns = fingerprint(chosen.columns.tolist())
+            self.about = {"alpha": factor, "neurons": columns, "n_neurons": len(chosen)}
+            # Inspect's cache of replies knows no other model argument: without this all alphas would share replies.
+            self.base_url = f"neurons:{columns}?alpha={factor:g}&dtype={dtype}"
+        self._waiting: list[_Request] = []
+        self._asked: Counter[str] = Counter()
+        self._turn = anyio.Lock()
+
+    def max_tokens(self) -> int | None:
+        """New tokens where a request sets no limit."""
+        return _MAX_TOKENS
+
+    def max_connections(self) -> int:
+        """Requests at a time: as many as run in one batch."""
+        return self.max_rows
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """Wait for the batch before, take all that came meanwhile into the next one, and return this one's reply."""
+        started, request = time.monotonic(), self._read(input, tools, config)
+        self._waiting.append(request)
+        try:
+            async with self._turn:
+                if not request.done:
+                    await anyio.sleep(_GATHER)
+                    batch, self._waiting = self._waiting, []
+                    await anyio.to_thread.run_sync(self._run, batch)
+        finally:
+            if request in self._waiting:  # cancelled before its batch began
+                self._waiting.remove(request)
+        if request.drawn is None:
+            raise request.failed or RuntimeError("the request was lost")
+        return self._output(request, request.drawn, time.monotonic() - started)
+
+    def _read(self, messages: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig) -> _Request:
+        from hneurons.models.sampling import Sampling
+
+        unsupported = [name for name in _UNSUPPORTED if getattr(config, name) not in (None, False, 1, [])]
+        if tools or unsupported:
+            raise InputError(f"the provider hneurons supports no {'tools' if tools else unsupported[0]}: leave it out")
+        given = {
+            "temperature": config.temperature,
+            "top_k": 1 if config.temperature == 0 else config.top_k,
+            "top_p": config.top_p,
+            "max_new_tokens": config.max_tokens or _MAX_TOKENS,
+        }
+        sampling = Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        ids = self._encode(messages)
+        if len(ids) + sampling.max_new_tokens > self.model.window:
+            raise PromptTooLongError(
+                f"a prompt takes {len(ids)} tokens and {sampling.max_new_tokens} more are to be generated, but the "
+                f"window of {self.model.name} holds {self.model.window}: leave the sample out or lower --max-tokens"
+            )
+        scaled = self.steering is not None and (config.extra_body or {}) != UNSCALED
+        return _Request(ids, sampling, self._seed_parts(ids, config.seed), scaled)
+
+    def _seed_parts(self, ids: list[int], seed: int | None) -> tuple[str | int, ...]:
+        if seed is not None:
+            return (seed,)
+        prompt = fingerprint(ids)
+        self._asked[prompt] += 1
+        return (prompt, self._asked[prompt])
+
+    def _encode(self, messages: list[ChatMessage]) -> list[int]:
+        """Ids by the chat template, or, for user and assistant in turn, in the base format of the benchmarks."""
+        from hneurons.benchmarks.runner import encode_turns
+        from hneurons.models.prompts import PromptStyle, render_chat, uses_chat
+
+        turns = [(message.role, _text(message)) for message in messages]
+        if uses_chat(self.model.tokenizer, PromptStyle()):
+            text = render_chat(self.model.tokenizer, [{"role": role, "content": said} for role, said in turns])
+            return list(self.model.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if [role for role, _ in turns] != ["assistant" if place % 2 else "user" for place in range(len(turns))]:
+            raise InputError(f"{self.model.name} has no chat template: ask it with user and assistant messages in turn")
+        return encode_turns(self.model, [said for _, said in turns])
+
+    def _run(self, batch: Sequence[_Request]) -> None:
+        """Draw every request; those with equal decoding share batches. Failures belong to the requests."""
+        alike: dict[Sampling, list[_Request]] = defaultdict(list)
+        for request in batch:
+            alike[request.sampling].append(request)
+        for sampling, requests in alike.items():
+            try:
+                self._draw(sampling, requests)
+            except Exception as error:  # raised again where each request waits
+                for request in requests:
+                    request.failed = error
+
+    def _draw(self, sampling: "Sampling", requests: Sequence[_Request]) -> None:
+        from contextlib import nullcontext
+
+        from hneurons.models.prompts import common_prefix
+        from hneurons.models.sampling import Branch, Prompts, generate, prefill_shared
+
+        prompts = [request.ids for request in requests]
+        prefix = common_prefix(prompts)
+        if max(map(len, prompts)) + 2 * sampling.max_new_tokens > self.model.attention_window:
+            prefix = []  # the masked gap behind a shared prefix would push part of it out of the window
+        branches = [Branch(n, request.seed_parts, int(request.scaled)) for n, request in enumerate(requests)]
+
+        def keep(branch: "Branch", drawn: "Generation") -> tuple["Branch", ...]:
+            requests[branch.prompt].drawn = drawn
+            return ()
+
+        with self.steering or nullcontext():
+            conditions = 1 if self.steering is None else 2
+            cache = prefill_shared(self.model, prefix, steering=self.steering, conditions=conditions)
+            ready = Prompts(self.model, prompts, prefix, cache, sampling.top_k, steering=self.steering)
+            generate(self.model, ready, branches, sampling, self.stops, on_done=keep, max_rows=self.max_rows)
+
+    def _output(self, request: _Request, drawn: "Generation", seconds: float) -> ModelOutput:
+        from hneurons.answers.responses import decode_answer
+
+        text = decode_answer(self.model, drawn.token_ids, self.stops)
+        message = ChatMessageAssistant(content=text, model=self.model_name, source="generate")
+        reason: StopReason = "stop" if drawn.finish_reason == "stop" else "max_tokens"
+        asked, said = len(request.ids), len(drawn.token_ids)
+        return ModelOutput(
+            model=self.model_name,
+            choices=[ChatCompletionChoice(message=message, stop_reason=reason)],
+            usage=ModelUsage(input_tokens=asked, output_tokens=said, total_tokens=asked + said),
+            time=seconds,
+            metadata={**self.about, "alpha": self.about["alpha"] if request.scaled else 1.0},
+        )
+
+
+def _text(message: ChatMessage) -> str:
+    """The message's text. Raises `InputError` where it holds anything else."""
+    if message.role == "tool" or not (
+        isinstance(message.content, str) or {c.type for c in message.content} <= {"text"}
+    ):
+        raise InputError("the provider hneurons takes text only: no tools, images or reasoning in messages")
+    return str(message.text).strip()

@@ -1,0 +1,88 @@
+"""lm-evaluation-harness: its Hugging Face model with scaled neurons, as `--model hneurons`.
+
+The harness finds models by name only where they were imported, so its command line is started from here:
+`python -m hneurons.evaluators.lm_eval run --model hneurons --model_args pretrained=M,neurons=FOLDER,alpha=2 ...`
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from hneurons.core.errors import HNeuronsError, MissingExtraError
+from hneurons.evaluators.steering import read_steering
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+try:
+    from lm_eval.api.registry import register_model
+    from lm_eval.models.huggingface import HFLM
+except ImportError as error:
+    missing = MissingExtraError("lm-eval", "lm-eval", "lm-evaluation-harness")
+    if __name__ == "__main__":
+        sys.exit(str(missing))
+    raise missing from error
+
+
+@register_model("hneurons")
+class HNeuronsLM(HFLM):  # type: ignore[misc]
+    """The harness's own Hugging Face model, run while neurons are scaled: log-likelihoods and generation alike.
+
+    pretrained: as `load_model` takes it: hub id, local folder, `.gguf` file or packaged model. neurons, alpha: the
+    folder of a run, a detector or a neuron set, and the factor; neither for the plain model. The other arguments are
+    `HFLM`'s. Raises what `read_steering` raises, `InputError` for neurons of another model, `UnsupportedModelError`.
+    """
+
+    def __init__(
+        self,
+        pretrained: str,
+        *,
+        neurons: str | None = None,
+        alpha: float | None = None,
+        revision: str = "main",
+        dtype: str = "auto",
+        device: str = "cuda",
+        batch_size: int | str = 1,
+        max_batch_size: int = 64,
+        max_length: int | None = None,
+        add_bos_token: bool | None = None,
+        enable_thinking: bool | None = None,
+        think_end_token: str | int | None = None,
+    ) -> None:
+        from hneurons.interventions.scaling import ScaleNeurons
+        from hneurons.models.checkpoints import resolve_checkpoint
+        from hneurons.models.language_model import LanguageModel
+
+        steered = read_steering(neurons, alpha)
+        super().__init__(
+            resolve_checkpoint(pretrained), revision=revision, dtype=dtype, device=device, batch_size=batch_size,
+            max_batch_size=max_batch_size, max_length=max_length, add_bos_token=add_bos_token,
+            enable_thinking=enable_thinking, think_end_token=think_end_token,
+        )  # fmt: skip
+        self.scaling: AbstractContextManager[object] = nullcontext()
+        if steered is not None:
+            guest = LanguageModel(self.model, self.tokenizer, name=pretrained)
+            self.scaling = ScaleNeurons(guest, steered.neurons, steered.alpha)
+
+    def _model_call(self, inps: "Tensor", attn_mask: "Tensor | None" = None, labels: "Tensor | None" = None) -> Any:
+        with self.scaling:
+            return super()._model_call(inps, attn_mask, labels)
+
+    def _model_generate(self, context: "Tensor", max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
+        with self.scaling:
+            return super()._model_generate(context, max_length, stop, **generation_kwargs)
+
+
+def main() -> None:
+    """The harness's command line, with `hneurons` among its models; our errors are one sentence."""
+    from lm_eval.__main__ import cli_evaluate
+
+    try:
+        cli_evaluate()
+    except HNeuronsError as error:
+        sys.stderr.write(f"hneurons: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What an evaluator's user gives to have neurons scaled: a folder and alpha, checked before any model is loaded."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from hneurons.core.errors import InputError
+from hneurons.neurons.neuron_set import NeuronSet
+
+
+class Steered(NamedTuple):
+    """Neurons and the factor they are scaled by."""
+
+    neurons: NeuronSet
+    alpha: float
+
+
+def read_steering(neurons: object, alpha: object) -> Steered | None:
+    """The neuron set in a folder (of a run: its detector's) and alpha; None, the plain model, where neither is given.
+
+    Raises `InputError` where one is given without the other, for an alpha that is no finite number, a folder without
+    neuron set, `ArtifactError` for a damaged one.
+    """
+    if neurons is None and alpha is None:
+        return None
+    if neurons is None or alpha is None:
+        given, lacking = ("alpha", "neurons=FOLDER") if neurons is None else ("neurons", "alpha=NUMBER")
+        raise InputError(f"{given} was given without {lacking}: give both, or neither for the plain model")
+    return Steered(NeuronSet.load(_folder(Path(str(neurons)).expanduser())), _number(alpha))
+
+
+def _folder(given: Path) -> Path:
+    from hneurons.pipeline import RUN_JSON
+
+    return given / "detector" if (given / RUN_JSON).is_file() else given
+
+
+def _number(alpha: object) -> float:
+    try:
+        number = float(str(alpha))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"alpha should be a finite number such as 0, 0.5 or 2, found '{alpha}'")
+    return number
