@@ -126,6 +126,17 @@ def test_a_page_of_a_sweep_says_all_that_and_damaged_results_are_named(tmp_path:
     (found,) = run_sweeps(tmp_path)
     assert found["place"] == "mine"
     assert [s["name"] for s in found["sections"]] == ["falseqa", "copying"]
+    others = {"nonexist": {"nonexist": swept(FLAT)}, "risky": {"nonexist": swept(FLAT)}, "again": results}
+    for name, result in others.items():
+        (tmp_path / "bench" / name).mkdir()
+        row = results_json(result, about | {"when_risk": 0.5 if name == "risky" else None, "versions": {"x": name}})
+        write_atomic(tmp_path / "bench" / name / "results.json", json.dumps(row))
+    found = {sweep["place"]: [s["name"] for s in sweep["sections"]] for sweep in run_sweeps(tmp_path)}
+    assert found == {
+        "again, nonexist": ["falseqa", "copying", "nonexist"],
+        "mine": ["falseqa", "copying"],
+        "risky": ["nonexist"],
+    }
     (place / "results.json").write_text("{}")
     with pytest.raises(ArtifactError, match="damaged"):
         run_sweeps(tmp_path)

@@ -1,5 +1,6 @@
 """The page about a sweep: one figure and table a benchmark, rates against alpha with the random sets as a band."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def draw_sweep(result: BenchmarkResult, *, place: str = "") -> str:
     selected = result.selected
     alphas = [at.alpha for at in selected.alphas]
     controls = [c for c in result.conditions if c.kind.startswith("random")]
-    with _plot(f"{place} {result.benchmark}: {result.outcome}".strip(), 3.0) as plot:
+    with _plot(f"{place or result.benchmark}: {result.outcome}".strip(), 3.0) as plot:
         axes = plot.axes[0]
         if controls:
             rates = 100 * np.array([[at.rate.value for at in c.alphas] for c in controls])
@@ -68,20 +69,31 @@ def add_filters(environment: Any) -> None:
 def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -> list[dict[str, Any]]:
     """One benchmark after the other for the templates; `place` keeps drawings of several sweeps on a page apart."""
     return [
-        {"name": name, "result": result, "figure": draw_sweep(result, place=place), "reading": judge_sweep(result),
-         "said": describe_sweep(result)}
+        {
+            "name": name,
+            "result": result,
+            "figure": draw_sweep(result, place=f"{place} {name}"),
+            "reading": judge_sweep(result),
+            "said": describe_sweep(result),
+        }
         for name, result in results.items()
-    ]  # fmt: skip
+    ]
 
 
 def run_sweeps(folder: Path) -> list[dict[str, Any]]:
-    """Every sweep in a run's `bench` folder, for its page. Raises `ArtifactError` where one is damaged."""
-    found = []
+    """Every sweep in a run's `bench` folder, for its page; folders that differ in their benchmarks alone are one.
+
+    Raises `ArtifactError` where one is damaged.
+    """
+    groups: dict[str, tuple[list[str], dict[str, Any], dict[str, BenchmarkResult]]] = {}
     for path in sorted((folder / "bench").glob(f"*/{RESULTS}")):
         about, results = load_sweep(path.parent)
-        place = path.parent.name
-        found.append(
-            {"place": place, "about": about, "caveats": list_sweep_caveats(results),
-             "sections": sweep_sections(results, place=place)}
-        )  # fmt: skip
-    return found
+        same = json.dumps({k: v for k, v in about.items() if k != "versions"}, sort_keys=True)
+        places, _, gathered = groups.setdefault(same, ([], about, {}))
+        places.append(path.parent.name)
+        gathered |= {name if name not in gathered else f"{name} ({places[-1]})": r for name, r in results.items()}
+    return [
+        {"place": ", ".join(places), "about": about, "caveats": list_sweep_caveats(gathered),
+         "sections": sweep_sections(gathered, place=places[0])}
+        for places, about, gathered in groups.values()
+    ]  # fmt: skip
