@@ -273,6 +273,15 @@ def test_a_run_that_could_evaluate_no_dataset_has_a_page(copy: Run) -> None:
     assert page.count("<svg ") == 4
 
 
+def test_a_detector_fitted_before_log_losses_were_stored_has_a_page(copy: Run) -> None:
+    detector = Detector.load(copy.folder / "detector")
+    path = [{k: v for k, v in point.items() if k != "held_out_log_loss"} for point in detector.settings["path"]]
+    settings = {**detector.settings, "path": path}
+    replace(detector, settings=settings).save(copy.folder / "detector")
+    _forge_evaluation(copy, settings)
+    assert "The path of penalties" in write_run_report(copy).read_text(encoding="utf-8")
+
+
 def test_an_evaluation_of_another_detector_is_refused(copy: Run) -> None:
     _forge_evaluation(copy, {"labels": "3-vs-1"})
     with pytest.raises(ArtifactError, match="of another detector"):
