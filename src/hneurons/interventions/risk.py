@@ -161,8 +161,7 @@ class RunningRisk:
                 "the running risk was not measured in every layer: another library removed the hooks, or the model is "
                 "compiled; load it afresh and do not compile it"
             )
-        total = sum(scores.double().cpu() for scores in self._scores.values())
-        assert isinstance(total, Tensor)
+        total = torch.stack([scores.to(self.model.device) for scores in self._scores.values()]).sum(dim=0)
         for key, score in zip(self._keys, total.tolist(), strict=True):
             if key is not None:
                 self._rows[key].score += score
