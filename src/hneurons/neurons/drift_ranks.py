@@ -65,6 +65,7 @@ class DriftRanks:
     """
 
     equal: bool
+    layers: int
     population: int
     draws: int
     neurons: tuple[tuple[int, int], ...]
@@ -121,6 +122,7 @@ def rank_drift(
     parts = () if drift.equal else _test_all(ranks, chosen, make_strata(shape, contributions), draws, seed)
     return DriftRanks(
         equal=drift.equal,
+        layers=shape[0],
         population=drift.up.size,
         draws=draws,
         neurons=pairs,

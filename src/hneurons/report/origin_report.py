@@ -86,7 +86,8 @@ def _is_own(method: Transferred) -> bool:
 
 
 def _title(method: Transferred) -> str:
-    return method.method if method.sets == 1 else f"{method.method}, mean of {method.sets} sets"
+    name = "its H-neurons, fitted like the random ones" if method.method == SAME_FIT else method.method
+    return name if method.sets == 1 else f"{name}, mean of {method.sets} sets"
 
 
 def _area(method: Transferred) -> str:
@@ -151,7 +152,7 @@ def draw_ranks(ranks: DriftRanks) -> str:
         layers = [layer for layer, _ in ranks.neurons]
         above.axvspan(score.mean.low, score.mean.high, color=FRONT, alpha=0.12, linewidth=0)
         above.plot(ranks.ranks, layers, "D", color=FRONT, markersize=4.5, alpha=0.85, clip_on=False)
-        above.set(ylabel="layer")
+        above.set(ylabel="layer", ylim=(-1, ranks.layers - 0.3))
         above.yaxis.get_major_locator().set_params(integer=True)
         names = [c.against for c in score.comparisons]
         for place, comparison in enumerate(score.comparisons):
@@ -167,5 +168,5 @@ def draw_ranks(ranks: DriftRanks) -> str:
         below.tick_params(axis="y", length=0)
         below.grid(axis="y", visible=False)
         below.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6),
-                  xlabel="normalised rank (0 = changed least, 1 = changed most)")  # fmt: skip
+                  xlabel="rank by drift (0 least, 1 most)")  # fmt: skip
         return plot.svg()
