@@ -7,7 +7,6 @@ intervention is given, too. Run: python bench/export_equivalence.py [--neurons F
 """
 
 import argparse
-import gc
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -47,15 +46,27 @@ def farthest(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
 
 
-def peft_logits(name: str, folder: Path, prompts: list[list[int]], scale: float = 1.0) -> list[torch.Tensor]:
-    """Through PEFT, with the adapter's scale multiplied."""
+def peft_logits(model: torch.nn.Module, folder: Path, prompts: list[list[int]], scale: float) -> list[torch.Tensor]:
+    """Through PEFT, with the adapter at a scale; the model is as before afterwards."""
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(load_model(name, device="cpu").model, folder).eval()
-    for module in model.modules():
-        if hasattr(module, "scale_layer"):
-            module.scale_layer(scale)
-    return read_logits(model, prompts)
+    adapted = PeftModel.from_pretrained(model, folder).eval()
+    for module in adapted.modules():
+        if hasattr(module, "set_scale"):
+            module.set_scale("default", scale)
+    found = read_logits(adapted, prompts)
+    adapted.unload()
+    return found
+
+
+def transformers_logits(path: Path, prompts: list[list[int]]) -> list[torch.Tensor]:
+    """Through transformers' own loader: a checkpoint's folder, or a GGUF file, which it dequantises."""
+    from transformers import AutoModelForCausalLM
+
+    if path.is_dir():
+        return read_logits(AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(), prompts)
+    loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    return read_logits(loaded.eval(), prompts)
 
 
 def llama_logits(path: Path, prompts: list[list[int]]) -> list[torch.Tensor]:
@@ -84,13 +95,12 @@ def compare(name: str, neurons: NeuronSet, folder: Path) -> Iterator[tuple[str, 
             kind: export_neurons(neurons, alpha, model=name, out=folder / f"{kind}-{alpha}{end}", format=kind).path
             for kind, end in (("lora", ""), ("weights", ""), ("gguf", ".gguf"))
         }
-        yield "lora in PEFT", alpha, farthest(peft_logits(name, paths["lora"], prompts), hooked)
-        yield "unit lora in PEFT at scale 1 - alpha", alpha, farthest(peft_logits(name, unit, prompts, 1 - alpha), hooked)
+        adapted = peft_logits(model.model, paths["lora"], prompts, 1.0)
+        yield "lora in PEFT", alpha, farthest(adapted, hooked)
+        adapted = peft_logits(model.model, unit, prompts, 1 - alpha)
+        yield "unit lora in PEFT, scale 1 - alpha", alpha, farthest(adapted, hooked)
         for kind in ("weights", "gguf"):
-            loaded = load_model(str(paths[kind]), device="cpu").model
-            yield f"{kind} in transformers", alpha, farthest(read_logits(loaded, prompts), hooked)
-            del loaded
-            gc.collect()
+            yield f"{kind} in transformers", alpha, farthest(transformers_logits(paths[kind], prompts), hooked)
         if find_spec("llama_cpp"):
             yield "gguf in llama.cpp", alpha, farthest(llama_logits(paths["gguf"], prompts), hooked)
     if find_spec("llama_cpp"):

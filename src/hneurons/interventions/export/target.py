@@ -24,8 +24,8 @@ def replacing(out: Path) -> Iterator[Path]:
     except BaseException:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        elif temporary.exists():
+            temporary.unlink()
         raise
 
 
