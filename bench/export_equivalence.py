@@ -20,7 +20,6 @@ from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.language_model import LanguageModel, load_model
 from hneurons.neurons.neuron_set import NeuronSet
 
-ALPHAS = (0.0, 0.5, 2.0, 3.0)
 TEXTS = (
     "The capital of France is Paris, and the capital of Italy is",
     "Marie Curie discovered radium in 1898 together with her husband Pierre",
@@ -82,12 +81,12 @@ def llama_logits(path: Path, prompts: list[list[int]]) -> list[torch.Tensor]:
     return found
 
 
-def compare(name: str, neurons: NeuronSet, folder: Path) -> Iterator[tuple[str, float, float]]:
+def compare(name: str, neurons: NeuronSet, alphas: list[float], folder: Path) -> Iterator[tuple[str, float, float]]:
     """(format, alpha, largest logit difference); the line "effect" is the hooked model against the plain one."""
     model = load_model(name, device="cpu")
     prompts, plain = encode(model), read_logits(model.model, encode(model))
     unit = export_neurons(neurons, 0.0, model=name, out=folder / "unit", format="lora").path
-    for alpha in ALPHAS:
+    for alpha in alphas:
         with ScaleNeurons(model, neurons, alpha):
             hooked = read_logits(model.model, prompts)
         yield "effect", alpha, farthest(hooked, plain)
@@ -114,6 +113,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--neurons", type=Path, help="folder of a neuron set; default: 20 random neurons")
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--alpha", type=float, nargs="*", default=[0.0, 0.5, 2.0, 3.0])
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.neurons is None:
@@ -122,7 +122,7 @@ def main() -> None:
         neurons = NeuronSet.load(options.neurons)
     rows: dict[str, dict[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind, alpha, difference in compare(options.model, neurons, Path(folder)):
+        for kind, alpha, difference in compare(options.model, neurons, options.alpha, Path(folder)):
             rows.setdefault(kind, {})[alpha] = difference
             print(f"{kind}, alpha {alpha:g}: {difference:.2e}", flush=True)
     alphas = sorted({alpha for row in rows.values() for alpha in row})
