@@ -80,7 +80,7 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
     script = Path(__file__).parent.parent / "bench" / "export_memory.py"
     done = subprocess.run(
         [sys.executable, str(script), "--gib", "0.13", "--folder", str(tmp_path)],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     grown = float(done.stdout.split("export alone ")[1].split(" MiB")[0])

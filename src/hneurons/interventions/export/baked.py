@@ -14,7 +14,7 @@ from hneurons.models.stored_weights import Projection, StoredModel
 from hneurons.neurons.neuron_set import NeuronSet
 
 _KEPT = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
-_BLOCK = 1 << 24  # bytes changed at a time
+_BLOCK = 1 << 22  # bytes changed at a time
 
 
 def write_baked(stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path, *, about: str) -> dict[str, Any]:
