@@ -117,7 +117,7 @@ def test_bad_alphas_formats_sets_and_places_are_one_sentence(tmp_path: Path) -> 
     with pytest.raises(InputError, match="model exists already"):
         export(out="model")
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"could not write .*: Not a directory: choose another folder"):
+    with pytest.raises(StorageError, match=r"could not write .*: File exists: choose another folder"):
         export(out="file/adapter")
     with pytest.raises(StorageError, match="could not write"):
         export_neurons(neurons, 0, model=str(folder), out=Path("/proc/hneurons/adapter"), format="lora")
