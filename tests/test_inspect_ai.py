@@ -307,7 +307,7 @@ def test_the_documented_commands_work(
         done = CliRunner().invoke(inspect, shlex.split(words)[1:])
         assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
     logs = [read_eval_log(path) for path in sorted((tmp_path / "logs").glob("*.eval"))]
-    assert [(log.eval.task, len(samples_of(log))) for log in logs] == [("hneurons/falseqa", 3), ("hneurons/copying", 4)]
+    assert [(log.eval.task, len(samples_of(log))) for log in logs] == [("falseqa", 3), ("copying", 4)]
     assert {score.metadata["alpha"] for score in scores_of(logs[0]).values()} == {2}
     assert (tmp_path / "www" / "index.html").is_file()
 
@@ -320,7 +320,7 @@ def test_falseqa_on_smollm2_gives_a_log_whose_items_pair_over_alphas(smollm2: di
     found = {}
     for alpha in (1, 0):
         task = benchmark_task("falseqa", file=str(SHARED / "falseqa_test.jsonl"), limit=12)
-        task.config = task.config.merge(GenerateConfig(max_tokens=24))
+        task.config = task.config.merge(GenerateConfig(max_tokens=10))
         model = get_model("hneurons/smollm2-135m", neurons=str(smollm2["neurons"]), alpha=alpha)
         found[alpha] = evaluate(task, model, tmp_path)
     assert len(scores_of(found[0])) == 12 and set(scores_of(found[0])) == set(scores_of(found[1]))

@@ -42,7 +42,7 @@ metric_list: [{metric: acc}]
 """
 _ANSWER = """output_type: generate_until
 doc_to_target: "{{options[label]}}"
-generation_kwargs: {until: ["\\n"], max_gen_toks: 8}
+generation_kwargs: {until: ["\\n"], max_gen_toks: 6}
 metric_list: [{metric: exact_match, ignore_case: true}]
 """
 
@@ -71,7 +71,7 @@ def random_neurons(model: LanguageModel, count: int) -> NeuronSet:
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tasks(tmp_path_factory.mktemp("lm_eval") / "tasks", 6)
+    return write_tasks(tmp_path_factory.mktemp("lm_eval") / "tasks", 4)
 
 
 @pytest.fixture(scope="module")
