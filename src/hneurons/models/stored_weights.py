@@ -38,17 +38,22 @@ class StoredTensor(NamedTuple):
     shape: tuple[int, int]
 
     def blocks(self, rows: range, *, step: int | None = None) -> Iterator[Tensor]:
-        """Adjacent rows as float64 [some rows, columns], about `BLOCK` values at a time."""
+        """Adjacent rows as float64 [some rows, columns], about `BLOCK` values at a time.
+
+        A block is valid until the next is asked for: one buffer serves all, as new ones leave 150 MB of heap in pieces.
+        """
         width = self.shape[1]
-        step = step or max(1, BLOCK // width)
-        size = self.dtype.itemsize
+        step = min(step or max(1, BLOCK // width), max(1, len(rows)))
+        raw = bytearray(step * width * self.dtype.itemsize)
+        stored = torch.frombuffer(raw, dtype=self.dtype).view(step, width)
+        values = torch.empty(step, width, dtype=torch.float64)
+        size = width * self.dtype.itemsize
         file = os.open(self.path, os.O_RDONLY)
         try:
             for first in range(rows.start, rows.stop, step):
                 count = min(step, rows.stop - first)
-                raw = bytearray(count * width * size)
-                _pread(file, raw, self.offset + first * width * size, self.path)
-                yield torch.frombuffer(raw, dtype=self.dtype).view(count, width).double()
+                _pread(file, memoryview(raw)[: count * size], self.offset + first * size, self.path)
+                yield values[:count].copy_(stored[:count])
         finally:
             os.close(file)
 
@@ -290,8 +295,7 @@ class _Finder:
         return Projection(found[0], "row", range(half * width, (half + 1) * width))
 
 
-def _pread(file: int, raw: bytearray, offset: int, path: Path) -> None:
-    view = memoryview(raw)
+def _pread(file: int, view: memoryview, offset: int, path: Path) -> None:
     while view:
         count = os.preadv(file, [view], offset)
         if count == 0:

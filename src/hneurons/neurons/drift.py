@@ -158,11 +158,14 @@ def _distances(base: "Projection", tuned: "Projection") -> Floats:
 
     dimension = 1 if base.by == "row" else 0
     sums: list[torch.Tensor] = []
-    blocks = zip(base.tensor.blocks(base.rows), tuned.tensor.blocks(tuned.rows), strict=True)
-    for a, b in blocks:
-        d = a - b
-        found = torch.stack([(x * y).sum(dimension) for x, y in ((a, a), (b, b), (d, d), (d, a + b))])
-        sums.append(found)
+    work = torch.empty(0, dtype=torch.float64)
+    for a, b in zip(base.tensor.blocks(base.rows), tuned.tensor.blocks(tuned.rows), strict=True):
+        work = work if len(work) == 2 * len(a) else torch.empty(2 * len(a), a.shape[1], dtype=torch.float64)
+        d, product = work.chunk(2)
+        torch.sub(a, b, out=d)
+        found = [torch.mul(x, y, out=product).sum(dimension) for x, y in ((a, a), (b, b), (d, d))]
+        found.append(torch.mul(d, a.add_(b), out=product).sum(dimension))
+        sums.append(torch.stack(found))
     joined = torch.cat(sums, dim=1) if base.by == "row" else torch.stack(sums).sum(dim=0)
     aa, bb, dd, ds = joined.numpy()
     if not np.isfinite(joined.numpy()).all():
