@@ -35,7 +35,8 @@ class FFN:
 
     def column_norms(self) -> Tensor:
         """||W_down[:, j]||_2 as float32 [neurons]."""
-        return torch.linalg.vector_norm(self.columns.float(), dim=0)
+        norms: Tensor = torch.linalg.vector_norm(self.columns.float(), dim=0)
+        return norms
 
 
 def text_decoder(model: PreTrainedModel) -> nn.Module:
