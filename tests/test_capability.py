@@ -187,3 +187,24 @@ def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
     assert text.count("What this sweep does not show") == 2
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_only_a_benchmark_of_ability_may_choose_the_penalty(tmp_path: Path) -> None:
+    from hneurons.pipeline import Run, RunPlan
+
+    run = Run(tmp_path, RunPlan(model="none", questions="facts", limit=40))
+    with pytest.raises(InputError, match="should show an ability"):
+        run._capability("nonexist", 5)
+
+
+def test_no_fact_of_a_test_set_chooses_the_penalty_in_other_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hneurons.pipeline import TRAIN, Run, RunPlan
+
+    run = Run(tmp_path, RunPlan(model="none", questions="facts", limit=400))
+    monkeypatch.setattr(Run, "model", None)
+    tested = {q.group for name, asked in run.questions.items() if name != TRAIN for q in asked}
+    items = run._capability("facts", None).items
+    assert tested and items
+    assert not tested & {item.question.group for item in items if item.question}

@@ -390,8 +390,17 @@ class Run:
         from hneurons.benchmarks.capability import CapabilityChoice
 
         benchmark, items = load_items(spec, seed=self.plan.seed)
-        tested = {question_key(q.text) for name, asked in self.questions.items() if name != TRAIN for q in asked}
-        kept = [i for i in items if i.question is None or question_key(i.question.text) not in tested][:limit]
+        if not benchmark.shows_ability:
+            raise InputError(
+                f"the benchmark of --capability should show an ability, such as triviaqa or facts; '{spec}' does not"
+            )
+        tested = [q for name, asked in self.questions.items() if name != TRAIN for q in asked]
+        texts, facts = {question_key(q.text) for q in tested}, {q.group for q in tested}
+        kept = [
+            item
+            for item in items
+            if item.question is None or not (question_key(item.question.text) in texts or item.question.group in facts)
+        ][:limit]
         if not kept:
             raise NotEnoughDataError(f"all questions of {spec} are in the run's test sets: give a file with others")
         return CapabilityChoice(self.model, spec.partition(":")[0], benchmark, kept, max_rows=self.max_rows)

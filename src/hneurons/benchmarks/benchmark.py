@@ -53,6 +53,8 @@ class Benchmark:
     stores_text: ClassVar[bool] = True
     scores_text: ClassVar[bool] = False
     first_turn_unscaled: ClassVar[bool] = False
+    shows_ability: ClassVar[bool] = False
+    """Whether outcome = 1 is what the model should be able to do, rather than something it should not do."""
     rule: ClassVar[str] = "rule"
     """Name of the judge that needs no model."""
     verdicts: ClassVar[dict[str, float]] = {}

@@ -70,6 +70,7 @@ class TriviaQA(QuestionBenchmark):
 
     outcome = "correct answer"
     max_new_tokens = 50
+    shows_ability = True
     outcomes: ClassVar[dict[Verdict, float]] = {"correct": 1.0, "incorrect": 0.0, "abstained": 0.0}
     source: ClassVar[str] = "triviaqa"
 
@@ -88,6 +89,7 @@ class Copying(Benchmark):
     """
 
     outcome = "number copied"
+    shows_ability = True
     rule = "exact number"
     max_new_tokens = 24
     count: ClassVar[int] = 500

@@ -26,21 +26,21 @@ def bench(
         Path | None, typer.Option("--out", help="Folder; the same command goes on there. Default: RUN/bench/SCOPE.")
     ] = None,
     alpha: Annotated[str, typer.Option(help="Factors; 1 changes nothing and is always run.")] = "0,0.5,1,1.5,2,2.5,3",
-    controls: Annotated[int, typer.Option(help="Random sets of each kind to compare with.")] = 5,
+    controls: Annotated[int, typer.Option(min=0, help="Random sets of each kind to compare with.")] = 5,
     control_kinds: Annotated[
         str, typer.Option(help="unconstrained, layer_matched, contribution_matched; several with commas.")
     ] = "layer_matched",
-    limit: Annotated[int | None, typer.Option(help="Items of each benchmark, a random subset.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items of each benchmark, a random subset.")] = None,
     scope: Annotated[str, typer.Option(help="all, response, or the first so many generated tokens.")] = "all",
     when_risk: Annotated[
         float | None, typer.Option(help="Scale only while the detector's running risk is above this probability.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Token limit; default: the benchmark's own.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Token limit; default: the benchmark's.")] = None,
     split: Annotated[str, typer.Option(help="held_out or selection: was anything tuned on these items?")] = "",
     seed: Annotated[int, typer.Option(help="Seed of items, controls and sampling.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")] = None,
-    rows: Annotated[int, typer.Option(help="Sequences that run at a time; lower it when memory is short.")] = 64,
+    rows: Annotated[int, typer.Option(min=1, help="Sequences that run at a time; lower it when memory is short.")] = 64,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of an LLM judge.")] = None,
     judge_model: Annotated[str, typer.Option(help="Model name at that endpoint.")] = "default",
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
@@ -54,6 +54,7 @@ def bench(
     from hneurons.cli.output import print_json
     from hneurons.core.artifacts import package_versions, write_atomic
     from hneurons.core.errors import InputError
+    from hneurons.core.seeds import fingerprint
     from hneurons.models.language_model import load_model
     from hneurons.neurons.neuron_set import NeuronSet
 
@@ -72,7 +73,8 @@ def bench(
     contributions = _contributions(guest, prompts) if controls and "contribution_matched" in kinds else None
     sets = draw_sets(selected, kinds, controls, seed, contributions)
     endpoint = _endpoint(judge_url, judge_model)
-    about = {"model": model, "neurons": str(neurons), "size": len(selected), "per_mille": 1000 * selected.share,
+    chosen_id = fingerprint([selected.identity.weights, *selected.columns.tolist()])
+    about = {"model": model, "neurons": chosen_id, "size": len(selected), "per_mille": 1000 * selected.share,
              "scope": scope, "controls": {k: v.data.get("control") for k, v in sets.items()}, "seed": seed,
              "dtype": dtype, "when_risk": when_risk, "versions": package_versions()}  # fmt: skip
     results = earlier_results(out, about)

@@ -44,11 +44,14 @@ def judge_sweep(result: BenchmarkResult) -> str:
     said = f"The rate {'rises' if sign(slope) > 0 else 'falls'} by {interval(slope)} pp per unit of alpha"
     if not result.controls:
         return f"{said}. No random neurons were scaled, so this may be what scaling any neurons does."
+    if not math.isfinite(above.value):
+        return f"{said}. No item was scored under every random set, so the two cannot be compared."
     if not sign(above):
         return f"{said}, which is no different from {with_controls}."
     if sign(above) != sign(slope):
         return f"{said}, but less than random neurons: {_beside(sign(above))} {with_controls}."
-    steeper = result.controls - result.controls_below if sign(slope) > 0 else result.controls_below
+    slopes = [c.slope.value for c in result.conditions if c is not result.selected]
+    steeper = sum(value >= slope.value if sign(slope) > 0 else value <= slope.value for value in slopes)
     return f"{said}, more than random neurons: {_beside(sign(above))} {with_controls}; {steeper} of them are as steep."
 
 
