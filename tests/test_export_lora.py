@@ -77,6 +77,14 @@ def test_an_export_says_what_it_is(tmp_path: Path) -> None:
     assert row["model"]["weights"] == neurons.identity.weights
 
 
+def test_an_alpha_that_makes_infinite_weights_is_refused(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model")
+    neurons = choose_neurons(load(folder))
+    with pytest.raises(InputError, match="too large"):
+        export_neurons(neurons, 1e45, model=str(folder), out=tmp_path / "a", format="lora")
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_rank_above_what_the_engine_serves_is_refused_by_layer(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model")
     neurons = choose_neurons(load(folder))

@@ -90,6 +90,8 @@ def test_a_domain_fails_at_chance_or_beside_random_neurons() -> None:
     outcome, reason = judge_domain(RESULTS["bioasq"])
     assert (outcome, "not better than as many random neurons (0.580 on average)" in reason) == ("failed", True)
     assert judge_domain(RESULTS["invented"]).outcome == "not testable"
+    assert judge_domain(replace(RESULTS["facts"], right=1, wrong=1)).outcome == "not testable"
+    assert judge_domain(make_result("no bounds", (0.8, NAN, NAN), None)).outcome == "not testable"
     assert judge_domain(make_result("below", (0.3, 0.2, 0.4), None)).outcome == "failed"
     assert judge_domain(make_result("old", (0.65, 0.57, 0.7), None)).outcome == "failed"
     assert judge_domain(make_result("old", (0.7, 0.6, 0.8), None)).outcome == "passed"

@@ -8,6 +8,8 @@ from hneurons.core.stats import Estimate
 from hneurons.detection.evaluation import DETECTOR, RANDOM, DatasetResult
 
 Outcome = Literal["passed", "failed", "not testable"]
+MIN_PER_CLASS = 10
+"""Below this many answers of a class a bootstrap interval is too narrow to be believed."""
 
 
 class DomainVerdict(NamedTuple):
@@ -25,10 +27,11 @@ def judge_domain(result: DatasetResult) -> DomainVerdict:
     above the mean of the random draws.
     """
     area, random = result.detector.auroc, result.random.auroc[0]
-    if not math.isfinite(area.value):
+    if min(result.right, result.wrong) < MIN_PER_CLASS or not all(map(math.isfinite, (area.low, area.high))):
         return DomainVerdict(
             "not testable",
-            f"{result.right} right and {result.wrong} wrong answers were located: an AUROC needs both classes.",
+            f"{result.right} right and {result.wrong} wrong answers were located: an interval that means something "
+            f"needs at least {MIN_PER_CLASS} of each.",
         )
     found = f"AUROC {_interval(area)} on {result.right} right and {result.wrong} wrong answers"
     if area.low <= 0.5:

@@ -63,7 +63,7 @@ def save_release(
         "schema_version": RELEASE_VERSION,
         "model": {**asdict(detector.identity), "revision": find_revision(detector.identity.name)},
         "neurons": _neuron_rows(detector.neuron_set()),
-        "thresholds": {"log_odds": detector.threshold, "probability": 1 / (1 + math.exp(-detector.threshold))},
+        "thresholds": {"log_odds": detector.threshold, "probability": 0.5 * (1 + math.tanh(detector.threshold / 2))},
         "data": {**detector.data, "fingerprint": fingerprint(detector.data)},
         "plan": dict(plan or {}),
         "tested_on": [d["name"] for d in domains if d["outcome"] != "not testable"],

@@ -26,6 +26,7 @@ from hneurons.models.identity import build_identity
 
 BLOCK = 1 << 18  # values read at a time: 2 MiB as float64, which the caches hold
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken"]  # weights, tokenizer, chat template
 _OTHER_TOWERS = ("vision", "visual", "image", "audio", "speech")
 
 
@@ -177,7 +178,7 @@ def _folder(model: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(source, allow_patterns=_FILES, ignore_patterns="consolidated*"))
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"could not find the files of '{model}': {reason}; give a local folder") from error

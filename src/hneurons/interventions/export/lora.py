@@ -54,6 +54,8 @@ def _factors(ffn: StoredFFN, stored: StoredModel, picked: list[int], alpha: floa
     a, b = torch.zeros(rank, stored.neurons), torch.zeros(stored.hidden_size, rank)
     a[torch.arange(len(picked)), torch.tensor(picked)] = 1.0
     b[:, : len(picked)] = (alpha - 1) * read_neurons(ffn.down, picked)
+    if not bool(torch.isfinite(b).all()):
+        raise InputError(f"alpha {alpha:g} is too large: the adapter's weights would not be finite numbers")
     return a, b
 
 
