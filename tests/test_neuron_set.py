@@ -173,3 +173,23 @@ def test_an_empty_folder_says_what_to_give(tmp_path: Path) -> None:
         NeuronSet.load(tmp_path)
     with pytest.raises(InputError, match="--out folder of 'fit'"):
         Detector.load(tmp_path)
+
+
+@pytest.mark.parametrize("layers", [np.zeros((2, 2), np.int64), np.zeros(4), np.zeros(4, np.float32)])
+def test_indices_of_another_shape_or_type_are_damage(tmp_path: Path, layers: Any) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    make_set().save(tmp_path)
+    tensors = load_file(tmp_path / "neurons.safetensors")
+    save_file({**tensors, "layers": layers}, tmp_path / "neurons.safetensors")
+    with pytest.raises(ArtifactError, match="damaged"):
+        NeuronSet.load(tmp_path)
+
+
+def test_a_set_whose_json_lacks_its_size_is_damaged(tmp_path: Path) -> None:
+    make_set().save(tmp_path)
+    row = json.loads((tmp_path / "neurons.json").read_text())
+    del row["size"]
+    (tmp_path / "neurons.json").write_text(json.dumps(row))
+    with pytest.raises(ArtifactError, match="damaged"):
+        NeuronSet.load(tmp_path)

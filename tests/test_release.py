@@ -227,7 +227,15 @@ def test_classifiers_that_do_not_fit_are_refused_and_nothing_is_unpickled(tmp_pa
     np.savez(path, weights=np.zeros(144))
     with pytest.raises(SchemaError, match="has no array 'coef', found weights"):
         read_classifier(path, IDENTITY)
-    path.write_bytes(b"PK broken")
+    np.savez(path, coef=np.zeros(144), intercept=np.array("none"))
+    with pytest.raises(SchemaError, match="no finite numbers"):
+        read_classifier(path, IDENTITY)
+    for damaged in (b"PK broken", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="could not be read"):
+            read_classifier(path, IDENTITY)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(144))
     with pytest.raises(InputError, match="could not be read"):
         read_classifier(path, IDENTITY)
 

@@ -33,7 +33,8 @@ def read_classifier(path: Path, identity: ModelIdentity) -> Detector:
             f"{path} has {coef.size} coefficients and {intercept.size} intercepts, {identity.name} needs {wanted} "
             f"({identity.layers} layers of {identity.neurons} neurons) and 1: give the model it was fitted on"
         )
-    if coef.dtype.kind not in "fiu" or not np.isfinite(coef).all() or not np.isfinite(intercept).all():
+    numbers = {coef.dtype.kind, intercept.dtype.kind} <= set("fiu")
+    if not numbers or not np.isfinite(coef).all() or not np.isfinite(intercept).all():
         raise SchemaError(f"{path} holds coefficients that are no finite numbers: save them again")
     columns = np.flatnonzero(coef)
     return Detector(
@@ -50,6 +51,7 @@ def read_classifier(path: Path, identity: ModelIdentity) -> Detector:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    import zlib
     from zipfile import BadZipFile
 
     from safetensors import SafetensorError
@@ -65,5 +67,5 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return dict(load_file(path))
         with np.load(path, allow_pickle=False) as loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, BadZipFile, SafetensorError) as error:
+    except (ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error, SafetensorError) as error:
         raise InputError(f"{path} could not be read ({error}): save it again") from error

@@ -101,12 +101,14 @@ class NeuronSet:
         try:
             row = json.loads((folder / NEURONS_JSON).read_text(encoding="utf-8"))
             tensors = load_file(folder / NEURONS_TENSORS)
-            loaded = cls(identity=ModelIdentity(**row["model"]), data=row["data"], **tensors)
+            if any(tensors[name].ndim != 1 or tensors[name].dtype.kind != "i" for name in ("layers", "neurons")):
+                raise ValueError("its indices are no list of whole numbers")
+            loaded, size = cls(identity=ModelIdentity(**row["model"]), data=row["data"], **tensors), row["size"]
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise ArtifactError(f"the neuron set in {folder} is damaged ({error}): run 'fit' again") from error
-        if len(loaded) != row["size"]:
+        if len(loaded) != size:
             raise ArtifactError(
-                f"the neuron set in {folder} has {len(loaded)} neurons, its JSON says {row['size']}: run 'fit' again"
+                f"the neuron set in {folder} has {len(loaded)} neurons, its JSON says {size}: run 'fit' again"
             )
         return loaded
 
