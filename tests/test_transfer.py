@@ -1,6 +1,7 @@
 """Transfer to another checkpoint: planted neurons that carry over or do not, controls, and what is refused."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import auroc
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.detector import Detector
@@ -133,6 +135,37 @@ def test_one_class_or_too_few_for_folds_is_a_value(detector: Detector, train: Da
     assert math.isnan(result.detector.auroc.value) == (share == 0)
     assert REFITTED + SAME_FIT not in by_name(result)
     assert result.wrong == round(50 * share)
+
+
+def in_groups(data: Dataset, named: Callable[[int, bool], str]) -> Dataset:
+    """The same answers, their questions about fewer facts: `named(place, wrong)`."""
+    examples = [
+        replace(e, question=replace(e.question, fact=named(i, e.hallucinated))) for i, e in enumerate(data.examples)
+    ]
+    inputs = {"examples": fingerprint([e.to_row() for e in examples])}
+    manifest = replace(data.contributions.manifest, inputs=inputs)
+    return Dataset(examples, replace(data.contributions, manifest=manifest))
+
+
+@pytest.mark.parametrize(
+    "named, refitted",
+    (
+        (lambda i, wrong: "one" if wrong else f"r{i}", False),
+        (lambda i, wrong: f"w{i % 2}" if wrong else f"r{i}", True),
+        (lambda i, wrong: f"w{i % 3}" if wrong else f"r{i % 4}", True),
+        (lambda i, wrong: "both", False),
+        (lambda i, wrong: "both" if i % 8 or not wrong else f"w{i}", False),
+    ),
+)
+def test_few_facts_of_a_class_give_fewer_folds_or_no_refit(
+    detector: Detector, train: Dataset, named: Callable[[int, bool], str], refitted: bool
+) -> None:
+    from hneurons.report.origin_report import judge_transfer
+
+    data = in_groups(base_rows(PLANTED, 60), named)
+    result = transfer_detector(detector, train, {"few": data}, draws=2)["few"]
+    assert (REFITTED + SAME_FIT in by_name(result)) == refitted
+    assert ("too few questions to refit" in judge_transfer(result)) != refitted
 
 
 def test_other_shapes_are_refused_by_name_and_other_weights_are_not(detector: Detector) -> None:

@@ -303,14 +303,16 @@ def _in_memory(rows: _Rows, columns: Indices) -> _Rows:
 
 
 def _split(rows: _Rows, seed: int) -> list[tuple[Indices, Indices]]:
-    """Folds of whole questions with both classes in each; none where a class has too few answers."""
+    """Folds of whole questions, each fitted on both classes; none where a class has too few questions for that."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = min(FOLDS, int(rows.labels.sum()), int((~rows.labels).sum()))
+    groups = np.asarray(rows.groups)
+    folds = min(FOLDS, *(len(set(groups[rows.labels == wrong])) for wrong in (True, False)))
     if folds < 2:
         return []
     cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return list(cut.split(np.zeros(len(rows.labels)), rows.labels, rows.groups))
+    parts = [(seen, held) for seen, held in cut.split(np.zeros(len(groups)), rows.labels, groups) if len(held)]
+    return parts if all(len(set(rows.labels[seen])) == 2 for seen, _ in parts) else []
 
 
 def _cross_fit(

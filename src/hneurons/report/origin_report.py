@@ -69,7 +69,10 @@ def judge_transfer(result: TransferResult) -> str:
     said = "; ".join(f"{words} {listing(names)}" for words, names in parts if names)
     text = f"On the base model's own answers the unchanged detector has AUROC {interval(area)}: {said}."
     reached = [f"{m.reaching} of {m.sets} sets of {m.method}" for m in result.methods if m.method in RANDOM_KINDS]
-    return text + (f" As good or better: {listing(reached)}." if reached else "")
+    text += f" As good or better: {listing(reached)}." if reached else ""
+    if reached and not any(m.method.startswith(REFITTED) for m in result.methods):
+        text += " The base model's answers come from too few questions to refit the neurons on them."
+    return text
 
 
 def transfer_lines(result: TransferResult) -> list[Line]:
@@ -101,7 +104,12 @@ def judge_drift(found: Origin) -> list[str]:
     ranks = found.ranks
     if ranks is None:
         return ["The detector has no H-neurons, so there is nothing to rank."]
-    if ranks.equal:
+    if not ranks.parts and found.distances.get("gate", {}).get("largest", 0) > 0:
+        return [
+            "Up- and down-projections did not move at all and the gate did (median cosine distance of all neurons "
+            f"{found.distances['gate']['median']:.2e}): the score leaves the gate out, so neurons cannot be ranked."
+        ]
+    if not ranks.parts:
         return ["No drift: the feed-forward weights of the two checkpoints are equal, so neurons cannot be ranked."]
     score = ranks.score
     who = f"The {len(ranks.neurons)} H-neurons have" if len(ranks.neurons) > 1 else "The one H-neuron has"
