@@ -319,6 +319,21 @@ def test_equal_checkpoints_empty_sets_and_other_shapes_give_no_p_value() -> None
         rank_drift(make_drift(0), other)
 
 
+def test_a_gate_that_alone_moved_is_no_equality_and_gives_no_score() -> None:
+    from hneurons.neurons.drift import summarize
+    from hneurons.origin import Origin
+    from hneurons.report.origin_report import judge_drift
+
+    gate = np.zeros(SHAPE)
+    for moved in (False, True):
+        gate[2, 5] = 0.25 * moved
+        drift = Drift("a", "b", np.zeros(SHAPE), np.zeros(SHAPE), gate, ("float32", "float32"))
+        ranks = rank_drift(drift, neurons_at(np.array([1, 2])))
+        assert drift.equal == ranks.equal == (not moved) and ranks.parts == ()
+        said = judge_drift(Origin("a", "b", {}, ranks, summarize(drift), drift.dtypes, {}, "d"))
+        assert len(said) == 1 and ("the gate did" in said[0]) == moved != ("weights" in said[0])
+
+
 def test_ranks_survive_json_and_are_the_same_again() -> None:
     from dataclasses import asdict
 

@@ -45,8 +45,13 @@ class Drift:
 
     @property
     def equal(self) -> bool:
-        """Whether no up- or down-projection turned at all, so that there is nothing to rank."""
-        return not self.up.any() and not self.down.any()
+        """Whether no projection turned at all."""
+        return not self.ranked and (self.gate is None or not self.gate.any())
+
+    @property
+    def ranked(self) -> bool:
+        """Whether an up- or down-projection turned, so that the score, which leaves the gate out, has ranks."""
+        return bool(self.up.any() or self.down.any())
 
     def score(self) -> Floats:
         """Mean of the z-scores of up and down, each over all neurons of the model, float64 [layers, neurons]."""

@@ -59,7 +59,8 @@ class PartRanks:
 
 @dataclass(frozen=True)
 class DriftRanks:
-    """All tests of one neuron set; `parts` is empty where the checkpoints are equal.
+    """All tests of one neuron set; `parts` is empty where neither up nor down moved, `equal` tells whether the gate
+    did not either.
 
     `ranks` by the paper's score and `distances` (up, down, gate or None) follow `neurons`, (layer, neuron) pairs.
     """
@@ -119,7 +120,8 @@ def rank_drift(
     gates = [None] * len(pairs) if drift.gate is None else drift.gate.ravel()[chosen].tolist()
     distances = zip(drift.up.ravel()[chosen].tolist(), drift.down.ravel()[chosen].tolist(), gates, strict=True)
     ranks = {name: normalised_ranks(part.ravel()) for name, part in values.items()}
-    parts = () if drift.equal else _test_all(ranks, chosen, make_strata(shape, contributions), draws, seed)
+    strata = make_strata(shape, contributions)
+    parts = _test_all(ranks, chosen, strata, draws, seed) if drift.ranked else ()
     return DriftRanks(
         equal=drift.equal,
         layers=shape[0],
