@@ -24,6 +24,7 @@ from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import Dataset, _answer_rows, _refit, _Rows
 from hneurons.models.checkpoints import tokenizer_hash
+from hneurons.neurons.drift import forget_other
 from hneurons.neurons.matrix import ArrayMatrix
 
 STAGE = "transfer"
@@ -146,7 +147,8 @@ def transfer_detector(
 
     `train` and `tuned` are rows of the detector's own model: those it was fitted on, and its test rows by the names
     in `base`. Random neurons are never H-neurons; their logistic fit is that of `evaluate_detector`, on `train`. The
-    cross-fit goes over `FOLDS` groups of base questions. Resumable with `out`.
+    cross-fit goes over `FOLDS` groups of base questions. With `out` the result is kept there and read again, in place
+    of one with other settings or rows.
 
     Raises `InputError` as `check_transferable` does, and for a question that was trained on; `NotEnoughDataError` for
     a training set of one class or a base dataset without located answers.
@@ -162,6 +164,7 @@ def transfer_detector(
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
     manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
     if out is not None:
+        forget_other(manifest, out)
         manifest = manifest.resume(out)
         if manifest.complete:
             return load_transfer(out)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, file_hash, write_atomic
+from hneurons.core.artifacts import MANIFEST, Manifest, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.progress import progress
 
@@ -92,7 +92,8 @@ def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
 
     `base` and `tuned` are named as `load_model` takes them. Weights are read from safetensors in blocks of 2 MiB and
     summed in float64; no model is loaded. Equal vectors are exactly 0 apart. A vector that is zero in one checkpoint
-    alone counts as turned by a right angle, 1. With `out` the result is kept there and read again.
+    alone counts as turned by a right angle, 1. With `out` the result is kept there and read again,
+    in place of one from other weights.
 
     Raises `InputError` naming what differs for checkpoints of other shapes or architecture, and for weights that are
     no floats; `ArtifactError` for damaged files.
@@ -108,6 +109,7 @@ def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
         expected=1,
     )
     if out is not None:
+        forget_other(manifest, out)
         manifest = manifest.resume(out)
         if manifest.complete:
             return Drift.load(out)
@@ -125,6 +127,15 @@ def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
     if out is not None:
         drift.save(out, manifest)
     return drift
+
+
+def forget_other(manifest: Manifest, folder: Path) -> None:
+    """Let go of a finished result of the same stage with other settings or inputs: it is cheap to make again."""
+    if not (folder / MANIFEST).is_file():
+        return
+    stored = Manifest.load(folder)
+    if stored.stage == manifest.stage and stored.fingerprint != manifest.fingerprint:
+        (folder / MANIFEST).unlink()
 
 
 def check_alike(base: "StoredModel", tuned: "StoredModel") -> None:
