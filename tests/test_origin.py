@@ -16,7 +16,7 @@ from hneurons.answers.selection import load_examples
 from hneurons.cli.app import app
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, SchemaError
-from hneurons.detection.transfer import DETECTOR
+from hneurons.detection.transfer import DETECTOR, RANDOM_KINDS
 from hneurons.models.language_model import load_model
 from hneurons.neurons.drift import measure_drift
 from hneurons.origin import BaseRun, load_origin, measure_origin
@@ -137,7 +137,7 @@ def test_equal_checkpoints_have_no_ranks_and_the_page_says_so(place: Path, tmp_p
     assert "No drift" in Run(tmp_path / "run").report().read_text(encoding="utf-8")
 
 
-def test_other_bases_and_other_tuned_models_are_refused_before_anything_is_sampled(place: Path, tmp_path: Path) -> None:
+def test_other_bases_and_other_tuned_models_are_refused_before_anything_is_written(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "bare", tmp_path / "run")
     run = Run(tmp_path / "run")
     tiny_transformer("qwen2").save_pretrained(tmp_path / "family")
@@ -154,7 +154,20 @@ def test_other_bases_and_other_tuned_models_are_refused_before_anything_is_sampl
     ):
         with pytest.raises(InputError, match=said):
             measure_origin(run, str(base), tuned=None if tuned is None else str(tuned))
-        shutil.rmtree(run.folder / "origin", ignore_errors=True)
+        assert not (run.folder / "origin").exists()
+
+
+def test_other_draws_and_moved_checkpoints_are_measured_again(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "run", tmp_path / "run")
+    first = load_origin(tmp_path / "run" / "origin")
+    found = measure_origin(Run(tmp_path / "run"), str(place / "base"), tuned=str(place / "model"), draws=2)
+    assert first is not None and found.ranks == first.ranks
+    assert all(m.sets == 2 for r in found.transfer.values() for m in r.methods if m.method in RANDOM_KINDS)
+    manifest = Manifest.load(tmp_path / "run" / "origin" / "drift")
+    manifest.settings["base"] = "another"
+    manifest.save(tmp_path / "run" / "origin" / "drift")
+    assert measure_origin(Run(tmp_path / "run"), str(place / "base"), draws=2) == found
+    assert load_origin(tmp_path / "run" / "origin") == found
 
 
 @pytest.fixture

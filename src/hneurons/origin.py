@@ -97,26 +97,29 @@ def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int 
     `base` is the checkpoint before tuning, `tuned` the run's own model where it lies elsewhere now. The base model
     answers the run's test questions in base format ("Answer:", ending at the line break) with the run's examples and
     sampling; its answers are judged, selected, located and measured as the run's were. `draws` random sets of each
-    kind stand beside the detector. Resumable: everything is kept in RUN/origin.
+    kind stand beside the detector. Resumable: everything is kept in RUN/origin;
+    samples of another base are refused there, transfer and drift are made anew where their inputs or settings changed.
 
     Raises `InputError` for an unfinished run, a `tuned` that is not the run's model, or a base of another
-    architecture, shape or tokenizer, before anything is sampled.
+    architecture, shape or tokenizer, before anything is written.
     """
     from hneurons.detection.detector import Detector
     from hneurons.detection.transfer import check_transferable, transfer_detector
+    from hneurons.models.stored_weights import open_stored
     from hneurons.neurons.contributions import load_contributions
-    from hneurons.neurons.drift import measure_drift, summarize
+    from hneurons.neurons.drift import check_alike, measure_drift, summarize
     from hneurons.neurons.drift_ranks import average_contributions, rank_drift
 
     detector, tuned = Detector.load(run.folder / "detector"), tuned or run.plan.model
     folder = run.folder / ORIGIN
     _check_tuned(detector, tuned)
-    drift = measure_drift(base, tuned, out=folder / "drift")
+    check_alike(open_stored(base), open_stored(tuned))
     job = BaseRun(run, base)
     tokenizers = _tokenizers(detector, job, tuned)
     check_transferable(detector, job.model.identity, tokenizers=tokenizers)
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions):
         stage()
+    drift = measure_drift(base, tuned, out=folder / "drift")
     there = {name: job.dataset(name) for name in job._testable()}
     own = {name: run.dataset(name) for name in run._testable() if name in there}
     train = run.dataset(TRAIN)
