@@ -113,12 +113,34 @@ def test_layer_matched_sets_keep_to_the_layers_and_none_is_selected(detector: De
 
     columns = detector.neuron_set().columns
     for kind in RANDOM_KINDS:
-        sets = _random_sets(kind, columns, detector.identity, 20, 0)
+        sets = _random_sets(kind, columns, detector, 20, 0)
         assert len({tuple(s) for s in sets}) > 10
         for drawn in sets:
-            assert len(drawn) == len(columns) and not set(drawn) & set(columns)
+            assert len(drawn) == len(columns) and not set(drawn) & set(detector.columns)
             if kind == LAYERS:
                 assert sorted(drawn // 40) == sorted(columns // 40)
+
+
+def test_random_sets_are_counted_against_neurons_fitted_alike(results: dict[str, TransferResult]) -> None:
+    from dataclasses import asdict
+
+    from hneurons.report.origin_report import judge_transfer
+
+    for result in results.values():
+        found = by_name(result)
+        for kind in RANDOM_KINDS:
+            drawn = found[kind]
+            assert drawn.matching is not None and drawn.p == (1 + drawn.matching) / 13
+            assert (drawn.matching == 0) == (drawn.highest < found[SAME_FIT].auroc.value)
+            assert f"{drawn.matching} of 12 sets of {kind} (p {drawn.p:.4f})" in judge_transfer(result)
+            again = found[REFITTED + kind]
+            assert (again.matching == 0) == (again.highest < found[REFITTED + SAME_FIT].auroc.value)
+        assert found[DETECTOR].matching is found[SAME_FIT].matching is None and found[SAME_FIT].p is None
+        row = asdict(result)
+        assert TransferResult.from_row(row) == result
+        for old in row["methods"] + row["on_tuned"]:
+            del old["matching"]  # as results before this count were kept
+        assert "better than" in judge_transfer(TransferResult.from_row(row)) or result.name == "moved"
 
 
 def test_a_question_that_was_trained_on_is_refused(detector: Detector, train: Dataset) -> None:
@@ -194,6 +216,19 @@ def test_other_vocabularies_are_refused_by_name_and_another_template_is_not(dete
     renamed.get_vocab = lambda: {**plain.get_vocab(), "<s>": 1, "</s>": 0}
     with pytest.raises(InputError, match="token '<s>' is 0 against 1"):
         check_transferable(own, replace(BASE, tokenizer=tokenizer_hash(renamed)), tokenizers=(chat, renamed))
+
+
+def test_a_tokenizer_of_equal_vocabulary_that_splits_otherwise_is_refused(detector: Detector) -> None:
+    from tokenizers import normalizers
+
+    mine, lower = tiny_tokenizer(), tiny_tokenizer()
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert tokenizer_hash(mine) == tokenizer_hash(lower)
+    own = replace(detector, identity=replace(detector.identity, tokenizer=tokenizer_hash(mine)))
+    base = replace(BASE, tokenizer=tokenizer_hash(lower))
+    assert check_transferable(own, base, tokenizers=(mine, tiny_tokenizer())).identity == base
+    with pytest.raises(InputError, match="is split into"):
+        check_transferable(own, base, tokenizers=(mine, lower))
 
 
 def test_a_detector_without_neurons_is_transferred_as_such(train: Dataset) -> None:

@@ -115,7 +115,7 @@ def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int 
     _check_tuned(detector, tuned)
     check_alike(open_stored(base), open_stored(tuned))
     job = BaseRun(run, base)
-    tokenizers = _tokenizers(detector, job, tuned)
+    tokenizers = _load_tokenizers(job, tuned)
     check_transferable(detector, job.model.identity, tokenizers=tokenizers)
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions):
         stage()
@@ -182,12 +182,8 @@ def _check_tuned(detector: "Detector", tuned: str) -> None:
         )
 
 
-def _tokenizers(detector: "Detector", job: BaseRun, tuned: str) -> tuple[Any, Any] | None:
-    """(tuned, base) where they differ by hash, so that their vocabularies can be compared."""
-    if detector.identity.tokenizer == job.model.identity.tokenizer:
-        return None
-    from transformers import AutoTokenizer
+def _load_tokenizers(job: BaseRun, tuned: str) -> tuple[Any, Any]:
+    """(tuned, base): equal vocabularies do not make them split a text alike, so both are tried."""
+    from hneurons.models.checkpoints import load_tokenizer
 
-    from hneurons.models.checkpoints import resolve_checkpoint
-
-    return AutoTokenizer.from_pretrained(resolve_checkpoint(tuned)), job.model.tokenizer
+    return load_tokenizer(tuned), job.model.tokenizer

@@ -46,6 +46,7 @@ class Transferred:
 
     `auroc` and `difference`, the detector's AUROC less this one, have 95% intervals from resamples of questions that
     all methods share; `lowest`, `highest` and `reaching`, sets at or above the detector, tell of the single sets.
+    `matching`, of random sets: those at or above the H-neurons fitted in the same way, on the same rows.
     """
 
     method: str
@@ -55,6 +56,12 @@ class Transferred:
     lowest: float
     highest: float
     reaching: int
+    matching: int | None = None
+
+    @property
+    def p(self) -> float | None:
+        """One-sided, (1 + matching) / (1 + sets): how rarely random neurons fitted alike do as well."""
+        return None if self.matching is None else (1 + self.matching) / (1 + self.sets)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class TransferResult:
 def check_transferable(
     detector: Detector, base: ModelIdentity, *, tokenizers: tuple[Any, Any] | None = None
 ) -> Detector:
-    """The same detector, for another checkpoint of its model's architecture: shapes and vocabulary must be equal.
+    """The same detector, for another checkpoint of its model's architecture: shapes and tokenizer must be equal.
 
     Unlike `NeuronSet.check_model` this lets the weights and the rest of the config differ. `tokenizers` (the
     detector's, the base's) are needed where the two differ by hash: base and chat models often share a vocabulary and
@@ -103,7 +110,7 @@ def check_transferable(
         for name in fields
         if getattr(own, name) != getattr(base, name)
     ]
-    if own.tokenizer != base.tokenizer:
+    if own.tokenizer != base.tokenizer or tokenizers is not None:
         differences += _tokenizer_differences(own, base, tokenizers)
     if differences:
         raise InputError(
@@ -146,8 +153,8 @@ def transfer_detector(
     """Apply `detector` to the datasets of `base`, measured on another checkpoint, with weights as they are.
 
     `train` and `tuned` are rows of the detector's own model: those it was fitted on, and its test rows by the names
-    in `base`. Random neurons are never H-neurons; their logistic fit is that of `evaluate_detector`, on `train`. The
-    cross-fit goes over `FOLDS` groups of base questions. With `out` the result is kept there and read again, in place
+    in `base`. Random neurons are none of the detector's; their logistic fit is that of `evaluate_detector`, on `train`.
+    The cross-fit goes over `FOLDS` groups of base questions. With `out` the result is kept there and read again, in place
     of one with other settings or rows.
 
     Raises `InputError` as `check_transferable` does, and for a question that was trained on; `NotEnoughDataError` for
@@ -162,6 +169,7 @@ def transfer_detector(
     inputs |= {f"base {name}": data.contributions.content for name, data in base.items()}
     inputs |= {f"tuned {name}": data.contributions.content for name, data in (tuned or {}).items()}
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
+    settings["random"] = "no neuron of the detector"
     manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
     if out is not None:
         forget_other(manifest, out)
@@ -210,7 +218,7 @@ def _transfer(
     columns = detector.neuron_set().columns
     tests = [item.rows for item in base] + list(tuned.values())
     sets = {SAME_FIT: [columns] if len(columns) else []}
-    sets |= {kind: _random_sets(kind, columns, detector.identity, draws, seed) for kind in RANDOM_KINDS}
+    sets |= {kind: _random_sets(kind, columns, detector, draws, seed) for kind in RANDOM_KINDS}
     plan = [columns for group in sets.values() for columns in group]
     with progress("transfer", len(plan), unit="sets") as advance:
         fitted = []
@@ -254,9 +262,13 @@ def _summarize(groups: Mapping[str, Sequence[Floats]], rows: _Rows, seed: int) -
         bootstrap_aurocs(rows.labels, values, groups=rows.groups, seed=seed),
     ])  # fmt: skip
     n, place, found = len(set(rows.groups)), 0, []
+    names = [name for name, group in groups.items() for _ in group]
+    own_fit = {name: float(area) for name, area in zip(names, areas[0], strict=True) if name.endswith(SAME_FIT)}
     for name, group in groups.items():
         own = areas[:, place : place + len(group)]
         place += len(group)
+        alike = own_fit.get(f"{REFITTED}{SAME_FIT}" if name.startswith(REFITTED) else SAME_FIT)
+        random = name.removeprefix(REFITTED) in RANDOM_KINDS and alike is not None and np.isfinite(alike)
         mean, gap = own.mean(axis=1), areas[:, 0] - own.mean(axis=1)
         found.append(
             Transferred(
@@ -267,6 +279,7 @@ def _summarize(groups: Mapping[str, Sequence[Floats]], rows: _Rows, seed: int) -
                 lowest=float(own[0].min()),
                 highest=float(own[0].max()),
                 reaching=int((own[0] >= areas[0, 0]).sum()),
+                matching=int((own[0] >= alike).sum()) if random else None,
             )
         )
     return tuple(found)
@@ -331,9 +344,10 @@ def _cross_fit(
     return decided
 
 
-def _random_sets(kind: str, columns: Indices, model: ModelIdentity, draws: int, seed: int) -> list[Indices]:
-    """As many neurons as `columns`, none of them in it; the first draws of `ANY` are those of `evaluate_detector`."""
-    others = np.setdiff1d(np.arange(model.layers * model.neurons), columns)
+def _random_sets(kind: str, columns: Indices, detector: Detector, draws: int, seed: int) -> list[Indices]:
+    """As many neurons as `columns`, none with a weight in the detector, be it negative."""
+    model = detector.identity
+    others = np.setdiff1d(np.arange(model.layers * model.neurons), detector.columns)
     if not len(columns):
         return []
     found = []

@@ -174,7 +174,7 @@ def _first_line(error: Exception) -> str:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """16 hex digits of the vocabulary and the chat template: equal for tokenizers that encode alike."""
+    """16 hex digits of the vocabulary and the chat template, but not of how a text is normalised and split."""
     digest = hashlib.blake2b(digest_size=8)
     for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         digest.update(f"{index}\t{token}\n".encode())

@@ -60,7 +60,8 @@ def judge_transfer(result: TransferResult) -> str:
             "said about telling them apart."
         )
     rivals = {"chance": Estimate(area.value - 0.5, area.low - 0.5, area.high - 0.5, area.n)}
-    rivals |= {m.method: m.difference for m in result.methods[1:] if not _is_own(m)}
+    # Random sets with a count of their own are compared below with H-neurons that were fitted as they were.
+    rivals |= {m.method: m.difference for m in result.methods[1:] if not _is_own(m) and m.matching is None}
     parts = [
         ("worse than", [name for name, d in rivals.items() if d.high < 0]),
         ("not distinguishable from", [name for name, d in rivals.items() if d.low <= 0 <= d.high]),
@@ -68,9 +69,12 @@ def judge_transfer(result: TransferResult) -> str:
     ]
     said = "; ".join(f"{words} {listing(names)}" for words, names in parts if names)
     text = f"On the base model's own answers the unchanged detector has AUROC {interval(area)}: {said}."
-    reached = [f"{m.reaching} of {m.sets} sets of {m.method}" for m in result.methods if m.method in RANDOM_KINDS]
-    text += f" As good or better: {listing(reached)}." if reached else ""
-    if reached and not any(m.method.startswith(REFITTED) for m in result.methods):
+    drawn = [m for m in result.methods if m.method in RANDOM_KINDS and m.matching is not None]
+    own = [m.auroc for m in result.methods if m.method == SAME_FIT]
+    if own and drawn:
+        counts = [f"{m.matching} of {m.sets} sets of {m.method} (p {m.p:.4f})" for m in drawn]
+        text += f" The H-neurons alone, fitted as random ones are, have {interval(own[0])}; as good: {listing(counts)}."
+    if own and not any(m.method.startswith(REFITTED) for m in result.methods):
         text += " The base model's answers come from too few questions to refit the neurons on them."
     return text
 
