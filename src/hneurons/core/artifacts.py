@@ -9,17 +9,18 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self, get_origin
+from typing import Any, Self, TypeVar, get_origin
 
 from hneurons.core.errors import ArtifactError, InputError, StorageError
 from hneurons.core.seeds import fingerprint
 
+T = TypeVar("T")
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 ROWS = "rows.jsonl"
@@ -306,3 +307,23 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             except ValueError as error:
                 raise ArtifactError(f"{path}, line {number}, is not JSON ({error})") from error
     return rows
+
+
+def keep_result(folder: Path, name: str, row: Any, manifest: Manifest) -> None:
+    """Write a stage's only file, JSON, and mark the stage complete. Raises `StorageError`."""
+    write_atomic(folder / name, json.dumps(row, ensure_ascii=False) + "\n")
+    manifest.done, manifest.complete, manifest.content = 1, True, file_hash(folder / name)
+    manifest.save(folder)
+
+
+def read_result(folder: Path, name: str, parse: Callable[[Any], T], *, stage: str, verb: str) -> T:
+    """What `keep_result` wrote, parsed. Raises `InputError` for another stage's folder, `ArtifactError` for damage."""
+    manifest = Manifest.load(folder)
+    if manifest.stage != stage:
+        raise InputError(f"{folder} holds {manifest.stage}, not {stage}: give the folder that '{verb}' writes")
+    try:
+        if file_hash(folder / name) != manifest.content:
+            raise ValueError("it was changed after it was written")
+        return parse(json.loads((folder / name).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / name} is missing or damaged ({error}): run '{verb}' again") from error

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, file_hash, write_atomic
-from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.artifacts import Manifest, keep_result, read_result
+from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, percentile_interval
@@ -151,24 +151,15 @@ def evaluate_detector(
             results[name] = _evaluate(detector, columns, known, rows, name, len(data.examples), draws, seed)
             advance()
     if out is not None:
-        write_atomic(out / RESULT, json.dumps({n: asdict(r) for n, r in results.items()}, ensure_ascii=False) + "\n")
-        manifest.done, manifest.complete, manifest.content = 1, True, file_hash(out / RESULT)
-        manifest.save(out)
+        keep_result(out, RESULT, {n: asdict(r) for n, r in results.items()}, manifest)
     return results
 
 
 def load_evaluation(folder: Path) -> dict[str, DatasetResult]:
     """Read a finished `evaluate` folder. Raises `InputError` or `ArtifactError`."""
-    manifest = Manifest.load(folder)
-    if manifest.stage != STAGE:
-        raise InputError(f"{folder} holds {manifest.stage}, not {STAGE}: give the --out folder of 'evaluate'")
-    try:
-        if file_hash(folder / RESULT) != manifest.content:
-            raise ValueError("it was changed after it was written")
-        rows = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        return {name: _result_from_row(row) for name, row in rows.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder / RESULT} is missing or damaged ({error}): run 'evaluate' again") from error
+    return read_result(
+        folder, RESULT, lambda rows: {n: _result_from_row(row) for n, row in rows.items()}, stage=STAGE, verb="evaluate"
+    )
 
 
 def _result_from_row(row: dict[str, Any]) -> DatasetResult:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, file_hash, write_atomic
-from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.artifacts import Manifest, keep_result, read_result
+from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, percentile_interval
@@ -100,8 +100,8 @@ def check_transferable(
     """The same detector, for another checkpoint of its model's architecture: shapes and tokenizer must be equal.
 
     Unlike `NeuronSet.check_model` this lets the weights and the rest of the config differ. `tokenizers` (the
-    detector's, the base's) are needed where the two differ by hash: base and chat models often share a vocabulary and
-    not the chat template. Raises `InputError` naming what differs.
+    detector's, the base's) tell whether the two split text alike, and are needed where they differ by hash: base and
+    chat models often share a vocabulary and not the chat template. Raises `InputError` naming what differs.
     """
     own = detector.identity
     fields = ("architecture", "layers", "neurons", "hidden_size")
@@ -154,8 +154,8 @@ def transfer_detector(
 
     `train` and `tuned` are rows of the detector's own model: those it was fitted on, and its test rows by the names
     in `base`. Random neurons are none of the detector's; their logistic fit is that of `evaluate_detector`, on `train`.
-    The cross-fit goes over `FOLDS` groups of base questions. With `out` the result is kept there and read again, in place
-    of one with other settings or rows.
+    The cross-fit goes over `FOLDS` groups of base questions. With `out` the result is kept there and read again, in
+    place of one with other settings or rows.
 
     Raises `InputError` as `check_transferable` does, and for a question that was trained on; `NotEnoughDataError` for
     a training set of one class or a base dataset without located answers.
@@ -186,24 +186,16 @@ def transfer_detector(
     own = {n: _answer_rows(detector, data, n) for n, data in (tuned or {}).items() if n in base}
     found = _transfer(detector, known, sets, own, draws, seed)
     if out is not None:
-        write_atomic(out / RESULT, json.dumps({n: asdict(r) for n, r in found.items()}, ensure_ascii=False) + "\n")
-        manifest.done, manifest.complete, manifest.content = 1, True, file_hash(out / RESULT)
-        manifest.save(out)
+        keep_result(out, RESULT, {n: asdict(r) for n, r in found.items()}, manifest)
     return found
 
 
 def load_transfer(folder: Path) -> dict[str, TransferResult]:
     """Read a finished `transfer` folder. Raises `InputError` or `ArtifactError`."""
-    manifest = Manifest.load(folder)
-    if manifest.stage != STAGE:
-        raise InputError(f"{folder} holds {manifest.stage}, not {STAGE}: give the transfer folder of 'origin'")
-    try:
-        if file_hash(folder / RESULT) != manifest.content:
-            raise ValueError("it was changed after it was written")
-        rows = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        return {name: TransferResult.from_row(row) for name, row in rows.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder / RESULT} is missing or damaged ({error}): run 'origin' again") from error
+    return read_result(
+        folder, RESULT, lambda rows: {n: TransferResult.from_row(row) for n, row in rows.items()}, stage=STAGE,
+        verb="origin",
+    )  # fmt: skip
 
 
 class _Base(NamedTuple):
