@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hneurons.benchmarks.results import neurons_id, results_json, summarize_run
+from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.core.artifacts import Manifest, RowStore, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
+from hneurons.core.records import Condition, Record, RunSettings
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Question, Response
 from hneurons.detection.detector import Detector
@@ -264,6 +267,22 @@ def test_a_run_without_any_h_neuron_has_a_page_that_says_so(copy: Run) -> None:
     assert "0 H-neurons" in text
     assert "invented : it was not among the datasets evaluated" in text
     assert "nan" not in text.lower().split()
+
+
+def test_a_sweep_of_neurons_of_an_earlier_detector_is_marked(copy: Run) -> None:
+    present = Detector.load(copy.folder / "detector").neuron_set()
+    records = [Record(f"i{n}", "h_neurons", alpha, outcome=n % 2) for n in range(4) for alpha in (1.0, 2.0)]
+    settings = RunSettings("toy", "even", conditions={"h_neurons": Condition()})
+    results = {"toy": summarize_run(BenchmarkRun(settings, "rule", records))}
+    about = {"model": "m", "size": 7, "scope": "all"}
+    for name, neurons in (("all", "of-an-earlier-fit"), ("again", neurons_id(present))):
+        (copy.folder / "bench" / name).mkdir(parents=True)
+        row = results_json(results, about | {"neurons": neurons})
+        write_atomic(copy.folder / "bench" / name / "results.json", json.dumps(row))
+    text = " ".join(_text(write_run_report(copy).read_text()).split())
+    assert text.count("not those of the present detector") == 1
+    assert text.index("again: 7 neurons") < text.index("all: 7 neurons, not those of the present detector")
+    assert f"The 7 neurons scaled here are not the {len(present)} H-neurons of this run's present detector" in text
 
 
 def test_a_run_that_could_evaluate_no_dataset_has_a_page(copy: Run) -> None:

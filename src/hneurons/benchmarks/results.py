@@ -5,16 +5,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hneurons.benchmarks.runner import BenchmarkRun
-from hneurons.core.errors import ArtifactError
-from hneurons.core.records import Record
+from hneurons.core.artifacts import load_rows
+from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.records import RUN_STAGE, Record, RunSettings
+from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import (
     Estimate,
     Floats,
+    alike_interval,
     bootstrap_means,
     column_means,
     percentile_interval,
@@ -22,20 +26,28 @@ from hneurons.core.stats import (
     wilson,
 )
 
+if TYPE_CHECKING:
+    from hneurons.neurons.neuron_set import NeuronSet
+
 RESULTS = "results.json"
 _UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), 0)
+_ROUNDING = 1e-9
+Groups = NDArray[np.int64]
+"""The number of each item's group; items that belong to none have one of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaResult:
-    """One condition at one alpha: rate over scored items (Wilson interval), and why the others have no outcome.
+    """One condition at one alpha: rate over scored items, which are of `groups` groups, and why the others have none.
 
-    change: rate minus the no-op's, over items scored at both, paired bootstrap; gained, lost: items whose outcome went
-    from 0 to 1 and from 1 to 0. perplexity: where texts were scored, over all their tokens.
+    The rate has a Wilson interval, or one of whole groups resampled where items share them. change: rate minus the
+    no-op's, over items scored at both, paired bootstrap; gained, lost: items whose outcome went from 0 to 1 and from 1
+    to 0. perplexity: where texts were scored, over all their tokens.
     """
 
     alpha: float
     rate: Estimate
+    groups: int
     unscored: dict[str, int]
     truncated: int
     change: Estimate
@@ -65,27 +77,50 @@ class ConditionResult:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkResult:
-    """What a run shows. Rates and differences are fractions; times 100 they are percent and percentage points.
+class AgainstControls:
+    """The selected set beside the random sets of one kind.
 
     above_controls: selected minus the mean of the controls at each alpha, over items scored in all of them;
     slope_above_controls: the same for the slope; controls_below: controls with a smaller slope than the selected set.
+    """
+
+    kind: str
+    controls: int
+    controls_below: int
+    above_controls: dict[str, Estimate]
+    slope_above_controls: Estimate
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        """The value `to_json` of a result wrote."""
+        gaps = {alpha: _estimate(gap) for alpha, gap in row["above_controls"].items()}
+        return cls(**{**row, "above_controls": gaps, "slope_above_controls": _estimate(row["slope_above_controls"])})
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """What a run shows. Rates and differences are fractions; times 100 they are percent and percentage points.
+
+    groups: how many groups the items are of, as many as items where none belong together; whole groups are resampled.
+    against: the comparison with random neurons, for each kind of them on its own.
     """
 
     benchmark: str
     outcome: str
     judge: str
     items: int
+    groups: int
     max_tokens: int | None
     conditions: tuple[ConditionResult, ...]
-    above_controls: dict[str, Estimate]
-    slope_above_controls: Estimate
-    controls_below: int
-    controls: int
+    against: tuple[AgainstControls, ...]
 
     @property
     def selected(self) -> ConditionResult:
         return next(c for c in self.conditions if not c.kind.startswith("random"))
+
+    def controls(self, kind: str) -> list[ConditionResult]:
+        """The random sets of one kind."""
+        return [c for c in self.conditions if c.kind.startswith("random") and control_kind(c.kind) == kind]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,10 +131,19 @@ class BenchmarkResult:
         values = {
             **row,
             "conditions": tuple(map(ConditionResult.from_json, row["conditions"])),
-            "above_controls": {alpha: _estimate(gap) for alpha, gap in row["above_controls"].items()},
-            "slope_above_controls": _estimate(row["slope_above_controls"]),
+            "against": tuple(map(AgainstControls.from_json, row["against"])),
         }
         return cls(**values)
+
+
+def control_kind(kind: str) -> str:
+    """The kind of control in a condition's kind: layer_matched of random_layer_matched."""
+    return kind.removeprefix("random").lstrip("_") or "random"
+
+
+def neurons_id(neurons: "NeuronSet") -> str:
+    """What `about["neurons"]` of a sweep of these neurons says."""
+    return fingerprint([neurons.identity.weights, *neurons.columns.tolist()])
 
 
 def _estimate(row: Mapping[str, Any]) -> Estimate:
@@ -116,44 +160,80 @@ class Sweep(NamedTuple):
 
 
 def load_sweep(folder: Path) -> Sweep:
-    """The results a sweep left in its folder. Raises `ArtifactError` where they are damaged."""
+    """The results a sweep left in its folder; where an earlier version made them, its records are summarised again.
+
+    Raises `ArtifactError` where they are damaged.
+    """
     path = folder / RESULTS
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: BenchmarkResult.from_json(value) for name, value in row["benchmarks"].items()}
+        found = {
+            name: BenchmarkResult.from_json(value) if "against" in value else summarize_run(_read_run(folder / name))
+            for name, value in row["benchmarks"].items()
+        }
         return Sweep(dict(row["about"]), found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}): run 'bench' again, it reads its finished records") from error
+        raise ArtifactError(
+            f"{path} is damaged ({error}): delete it and run the same 'bench' again, it reads its finished records"
+        ) from error
+
+
+def _read_run(folder: Path) -> BenchmarkRun:
+    try:
+        manifest, rows = load_rows(folder, stage=RUN_STAGE)
+    except (InputError, ArtifactError) as error:
+        raise ArtifactError(
+            f"{folder.parent / RESULTS} is of an earlier version and its records in {folder} are no longer whole: "
+            "delete both and run 'bench' again"
+        ) from error
+    return BenchmarkRun(
+        RunSettings.from_json(manifest.settings), manifest.summary["judge"], [Record(**row) for row in rows]
+    )
 
 
 def summarize_run(run: BenchmarkRun) -> BenchmarkResult:
-    """Rates, slopes and differences of a run; 10,000 resamples of whole items."""
+    """Rates, slopes and differences of a run; 10,000 resamples of whole items, or of whole groups of them."""
     settings, no_op = run.settings, run.settings.no_op
     ids = list(dict.fromkeys(record.id for record in run.records))
+    groups = _groups(run.records, ids)
     by_condition: dict[str, list[Record]] = {}
     for record in run.records:
         by_condition.setdefault(record.condition, []).append(record)
     tables = {name: _table(records, ids) for name, records in by_condition.items()}
     conditions = tuple(
-        _condition(name, settings.conditions[name].kind, by_condition[name], *tables[name], no_op=no_op)
+        _condition(name, settings.conditions[name].kind, by_condition[name], *tables[name], groups, no_op=no_op)
         for name in by_condition
     )
     selected = next(c for c in conditions if not c.kind.startswith("random"))
-    controls = [c for c in conditions if c.kind.startswith("random")]
-    alphas, own = tables[selected.name]
-    gaps, slope_gap = _above(alphas, own, [tables[c.name][1] for c in controls])
+    kinds: dict[str, list[ConditionResult]] = {}
+    for condition in conditions:
+        if condition.kind.startswith("random"):
+            kinds.setdefault(control_kind(condition.kind), []).append(condition)
     return BenchmarkResult(
         benchmark=settings.benchmark,
         outcome=settings.outcome,
         judge=run.judge,
         items=len(ids),
+        groups=len(np.unique(groups)),
         max_tokens=settings.max_tokens,
         conditions=conditions,
-        above_controls=gaps,
-        slope_above_controls=slope_gap,
-        controls_below=sum(c.slope.value < selected.slope.value for c in controls),
-        controls=len(controls),
+        against=tuple(
+            AgainstControls(
+                kind,
+                len(controls),
+                sum(c.slope.value < selected.slope.value for c in controls),
+                *_above(*tables[selected.name], [tables[c.name][1] for c in controls], groups, no_op=no_op),
+            )
+            for kind, controls in kinds.items()
+        ),
     )
+
+
+def _groups(records: Sequence[Record], ids: Sequence[str]) -> Groups:
+    named = {record.id: record.group for record in records if record.group is not None}
+    numbers: dict[tuple[bool, str], int] = {}
+    owners = [(item in named, named.get(item, item)) for item in ids]
+    return np.array([numbers.setdefault(owner, len(numbers)) for owner in owners], dtype=np.int64)
 
 
 def _table(records: Sequence[Record], ids: Sequence[str]) -> tuple[tuple[float, ...], Floats]:
@@ -167,20 +247,37 @@ def _table(records: Sequence[Record], ids: Sequence[str]) -> tuple[tuple[float, 
     return alphas, values
 
 
-def _contrast(values: Floats, weights: Floats) -> Estimate:
-    """A linear function of the column means with a bootstrap interval, over rows known in every column used."""
-    known = values[np.isfinite(values).all(axis=1)]
+def _contrast(values: Floats, weights: Floats, groups: Groups, *, least: float = 0.0) -> Estimate:
+    """A linear function of the column means with a bootstrap interval, over rows known in every column used.
+
+    Columns hold values from `least` to 1: 0 for outcomes, -1 for differences.
+    """
+    rows = np.isfinite(values).all(axis=1)
+    known, own = values[rows], groups[rows]
     if not len(known) or not np.isfinite(weights).all():
         return _UNKNOWN
-    return percentile_interval(float(column_means(known) @ weights), bootstrap_means(known) @ weights, len(known))
+    units = len(np.unique(own))
+    draws = bootstrap_means(known, groups=own.tolist() if units < len(known) else None) @ weights
+    found = percentile_interval(float(column_means(known) @ weights), draws, len(known))
+    if found.high - found.low > _ROUNDING:
+        return found
+    ends = np.stack([weights * least, weights])
+    return alike_interval(found.value, len(known), units, float(ends.min(0).sum()), float(ends.max(0).sum()))
 
 
-def _slope(alphas: Sequence[float], values: Floats) -> Estimate:
-    return _contrast(values, slope_weights(alphas)) if len(alphas) > 1 else _UNKNOWN
+def _slope(alphas: Sequence[float], values: Floats, groups: Groups, *, least: float = 0.0) -> Estimate:
+    return _contrast(values, slope_weights(alphas), groups, least=least) if len(alphas) > 1 else _UNKNOWN
 
 
 def _condition(
-    name: str, kind: str, records: Sequence[Record], alphas: tuple[float, ...], values: Floats, *, no_op: float
+    name: str,
+    kind: str,
+    records: Sequence[Record],
+    alphas: tuple[float, ...],
+    values: Floats,
+    groups: Groups,
+    *,
+    no_op: float,
 ) -> ConditionResult:
     base = values[:, alphas.index(no_op)]
     results = []
@@ -188,21 +285,29 @@ def _condition(
         here = [record for record in records if record.alpha == alpha]
         mine = values[:, column]
         known = mine[np.isfinite(mine)]
-        binary = bool(np.isin(known, (0.0, 1.0)).all())
-        rate = wilson(int(known.sum()), len(known)) if binary else _contrast(mine[:, None], np.ones(1))
+        units = len(np.unique(groups[np.isfinite(mine)]))
+        alone = bool(np.isin(known, (0.0, 1.0)).all()) and units == len(known)
+        both = np.stack([base, mine], 1)
         results.append(
             AlphaResult(
                 alpha=alpha,
-                rate=rate,
+                rate=wilson(int(known.sum()), units) if alone else _contrast(mine[:, None], np.ones(1), groups),
+                groups=units,
                 unscored=dict(sorted(Counter(r.error or "no reason given" for r in here if r.outcome is None).items())),
                 truncated=sum(record.finish_reason == "length" for record in here),
-                change=_contrast(np.stack([base, mine], 1), np.array([-1.0, 1.0])),
+                change=_same(mine) if alpha == no_op else _contrast(both, np.array([-1.0, 1.0]), groups),
                 gained=int(((base == 0) & (mine == 1)).sum()),
                 lost=int(((base == 1) & (mine == 0)).sum()),
                 perplexity=_perplexity(here),
             )
         )
-    return ConditionResult(name, kind, tuple(results), _slope(alphas, values))
+    return ConditionResult(name, kind, tuple(results), _slope(alphas, values, groups))
+
+
+def _same(values: Floats) -> Estimate:
+    """The difference of a run to itself: 0, of which nothing is left to chance."""
+    count = int(np.isfinite(values).sum())
+    return Estimate(0.0, 0.0, 0.0, count) if count else _UNKNOWN
 
 
 def _perplexity(records: Sequence[Record]) -> float | None:
@@ -212,13 +317,14 @@ def _perplexity(records: Sequence[Record]) -> float | None:
 
 
 def _above(
-    alphas: tuple[float, ...], selected: Floats, controls: Sequence[Floats]
+    alphas: tuple[float, ...], selected: Floats, controls: Sequence[Floats], groups: Groups, *, no_op: float
 ) -> tuple[dict[str, Estimate], Estimate]:
-    if not controls:
-        return {}, _UNKNOWN
     gaps = selected - np.mean(controls, axis=0)
-    by_alpha = {f"{alpha:g}": _contrast(gaps[:, [n]], np.ones(1)) for n, alpha in enumerate(alphas)}
-    return by_alpha, _slope(alphas, gaps)
+    by_alpha = {}
+    for mine, alpha in zip(gaps.T, alphas, strict=True):
+        same = alpha == no_op and not np.nan_to_num(mine).any()
+        by_alpha[f"{alpha:g}"] = _same(mine) if same else _contrast(mine[:, None], np.ones(1), groups, least=-1.0)
+    return by_alpha, _slope(alphas, gaps, groups, least=-1.0)
 
 
 def results_json(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> dict[str, Any]:

@@ -219,23 +219,28 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hneurons.report.sweep_findings import interval, judge_sweep, percent
+    from hneurons.report.sweep_findings import fewer, interval, judge_sweep, percent, words
 
     for name, result in results.items():
-        table = Table("set", "alpha", "rate %", "n", "unscored", "truncated", "change pp", "gained/lost",
-                      title=f"{name}: {result.outcome} ({result.items} items; judge: {result.judge})")  # fmt: skip
-        for condition in result.conditions:
-            if condition is not result.selected:
-                continue
-            for place, at in enumerate(condition.alphas):
-                label = condition.name if place == 0 else ""
-                table.add_row(label, f"{at.alpha:g}", percent(at.rate), str(at.rate.n), str(sum(at.unscored.values())),
-                              str(at.truncated), interval(at.change), f"{at.gained}/{at.lost}")  # fmt: skip
+        grouped = result.groups != result.items
+        items = f"{result.items} items" + (f" in {result.groups} groups" if grouped else "")
+        table = Table("alpha", "rate %", "n (groups)" if grouped else "n", "unscored", "truncated", "change pp",
+                      "gained / lost", title=f"{name}: {result.outcome} ({items}; judge: {result.judge})",
+                      caption=f"set: {result.selected.name}")  # fmt: skip
+        for at in result.selected.alphas:
+            change = interval(at.change) + fewer(at.change, at.rate.n)
+            table.add_row(f"{at.alpha:g}", percent(at.rate), f"{at.rate.n}" + (f" ({at.groups})" if grouped else ""),
+                          str(sum(at.unscored.values())), str(at.truncated),
+                          *(("–", "–") if at.alpha == 1 else (change, f"{at.gained}/{at.lost}")))  # fmt: skip
         console = Console()
         console.print(table)
         console.print(judge_sweep(result))
         for at in result.selected.alphas:
             if at.perplexity is not None:
                 console.print(f"perplexity at alpha {at.alpha:g}: {at.perplexity:.3f}")
+        for one in result.against:
+            above = f"{interval(one.slope_above_controls)} pp per alpha (n={one.slope_above_controls.n})"
+            console.print(f"slope above the mean of the {words(one.kind)} sets: {above}; "
+                          f"sets with a smaller slope: {one.controls_below} of {one.controls}")  # fmt: skip
         for condition in result.conditions:
             console.print(f"slope of {condition.name}: {interval(condition.slope)} pp per alpha")

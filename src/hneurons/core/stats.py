@@ -178,6 +178,16 @@ def percentile_interval(point: float, draws: Floats, n: int) -> Estimate:
     return Estimate(float(point), float(low), float(high), n)
 
 
+def alike_interval(point: float, n: int, units: int, lowest: float, highest: float) -> Estimate:
+    """The interval of a mean whose units (items or groups) are all alike, which no resample can vary.
+
+    As many units as Wilson's interval for 0 of `units` allows may be otherwise, by all that [lowest, highest] holds; of
+    a rate of 0 or 1 that is Wilson's own interval.
+    """
+    share = wilson(0, units).high
+    return Estimate(point, point - share * (point - lowest), point + share * (highest - point), n)
+
+
 def slope_weights(doses: Sequence[float]) -> Floats:
     """Weights w for which `rates @ w` is the least-squares slope of the rates on the doses."""
     centred = np.asarray(doses, dtype=np.float64) - np.mean(doses)

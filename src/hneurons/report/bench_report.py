@@ -11,34 +11,52 @@ from hneurons.benchmarks.results import RESULTS, BenchmarkResult, load_sweep
 from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import MissingExtraError
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
-from hneurons.report.sweep_findings import describe_sweep, interval, judge_sweep, list_sweep_caveats, percent
+from hneurons.report.sweep_findings import (
+    describe_sweep,
+    fewer,
+    interval,
+    judge_sweep,
+    list_sweep_caveats,
+    percent,
+    words,
+)
 
 
 def draw_sweep(result: BenchmarkResult, *, place: str = "") -> str:
-    """Rate against alpha as in arXiv 2512.01797, figure 3: selected with 95% bars, controls as band of their range."""
-    selected = result.selected
+    """Rate against alpha as in arXiv 2512.01797, figure 3: selected with 95% bars, controls as band of their range.
+
+    Each kind of control has a panel of its own.
+    """
+    selected, kinds = result.selected, [one.kind for one in result.against]
     alphas = [at.alpha for at in selected.alphas]
-    controls = [c for c in result.conditions if c.kind.startswith("random")]
-    with _plot(f"{place or result.benchmark}: {result.outcome}".strip(), 3.0) as plot:
-        axes = plot.axes[0]
-        if controls:
-            rates = 100 * np.array([[at.rate.value for at in c.alphas] for c in controls])
-            axes.fill_between(
-                alphas, rates.min(axis=0), rates.max(axis=0), color=BAND, alpha=0.7, linewidth=0,
-                label=f"range of {len(controls)} random sets",
+    height = 3.0 if len(kinds) < 2 else 2.2 * len(kinds) + 0.6
+    values = np.array([100 * at.rate.value for at in selected.alphas])
+    # At rates of 0 and 1 rounding can put the rate a hair outside its own interval.
+    bars = np.array([[max(at.rate.value - at.rate.low, 0.0), max(at.rate.high - at.rate.value, 0.0)]
+                     for at in selected.alphas]).T * 100  # fmt: skip
+    with _plot(f"{place or result.benchmark}: {result.outcome}".strip(), height, rows=max(1, len(kinds))) as plot:
+        for number, axes in enumerate(plot.axes):
+            if kinds:
+                controls = result.controls(kinds[number])
+                rates = 100 * np.array([[at.rate.value for at in c.alphas] for c in controls])
+                axes.fill_between(
+                    alphas, rates.min(axis=0), rates.max(axis=0), color=BAND, alpha=0.7, linewidth=0,
+                    label=f"range of {len(controls)} random sets" if len(kinds) < 2 else "range of the random sets",
+                )  # fmt: skip
+                axes.plot(alphas, rates.mean(axis=0), color=SOFT, linewidth=1, linestyle="--", label="their mean")
+            axes.errorbar(
+                alphas, values, yerr=bars, marker="D", color=FRONT, markersize=5, linewidth=1.8, capsize=2.5,
+                elinewidth=1, label="H-neurons (95%)",
             )  # fmt: skip
-            axes.plot(alphas, rates.mean(axis=0), color=SOFT, linewidth=1, linestyle="--", label="their mean")
-        values = np.array([100 * at.rate.value for at in selected.alphas])
-        # At rates of 0 and 1 rounding can put the rate a hair outside its own interval.
-        bars = np.array([[max(at.rate.value - at.rate.low, 0.0), max(at.rate.high - at.rate.value, 0.0)]
-                         for at in selected.alphas]).T * 100  # fmt: skip
-        axes.errorbar(
-            alphas, values, yerr=bars, marker="D", color=FRONT, markersize=5, linewidth=1.8, capsize=2.5,
-            elinewidth=1, label="H-neurons",
-        )  # fmt: skip
-        axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
-        axes.set(xlabel="alpha (1 = the model as it is)", ylabel=f"{result.outcome} (%)")
-        axes.set_xticks(alphas, [f"{alpha:g}" for alpha in alphas])
+            axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
+            axes.set(ylabel=f"{result.outcome} (%)")
+            axes.set_xticks(alphas, [f"{alpha:g}" for alpha in alphas])
+            if len(kinds) > 1:
+                axes.set_title(f"beside {len(controls)} {words(kinds[number])} sets", fontsize=10, loc="left")
+        limits = [axes.get_ylim() for axes in plot.axes]
+        for axes in plot.axes:
+            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        axes.set(xlabel="alpha (1 = the model as it is)")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
         return plot.svg()
 
@@ -63,7 +81,7 @@ def write_bench_report(results: Mapping[str, BenchmarkResult], about: Mapping[st
 
 def add_filters(environment: Any) -> None:
     """What the templates of a sweep need in a jinja2 environment."""
-    environment.filters["percent"], environment.filters["interval"] = percent, interval
+    environment.filters |= {"percent": percent, "interval": interval, "fewer": fewer, "words": words}
 
 
 def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -> list[dict[str, Any]]:
@@ -80,9 +98,10 @@ def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -
     ]
 
 
-def run_sweeps(folder: Path) -> list[dict[str, Any]]:
+def run_sweeps(folder: Path, present: str) -> list[dict[str, Any]]:
     """Every sweep in a run's `bench` folder, for its page; folders that differ in their benchmarks alone are one.
 
+    `present` is the `neurons_id` of the run's detector: sweeps of other neurons are marked `outdated` and come last.
     Raises `ArtifactError` where one is damaged.
     """
     groups: dict[str, tuple[list[str], dict[str, Any], dict[str, BenchmarkResult]]] = {}
@@ -92,8 +111,9 @@ def run_sweeps(folder: Path) -> list[dict[str, Any]]:
         places, _, gathered = groups.setdefault(same, ([], about, {}))
         places.append(path.parent.name)
         gathered |= {name if name not in gathered else f"{name} ({places[-1]})": r for name, r in results.items()}
-    return [
-        {"place": ", ".join(places), "about": about, "caveats": list_sweep_caveats(gathered),
-         "sections": sweep_sections(gathered, place=places[0])}
+    sweeps = [
+        {"place": ", ".join(places), "about": about, "outdated": about.get("neurons") != present,
+         "caveats": list_sweep_caveats(gathered), "sections": sweep_sections(gathered, place=places[0])}
         for places, about, gathered in groups.values()
     ]  # fmt: skip
+    return sorted(sweeps, key=lambda sweep: bool(sweep["outdated"]))

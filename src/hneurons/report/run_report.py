@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from hneurons.answers.judging import load_judgements
 from hneurons.answers.selection import load_examples
+from hneurons.benchmarks.results import neurons_id
 from hneurons.core.artifacts import MANIFEST, Manifest, write_atomic
 from hneurons.core.errors import ArtifactError, MissingExtraError
 from hneurons.core.seeds import fingerprint
@@ -100,7 +101,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "path": path,
         "chosen": chosen,
         "choice": detector.settings.get("choice"),
-        "sweeps": run_sweeps(run.folder),
+        "sweeps": run_sweeps(run.folder, neurons_id(neurons)),
         "main": main.name if main else "",
         "examples": _examples(run, detector, main) if main else [],
         "settings": asdict(run.plan),

@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hneurons.benchmarks.results import AlphaResult, BenchmarkResult
+from hneurons.benchmarks.results import AgainstControls, AlphaResult, BenchmarkResult
 from hneurons.benchmarks.runner import NO_OP
 from hneurons.core.stats import Estimate
 
 INERT = "copying"
 _ROUNDING = 1e-9
+_EDGE = 0.05  # a rate this near 0 or 1 can hardly move that way
+_FEW_GROUPS = 10  # below so many, intervals of resampled groups are known to be too narrow
 _MUCH = 0.05  # change in the share of unscored or truncated replies that is worth a sentence
 
 
@@ -24,7 +26,13 @@ def interval(estimate: Estimate) -> str:
     """A difference or slope in percentage points with its interval."""
     if not math.isfinite(estimate.value):
         return "–"
-    return f"{100 * estimate.value:+.2f} [{100 * estimate.low:.2f}, {100 * estimate.high:.2f}]"
+    value, low, high = (round(100 * n, 2) + 0.0 for n in (estimate.value, estimate.low, estimate.high))  # no -0.00
+    return f"{value:+.2f} [{low:.2f}, {high:.2f}]"
+
+
+def fewer(estimate: Estimate, items: int) -> str:
+    """The number of items behind a difference where it is not the one said already."""
+    return f" (n={estimate.n})" if estimate.n not in (0, items) else ""
 
 
 def sign(estimate: Estimate) -> int:
@@ -34,33 +42,72 @@ def sign(estimate: Estimate) -> int:
 
 def judge_sweep(result: BenchmarkResult) -> str:
     """Whether the rate moves with alpha, and more than with random neurons; a null result in as many words."""
-    slope, above = result.selected.slope, result.slope_above_controls
+    slope = result.selected.slope
     if not math.isfinite(slope.value):
         return "No item was scored at every alpha, so nothing can be said about a trend."
-    with_controls = f"the mean of {result.controls} random sets ({interval(above)} pp)"
+    base = f"{interval(slope)} pp per unit of alpha"
+    if slope.n < result.items:
+        base += f" over the {slope.n} of {result.items} items scored at every alpha"
     if not sign(slope):
-        said = f"No trend can be told from chance: {interval(slope)} pp per unit of alpha"
-        return f"{said}, though it is {_beside(sign(above))} {with_controls}." if sign(above) else f"{said}."
-    said = f"The rate {'rises' if sign(slope) > 0 else 'falls'} by {interval(slope)} pp per unit of alpha"
-    if not result.controls:
+        return f"No trend can be told from chance: {base}{_despite(result)}."
+    said = f"The rate {'rises' if sign(slope) > 0 else 'falls'} by {base}"
+    if not result.against:
         return f"{said}. No random neurons were scaled, so this may be what scaling any neurons does."
-    if not math.isfinite(above.value):
+    known = [one for one in result.against if math.isfinite(one.slope_above_controls.value)]
+    if not known:
         return f"{said}. No item was scored under every random set, so the two cannot be compared."
-    if not sign(above):
-        return f"{said}, which is no different from {with_controls}."
-    if sign(above) != sign(slope):
-        return f"{said}, but less than random neurons: {_beside(sign(above))} {with_controls}."
-    slopes = [c.slope.value for c in result.conditions if c is not result.selected]
-    steeper = sum(value >= slope.value if sign(slope) > 0 else value <= slope.value for value in slopes)
-    return f"{said}, more than random neurons: {_beside(sign(above))} {with_controls}; {steeper} of them are as steep."
+    compared = ", ".join(_place(result, one) for one in result.against)
+    directions = {sign(one.slope_above_controls) * sign(slope) for one in known}
+    if len(directions) > 1:
+        return f"{said}, but the kinds of random neurons disagree on whether it is more than theirs: {compared}."
+    if directions == {0}:
+        return f"{said}, which is {compared}."
+    if directions == {-1}:
+        return f"{said}, but less than random neurons: {compared}."
+    steep = [f"{_steeper(result, one)} of them are as steep" for one in known]
+    if len(result.against) == 1:
+        return f"{said}, more than random neurons: {compared}; {steep[0]}."
+    reach = "every kind" if len(known) == len(result.against) else "every kind compared"
+    return f"{said}, more than random neurons of {reach}: {compared}."
 
 
-def _beside(direction: int) -> str:
-    return "above" if direction > 0 else "below"
+def words(kind: str) -> str:
+    """A kind of control as it is said: layer-matched."""
+    return kind.replace("_", "-")
+
+
+def _despite(result: BenchmarkResult) -> str:
+    """What there is to say of random neurons where there is no trend: nothing, unless they move otherwise."""
+    directions = {sign(one.slope_above_controls) for one in result.against}
+    if directions <= {0}:
+        return ""
+    compared = ", ".join(_place(result, one) for one in result.against)
+    if len(directions) > 1:
+        return f", though beside random neurons, whose kinds disagree, it is {compared}"
+    return f", though it is {compared}"
+
+
+def _place(result: BenchmarkResult, one: AgainstControls) -> str:
+    """Where the slope lies beside one kind of random neurons, which is named where there are several."""
+    above, several = one.slope_above_controls, len(result.against) > 1
+    sets = f"{one.controls} {words(one.kind) + ' ' if several else ''}random set{'s' if one.controls > 1 else ''}"
+    if not math.isfinite(above.value):
+        return f"not to be compared with {sets} (no item was scored under all of them)"
+    where = {1: "above", -1: "below", 0: "no different from"}[sign(above)]
+    more = f" over {above.n} items" if above.n < result.selected.slope.n else ""
+    if several and sign(above) == sign(result.selected.slope) != 0:
+        more += f"; {_steeper(result, one)} of them as steep"
+    return f"{where} the mean of {sets} ({interval(above)} pp{more})"
+
+
+def _steeper(result: BenchmarkResult, one: AgainstControls) -> int:
+    slope = result.selected.slope
+    slopes = [c.slope.value for c in result.controls(one.kind)]
+    return sum(value >= slope.value if sign(slope) > 0 else value <= slope.value for value in slopes)
 
 
 def describe_sweep(result: BenchmarkResult) -> list[str]:
-    """Rates at both ends, where they differ from alpha = 1, and what became of the replies without outcome."""
+    """Rates at both ends, where they differ from alpha = 1, groups of items, and replies without outcome."""
     alphas = result.selected.alphas
     base = next(at for at in alphas if at.alpha == NO_OP)
     ends = [at for at in (alphas[0], alphas[-1]) if at is not base]
@@ -68,11 +115,21 @@ def describe_sweep(result: BenchmarkResult) -> list[str]:
     said = [f"{percent(base.rate)}% of {base.rate.n} items at alpha = 1" + (f"; {rates}." if rates else ".")]
     others = [at for at in alphas if at is not base]
     moved = [at for at in others if sign(at.change)]
+    unknown = ", ".join(f"{at.alpha:g}" for at in others if not math.isfinite(at.change.value))
     if moved:
         found = "; ".join(f"{interval(at.change)} pp at {at.alpha:g}" for at in moved)
         said.append(f"Different from alpha = 1 at {len(moved)} of {len(others)} alphas: {found}.")
-    elif others:
+    elif others and not unknown:
         said.append("At no alpha is the rate different from that at alpha = 1 by more than chance.")
+    if unknown:
+        said.append(f"No item was scored both at alpha = 1 and at alpha {unknown}, so nothing is known there.")
+    if min(base.rate.value, 1 - base.rate.value) <= _EDGE:
+        way = "fall" if base.rate.value <= _EDGE else "rise"
+        said.append(f"So near {0 if way == 'fall' else 100}% it can hardly {way}, whatever the neurons do.")
+    if result.groups < result.items:
+        said.append(f"The {result.items} items are of {result.groups} groups, which are resampled whole.")
+        if base.groups < _FEW_GROUPS:
+            said.append("From so few groups intervals come out too narrow: take a difference for no more than a hint.")
     said += _losses("have no outcome", result.items, base, others, lambda at: sum(at.unscored.values()))
     said += _losses("are cut off by the token limit", result.items, base, others, lambda at: at.truncated)
     return said
@@ -89,26 +146,44 @@ def _losses(words: str, items: int, base: AlphaResult, others: Sequence[AlphaRes
 def list_sweep_caveats(results: Mapping[str, BenchmarkResult]) -> list[str]:
     """What these results do not show."""
     said = []
-    inert = results.get(INERT)
-    if inert is None:
-        said.append(f"Without '{INERT}', which should not move, it is unknown from which alpha on the model is broken.")
-    else:
-        broken = [f"{at.alpha:g}" for at in inert.selected.alphas if sign(at.change)]
-        said.append(
-            f"'{INERT}', which needs no knowledge and no stance, moves at alpha {', '.join(broken)}: there the model "
-            "is damaged, and other rates say little."
-            if broken
-            else f"'{INERT}', the inert control, moves at no alpha: what moves elsewhere is not a broken model."
-        )
+    said.append(_judge_inert(results.get(INERT)))
     by_rule = [name for name, result in results.items() if not result.judge.startswith("llm:") and name != INERT]
     if by_rule:
         said.append(
             f"No model judged {', '.join(by_rule)}: rules compare conditions, but the rates themselves are rough."
         )
-    controls = max((result.controls for result in results.values()), default=0)
-    if controls:
-        said.append(f"Lying beyond all of {controls} random sets happens by chance one time in {controls + 1}.")
+    drawn = sorted({one.controls for result in results.values() for one in result.against})
+    for controls in drawn:
+        said.append(
+            f"Lying above all of {controls} random sets of a kind happens by chance one time in {controls + 1}, lying "
+            "below all of them as often."
+        )
     tests = sum(len(result.selected.alphas) - 1 for result in results.values())
-    said.append(f"{tests} comparisons with alpha = 1 are shown; about 1 in 20 differs by chance alone.")
+    beside = sum((len(result.selected.alphas) - 1) * len(result.against) for result in results.values())
+    shown = f"{tests} comparisons with alpha = 1" + (f" and {beside} with random sets" if beside else "")
+    said.append(f"{shown} are shown; about 1 in 20 differs by chance alone.")
     said.append("A rate that moves says nothing about which items moved or why: audit the recorded replies.")
     return said
+
+
+def _judge_inert(result: BenchmarkResult | None) -> str:
+    """Whether the benchmark that should not move did, and what it cannot tell."""
+    if result is None:
+        return f"Without '{INERT}', which should not move, it is unknown from which alpha on the model is broken."
+    base = next(at for at in result.selected.alphas if at.alpha == NO_OP)
+    others = [at for at in result.selected.alphas if at is not base]
+    broken = ", ".join(f"{at.alpha:g}" for at in others if sign(at.change))
+    if broken:
+        return (
+            f"'{INERT}', which needs no knowledge and no stance, moves at alpha {broken}: there the model is damaged, "
+            "and other rates say little."
+        )
+    unknown = ", ".join(f"{at.alpha:g}" for at in others if not math.isfinite(at.change.value))
+    if unknown or not others:
+        where = unknown or "other than 1"
+        return f"'{INERT}', the inert control, was not scored at alpha {where}: the model may be broken there."
+    fall = -100 * min(at.change.low for at in others)
+    return (
+        f"'{INERT}', the inert control ({percent(base.rate)}% at alpha = 1), moves at no alpha (a fall by "
+        f"more than {fall:.1f} points is ruled out): no sign of a broken model."
+    )
