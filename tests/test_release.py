@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hneurons.detection.classifier_import import read_classifier
 from hneurons.detection.detector import Detector
 from hneurons.detection.domains import judge_domain
 from hneurons.detection.evaluation import DETECTOR, RANDOM, DatasetResult, Difference, RandomNeurons, Score
-from hneurons.detection.release import load_release, push_release, save_release
+from hneurons.detection.release import load_neurons, load_release, push_release, save_release
 from hub_server import run_hub
 from tiny_models import tiny_model
 
@@ -150,12 +151,60 @@ def test_a_damaged_release_is_one_sentence(tmp_path: Path) -> None:
     row = json.loads(whole[tmp_path / "hneurons.json"])
     row["model"]["weights"] = "other"
     refused("hneurons.json", json.dumps(row).encode(), "name different models")
+    for change, words in (
+        ({"files": {}}, r"has no content hash of detector\.json"),
+        ({"files": None}, "is damaged"),
+        ({"neurons": []}, "name different neurons"),
+    ):
+        changed = json.loads(whole[tmp_path / "hneurons.json"]) | change
+        refused("hneurons.json", json.dumps(changed).encode(), words)
+    for name in ("detector.safetensors", "neurons.json"):
+        lacking = json.loads(whole[tmp_path / "hneurons.json"])
+        del lacking["files"][name]
+        refused("hneurons.json", json.dumps(lacking).encode(), f"has no content hash of {name}")
+    lacking = json.loads(whole[tmp_path / "hneurons.json"])
+    del lacking["failed_on"]
+    refused("hneurons.json", json.dumps(lacking).encode(), "has no failed_on")
+    refused("hneurons.json", b"[" * 100_000, "is damaged")
     with pytest.raises(InputError, match="is no release"):
         load_release(tmp_path.parent)
     with pytest.raises(InputError, match="there is no folder nothing: give a folder or a hub id"):
         load_release("nothing")
     with pytest.raises(StorageError, match="could not write"):
         save_release(Path("/proc/hneurons"), make_detector(), RESULTS)
+
+
+def test_a_folder_that_holds_anything_but_a_release_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "a.txt").write_text("mine too")
+    with pytest.raises(
+        InputError, match=r"holds README\.md and is no release \(no hneurons\.json\): give a new or empty"
+    ):
+        save_release(tmp_path, make_detector(), RESULTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "a.txt"]
+    assert (tmp_path / "README.md").read_text() == "mine"
+    make_detector().save(tmp_path / "detector")
+    with pytest.raises(InputError, match=r"holds detector\.json and is no release"):
+        save_release(tmp_path / "detector", make_detector(), RESULTS)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".gitattributes").write_text("")
+    save_release(tmp_path / "new", make_detector(), RESULTS)
+    (tmp_path / "new" / "notes.txt").write_text("beside it")
+    again = save_release(tmp_path / "new", make_detector(), {"facts": RESULTS["facts"]})
+    assert load_release(tmp_path / "new").about == again.about and again.failed_on == []
+    assert "nec" not in (tmp_path / "new" / "README.md").read_text()
+
+
+def test_neurons_are_read_of_sets_detectors_and_releases_that_are_whole(tmp_path: Path) -> None:
+    detector = make_detector()
+    detector.save(tmp_path / "detector")
+    detector.neuron_set().save(tmp_path / "set")
+    save_release(tmp_path / "release", detector, RESULTS)
+    found = [load_neurons(tmp_path / name) for name in ("detector", "set", "release")]
+    assert [neurons.columns.tolist() for neurons in found] == [[3, 100]] * 3
+    replace(detector, columns=np.array([4, 41, 101])).neuron_set().save(tmp_path / "release")
+    with pytest.raises(ArtifactError, match=r"neurons\.safetensors is missing or is not what was published"):
+        load_neurons(tmp_path / "release")
 
 
 def test_a_release_goes_to_the_hub_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +287,14 @@ def test_classifiers_that_do_not_fit_are_refused_and_nothing_is_unpickled(tmp_pa
         np.save(file, np.zeros(144))
     with pytest.raises(InputError, match="could not be read"):
         read_classifier(path, IDENTITY)
+    with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_LZMA) as archive:
+        archive.writestr("coef.npy", b"\x93NUMPY" * 100)
+    whole = path.read_bytes()
+    place = whole.index(b"coef.npy") + len("coef.npy") + 9
+    path.write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+    with pytest.raises(InputError, match="could not be read") as caught:
+        read_classifier(path, IDENTITY)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_verbs_publish_export_and_import(
@@ -278,7 +335,18 @@ def test_the_verbs_publish_export_and_import(
     code, out, _ = run("export", release, *common, "weights", "--out", tmp_path / "w")
     assert code == 0 and "2 neurons in 2 layers at alpha 0 as weights" in out
     code, _, err = run("export", release, *common, "onnx", "--out", tmp_path / "o")
-    assert code == 2 and err == "hneurons: unknown format 'onnx': known are lora, weights, gguf\n"
+    assert code == 2 and err.startswith("hneurons: unknown format 'onnx': known are lora, weights, gguf")
+    code, out, _ = run("export", folder / "detector", *common, "lora", "--out", tmp_path / "d")
+    assert code == 0 and "2 neurons in 2 layers" in out
+    whole = (release / "neurons.json").read_bytes()
+    (release / "neurons.json").write_bytes(whole + b" ")
+    code, _, err = run("export", release, *common, "lora", "--out", tmp_path / "o")
+    assert code == 1 and "neurons.json is missing or is not what was published" in err
+    (release / "neurons.json").write_bytes(whole)
+    code, _, err = run("export", "x" * 5000, *common, "lora", "--out", tmp_path / "o")
+    assert code == 2 and "File name too long: check the path" in err and err.count("\n") == 1
+    code, _, err = run("publish", folder, "--out", model)
+    assert code == 2 and "is no release" in err and not (model / "README.md").exists()
     code, _, err = run("export", tmp_path / "no", *common, "lora", "--out", tmp_path / "o")
     assert code == 2 and "there is no folder" in err
     code, _, err = run("export", release, "--model", model, "--alpha", "much", "--format", "lora", "--out", "o")

@@ -1,11 +1,28 @@
 """`hneurons export`, `publish` and `import-classifier`: neuron sets and interventions for other people's tools."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
+@contextmanager
+def _file_errors() -> Iterator[None]:
+    """Turn what the system says about a path (no permission, too long a name) into `InputError`."""
+    from hneurons.core.errors import InputError
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = error.filename or "a file"
+        raise InputError(f"could not use {where}: {error.strerror or error}: check the path and permissions") from error
+
+
+@_file_errors()
 def export(
     neurons: Annotated[str, typer.Argument(help="Folder or hub id of a detector, neuron set or published release.")],
     model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model of these neurons.")],
@@ -20,11 +37,10 @@ def export(
     from dataclasses import asdict
 
     from hneurons.cli.output import print_json
-    from hneurons.detection.release import fetch_release
+    from hneurons.detection.release import fetch_release, load_neurons
     from hneurons.interventions.export import export_neurons
-    from hneurons.neurons.neuron_set import NeuronSet
 
-    chosen = NeuronSet.load(fetch_release(neurons))
+    chosen = load_neurons(fetch_release(neurons))
     done = export_neurons(
         chosen, alpha, model=model, out=out, format=format, max_rank=max_rank, gguf=gguf  # type: ignore[arg-type]
     )  # fmt: skip
@@ -35,6 +51,7 @@ def export(
     typer.echo(f"{out}: {done.neurons} neurons in {done.layers} layers at alpha {alpha:g} as {format}; {details}")
 
 
+@_file_errors()
 def publish(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run, as given to --out.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the release to write.")],
@@ -54,7 +71,7 @@ def publish(
     plan = RunPlan.load(folder)
     results = load_evaluation(folder / "evaluation")
     release = save_release(out, Detector.load(folder / "detector"), results, plan=asdict(plan))
-    address = push_release(out, push, public=public) if push else None
+    address = push_release(out, push, public=public) if push is not None else None
     if json:
         print_json({"folder": str(out), "address": address, **release.about})
         return
@@ -65,6 +82,7 @@ def publish(
         typer.echo(f"pushed to {address}")
 
 
+@_file_errors()
 def import_classifier(
     source: Annotated[Path, typer.Argument(help=".npz or .safetensors with coef and intercept; see docs/artifact.md.")],
     model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model it was fitted on.")],

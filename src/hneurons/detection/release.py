@@ -21,11 +21,14 @@ from hneurons.detection.evaluation import DatasetResult
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from hneurons.models.language_model import LanguageModel
 
 RELEASE_JSON, CARD = "hneurons.json", "README.md"
 RELEASE_VERSION = 1
 _FILES = (DETECTOR_JSON, DETECTOR_TENSORS, NEURONS_JSON, NEURONS_TENSORS)
+_FIELDS = ("model", "neurons", "thresholds", "data", "plan", "tested_on", "failed_on", "domains", "files")
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,11 @@ def save_release(
 
     `plan`: how the run was made, for the card. A domain has failed where the interval of the AUROC includes 0.5 or the
     detector is not distinguishable from as many random neurons; where one class is missing it was not testable.
-    Raises `StorageError` where writing fails, `MissingExtraError` without jinja2.
+    An earlier release is replaced. Raises `InputError` for a folder that holds anything else, `StorageError` where
+    writing fails, `MissingExtraError` without jinja2; nothing is written then but for what failed midway.
     """
+    _check_free(folder)
+    _card_template()
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     detector.save(folder)
@@ -79,6 +85,18 @@ def save_release(
     return Release(folder, detector, about)
 
 
+def _check_free(folder: Path) -> None:
+    """Raise `InputError` where a release would overwrite files that belong to none; hidden ones are in no way."""
+    with storage_errors(folder):
+        found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in found if not name.startswith(".")]
+    if others and RELEASE_JSON not in others:
+        raise InputError(
+            f"{folder} holds {CARD if CARD in others else others[0]} and is no release (no {RELEASE_JSON}): give a new "
+            "or empty folder, or an earlier release to replace"
+        )
+
+
 def load_release(source: str | Path, *, model: "LanguageModel | None" = None) -> Release:
     """Read a release from a folder or a hub id (owner/name, optionally @revision).
 
@@ -92,17 +110,31 @@ def load_release(source: str | Path, *, model: "LanguageModel | None" = None) ->
         about = json.loads((folder / RELEASE_JSON).read_text(encoding="utf-8"))
         if about["schema_version"] != RELEASE_VERSION:
             raise ValueError(f"schema version {about['schema_version']}, this hneurons reads {RELEASE_VERSION}")
-        changed = [name for name, content in about["files"].items() if _hash(folder / name) != content]
+        lacking = [f"no {name}" for name in _FIELDS if name not in about]
+        lacking += [f"no content hash of {name}" for name in _FILES if name not in about.get("files", {})]
+        if lacking:
+            raise ValueError(f"{RELEASE_JSON} has {lacking[0]}")
+        changed = [name for name, content in about["files"].items() if not _is_whole(folder / name, content)]
         if changed:
             raise ValueError(f"{changed[0]} is missing or is not what was published")
         detector = Detector.load(folder)
         if any(about["model"][name] != value for name, value in asdict(detector.identity).items()):
             raise ValueError(f"{RELEASE_JSON} and {DETECTOR_JSON} name different models")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        if about["neurons"] != _finite(_neuron_rows(detector.neuron_set())):
+            raise ValueError(f"{RELEASE_JSON} and {DETECTOR_JSON} name different neurons")
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ArtifactError(f"the release in {folder} is damaged ({error}): fetch or publish it again") from error
     if model is not None:
         detector.neuron_set().check_model(model)
     return Release(folder, detector, about)
+
+
+def load_neurons(folder: Path) -> NeuronSet:
+    """The neurons of a detector, a neuron set or a release, which is read as `load_release` reads it or refused.
+
+    Raises `InputError` where there are none, `ArtifactError` where they are damaged.
+    """
+    return load_release(folder).neurons if (folder / RELEASE_JSON).exists() else NeuronSet.load(folder)
 
 
 def fetch_release(source: str | Path) -> Path:
@@ -154,6 +186,10 @@ def find_revision(model: str) -> str | None:
 
 def render_card(about: Mapping[str, Any]) -> str:
     """The model card (Markdown with the hub's metadata in front) of a release's `hneurons.json`."""
+    return str(_card_template().render(metadata=_metadata(about), shown=20, **about))
+
+
+def _card_template() -> "Template":
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as error:
@@ -162,7 +198,7 @@ def render_card(about: Mapping[str, Any]) -> str:
         loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    return environment.get_template("model_card.txt").render(metadata=_metadata(about), shown=20, **about)
+    return environment.get_template("model_card.txt")
 
 
 def _metadata(about: Mapping[str, Any]) -> str:
@@ -208,8 +244,8 @@ def _finite(value: Any) -> Any:
     return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _hash(path: Path) -> str:
-    return file_hash(path) if path.is_file() else ""
+def _is_whole(path: Path, content: str) -> bool:
+    return path.is_file() and file_hash(path) == content
 
 
 def _first_line(error: Exception) -> str:
