@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, UnsupportedModelError
 from hneurons.core.types import ModelIdentity
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.stored_weights import open_stored
@@ -190,6 +190,89 @@ def test_files_that_are_damaged_missing_or_no_floats_are_one_sentence(tmp_path: 
         save_file(changed, path)
         with pytest.raises(error, match=said):
             measure_drift(base, tuned)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (b"", "describes no model that transformers can build"),
+        (b"{", "describes no model that transformers can build"),
+        (b"[]", "describes no model that transformers can build"),
+        (b"\xff\xfe", "describes no model that transformers can build"),
+        ({"model_type": "nothing"}, "describes no model that transformers can build"),
+        ({"num_attention_heads": 0}, "describes no model that transformers can build"),
+        ({"num_hidden_layers": 0}, "ValueError: a model without layers"),
+        ({"hidden_size": "wide"}, "describes no model that transformers can build"),
+        ({"intermediate_size": -1}, "describes no model that transformers can build"),
+        ({"hidden_act": "nothing"}, "describes no model that transformers can build"),
+        ({"model_type": "t5"}, "holds a t5, which is no decoder: choose a decoder"),
+    ],
+)
+def test_a_config_of_no_decoder_is_one_sentence(changes: Any, said: str, tmp_path: Path) -> None:
+    tiny_transformer("llama").save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    whole = json.loads(config.read_text())
+    config.write_bytes(changes if isinstance(changes, bytes) else json.dumps(whole | changes).encode())
+    with pytest.raises((InputError, UnsupportedModelError), match=said) as caught:
+        open_stored(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_whose_places_are_none_is_one_sentence(tmp_path: Path) -> None:
+    tiny_transformer("llama").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[:8], "little")
+    header, name = json.loads(whole[8 : 8 + size]), "model.layers.0.mlp.down_proj.weight"
+    first, end = header[name]["data_offsets"]
+    for entry in (
+        {"data_offsets": [first, first + 4]},
+        {"data_offsets": [float(first), float(end)]},
+        {"data_offsets": [first]},
+        {"data_offsets": [-end, -first]},
+        {"shape": [-32, -48]},
+        {"shape": 5},
+        {"dtype": ["F32"]},
+        {"dtype": "F16"},
+    ):
+        changed = json.dumps(header | {name: header[name] | entry}).encode()
+        path.write_bytes(len(changed).to_bytes(8, "little") + changed + whole[8 + size :])
+        with pytest.raises(ArtifactError, match="is damaged or truncated"):
+            open_stored(str(tmp_path))
+    for content in (b"[]", b'"x"', b"5", b"null", b"{}", b'{"a": null}', b"[" * 100_000):
+        path.write_bytes(len(content).to_bytes(8, "little") + content)
+        with pytest.raises(ArtifactError, match="is damaged or truncated"):
+            open_stored(str(tmp_path))
+
+
+def test_an_index_stays_in_its_folder(tmp_path: Path) -> None:
+    _, tuned, *_ = save_pair(tmp_path)
+    path = Path(tuned) / "model.safetensors.index.json"
+    row = json.loads(path.read_text())
+    name = next(iter(row["weight_map"]))
+    outside = str(tmp_path / "before" / "model.safetensors")
+    for file in ("../before/model.safetensors", outside, "..", "", ".", "config.json", 5, None, ["a"]):
+        path.write_text(json.dumps({"weight_map": row["weight_map"] | {name: file}}))
+        with pytest.raises(ArtifactError, match=r"index\.json is damaged \(.*\): fetch the checkpoint again"):
+            open_stored(tuned)
+    path.write_text(json.dumps({"weight_map": row["weight_map"] | {name: outside}}))
+    with pytest.raises(ArtifactError, match=r"it names '/.*', no \.safetensors file beside it"):
+        open_stored(tuned)
+    for content in ("", "[]", "{}", '{"weight_map": {}}', '{"weight_map": 5}'):
+        path.write_text(content)
+        with pytest.raises(ArtifactError, match="is damaged"):
+            open_stored(tuned)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b"\xff"])
+def test_a_tokenizer_that_is_damaged_is_one_sentence(content: bytes | None, tmp_path: Path) -> None:
+    tiny_transformer("llama").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    if content is not None:
+        (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"could not read the tokenizer in .*: fetch or save the checkpoint again"):
+        open_stored(str(tmp_path)).identity()
 
 
 def test_a_kept_drift_is_read_again_and_made_anew_for_other_weights(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from hneurons.core.artifacts import file_hash
-from hneurons.core.errors import ArtifactError, InputError, UnsupportedModelError
+from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, UnsupportedModelError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
 from hneurons.models.checkpoints import resolve_checkpoint
-from hneurons.models.ffn import _linear_shape, find_ffns, text_decoder
+from hneurons.models.ffn import FFN, _linear_shape, find_ffns, text_decoder
 from hneurons.models.identity import build_identity
 
 BLOCK = 1 << 18  # values read at a time: 2 MiB as float64, which the caches hold
@@ -123,9 +123,11 @@ class StoredModel:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(self.folder))
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"could not read the tokenizer in {self.folder}: {str(error).splitlines()[0]}") from error
+            tokenizer = AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=False)
+        except Exception as error:  # damaged files fail wherever their values happen to lead the reader
+            raise InputError(
+                f"could not read the tokenizer in {self.folder} ({_reason(error)}): fetch or save the checkpoint again"
+            ) from error
         ffns = find_ffns(self.skeleton)
         return build_identity(self.name, self.skeleton.config, ffns, self.weights_digest(), tokenizer)
 
@@ -146,15 +148,14 @@ class StoredModel:
 def open_stored(model: str) -> StoredModel:
     """The feed-forward layers of a checkpoint named as `load_model` takes it, without reading weights.
 
-    Raises `InputError` where there are no float safetensors, `UnsupportedModelError` for layers without a single
-    dense FFN, `ArtifactError` for files that are damaged or lack a layer.
+    Raises `InputError` where there are no float safetensors or no config of a model, `UnsupportedModelError` for what
+    is no decoder or has layers without a single dense FFN, `ArtifactError` for weights that are damaged or incomplete.
     """
     folder = _folder(model)
     files = _weight_files(folder)
     headers = {name: tensor for path in files for name, tensor in _read_header(path).items()}
-    skeleton = _skeleton(folder)
+    skeleton, ffns = _skeleton(folder)
     decoder, layers = text_decoder(skeleton), []
-    ffns = find_ffns(skeleton)
     for ffn in ffns:
         up, gate, fused = _entrances(decoder, ffn.name, ffn.neurons, ffn.hidden_size)
         find = _Finder(headers, model)
@@ -179,7 +180,7 @@ def _folder(model: str) -> Path:
 
     try:
         return Path(snapshot_download(source, allow_patterns=_FILES, ignore_patterns="consolidated*"))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the hub's client raises errors of several libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"could not find the files of '{model}': {reason}; give a local folder") from error
 
@@ -189,7 +190,11 @@ def _weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+            # A path could lead out of the folder, to anybody's files.
+            odd = [name for name in names if Path(name).name != name or Path(name).suffix != ".safetensors"]
+            if odd or not names:
+                raise ValueError(f"it names {odd[0]!r}, no .safetensors file beside it" if odd else "it names no files")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"{index} is damaged ({error}): fetch the checkpoint again") from error
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
@@ -212,32 +217,56 @@ def _read_header(path: Path) -> dict[str, StoredTensor | str]:
         end = 8 + length + max(entry["data_offsets"][1] for entry in entries.values())
         if path.stat().st_size < end:
             raise ValueError(f"{path.stat().st_size} bytes where its header promises {end}")
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+        matrices = {name: entry for name, entry in entries.items() if len(entry["shape"]) == 2}
+        return {name: _stored_tensor(path, 8 + length, name, entry) for name, entry in matrices.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error) as error:
         raise ArtifactError(f"{path} is damaged or truncated ({error}): fetch the checkpoint again") from error
-    found: dict[str, StoredTensor | str] = {}
-    for name, entry in entries.items():
-        if len(entry["shape"]) == 2:
-            dtype = _DTYPES.get(entry["dtype"])
-            start = 8 + length + entry["data_offsets"][0]
-            found[name] = StoredTensor(path, start, dtype, tuple(entry["shape"])) if dtype else entry["dtype"]
-    return found
 
 
-def _skeleton(folder: Path) -> Any:
-    """The model without weights, as transformers builds it from its config."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+def _stored_tensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> StoredTensor | str:
+    """A header's entry. Raises `ValueError` where its bytes are not those of its shape."""
+    dtype = _DTYPES.get(entry["dtype"])
+    if dtype is None:
+        return str(entry["dtype"])
+    numbers = [*entry["shape"], *entry["data_offsets"]]
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError(f"the place of {name} is no whole numbers")
+    rows, columns, first, end = numbers
+    if end - first != rows * columns * dtype.itemsize:
+        raise ValueError(f"{name} has {end - first} bytes, which are not {rows} x {columns} of {entry['dtype']}")
+    return StoredTensor(path, start + first, dtype, (rows, columns))
+
+
+def _skeleton(folder: Path) -> tuple[Any, list[FFN]]:
+    """The model without weights, as transformers builds it from its config, and its FFNs."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    )
 
     try:
-        config = AutoConfig.from_pretrained(str(folder))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"could not read the config in {folder}: {str(error).splitlines()[0]}") from error
-    with torch.device("meta"):
-        if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-            return AutoModelForCausalLM.from_config(config)
-        from transformers import AutoModelForImageTextToText
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+        if not causal and type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            raise UnsupportedModelError(f"{folder} holds a {config.model_type}, which is no decoder: choose a decoder")
+        with torch.device("meta"):
+            skeleton = (AutoModelForCausalLM if causal else AutoModelForImageTextToText).from_config(config)
+        ffns = find_ffns(skeleton)
+        if not ffns:
+            raise ValueError("a model without layers")
+    except HNeuronsError:
+        raise
+    except Exception as error:  # a damaged config fails wherever its values happen to lead transformers
+        raise InputError(
+            f"{folder / 'config.json'} describes no model that transformers can build ({_reason(error)}): fetch or "
+            "save the checkpoint again"
+        ) from error
+    return skeleton, ffns
 
-        return AutoModelForImageTextToText.from_config(config)
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _entrances(decoder: nn.Module, down: str, neurons: int, hidden: int) -> tuple[str, str | None, bool]:
