@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from inspect_ai.tool import ToolInfo  # noqa: E402
 
 from hneurons.benchmarks import BENCHMARKS, load_items  # noqa: E402
 from hneurons.benchmarks.runner import run_benchmark  # noqa: E402
+from hneurons.core.errors import InputError  # noqa: E402
 from hneurons.evaluators.inspect_ai import TASKS, benchmark_task  # noqa: E402
 from hneurons.evaluators.inspect_samples import make_sample, read_item  # noqa: E402
 from hneurons.models.language_model import LanguageModel, load_model  # noqa: E402
@@ -225,6 +227,57 @@ def test_a_request_that_fails_says_so_and_the_next_one_works(places: dict[str, P
     assert asyncio.run(ask_together(model, ["Sing."]))
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"frequency_penalty": 0.5},
+        {"presence_penalty": -1.0},
+        {"logit_bias": {5: 10.0}},
+        {"num_choices": 2},
+        {"best_of": 3},
+        {"logprobs": True},
+        {"top_logprobs": 1},
+        {"prompt_logprobs": 1},
+        {"modalities": ["image"]},
+        {"reasoning_effort": "high"},
+        {"reasoning_tokens": 100},
+        {"verbosity": "low"},
+        {"extra_body": {"min_p": 0.1}},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_options_that_would_change_the_reply_are_refused_by_name(
+    places: dict[str, Path], option: dict[str, Any], plain_provider: Model
+) -> None:
+    said = f"the provider hneurons supports no {next(iter(option))}: leave it out"
+    with pytest.raises(InputError, match=f"^{said}$"):
+        asyncio.run(ask_together(plain_provider, ["x"], **option))
+    with pytest.raises(PrerequisiteError, match=f"^{said}$"):
+        provider(places, config=GenerateConfig(**option))
+
+
+@pytest.fixture(scope="module")
+def plain_provider(places: dict[str, Path]) -> Model:
+    return provider(places)
+
+
+def test_options_that_change_nothing_are_taken(plain_provider: Model) -> None:
+    harmless: dict[str, Any] = {
+        "max_retries": 2, "timeout": 600, "max_connections": 3, "cache_prompt": True, "batch": False,
+        "parallel_tool_calls": True, "reasoning_history": "none", "reasoning_effort": "none", "frequency_penalty": 0.0,
+        "num_choices": 1, "logprobs": False, "stop_seqs": [], "logit_bias": {}, "system_message": "Be short.",
+    }  # fmt: skip
+    [text] = asyncio.run(ask_together(plain_provider, ["Sing."], seed=1, **harmless))
+    assert [text] == asyncio.run(ask_together(plain_provider, ["Sing."], seed=1, system_message="Be short."))
+
+
+def test_a_changed_release_is_refused(places: dict[str, Path], tmp_path: Path) -> None:
+    NeuronSet.load(places["neurons"]).save(tmp_path)
+    (tmp_path / "hneurons.json").write_text('{"schema_version": 1, "files": {}}')
+    with pytest.raises(PrerequisiteError, match=r"the release in .* is damaged"):
+        provider(places, neurons=str(tmp_path), alpha=2)
+
+
 def test_replies_of_other_alphas_are_never_taken_from_inspects_cache(
     places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +301,9 @@ def test_replies_of_other_alphas_are_never_taken_from_inspects_cache(
         ({"neurons": "OTHER", "alpha": 2}, "these neurons belong to other, not to"),
         ({"neurones": "NEURONS", "alpha": 2}, "unknown model argument 'neurones': known are neurons, alpha, dtype"),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
+        ({"max_rows": 0}, "max_rows should be a whole number from 1 up, found '0'"),
+        ({"max_rows": "many"}, "max_rows should be a whole number from 1 up, found 'many'"),
+        ({"device": "abacus"}, "there is no device 'abacus'"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_refused_in_one_sentence(
@@ -277,6 +333,31 @@ def test_a_task_that_cannot_be_had_is_refused_in_one_sentence(tmp_path: Path, na
     with pytest.raises(PrerequisiteError) as caught:
         benchmark_task(name, file=None if name == "falseqa" else str(tmp_path / "texts.jsonl"))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"limit": "many"}, "limit should be a whole number from 1 up, found 'many'"),
+        ({"limit": 0}, "limit should be a whole number from 1 up, found '0'"),
+        ({"seed": "x"}, "seed should be a whole number, found 'x'"),
+        ({"file": 5}, "5"),
+        ({"judge_url": "nowhere"}, "an endpoint's url begins with http:// or https://, got 'nowhere'"),
+    ],
+)
+def test_task_arguments_that_are_none_are_refused_in_one_sentence(
+    places: dict[str, Path], arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PrerequisiteError, match=said):
+        benchmark_task("falseqa", **{"file": str(places["falseqa"]), **arguments})
+
+
+def test_a_damaged_checkpoint_is_one_sentence(places: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(places["model"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 0}))
+    with pytest.raises(PrerequisiteError, match=r"^could not load the model '.*'[^\n]*$"):
+        provider({**places, "model": folder})
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,6 +154,10 @@ def test_the_command_line_knows_the_model_and_says_what_is_wrong_in_one_sentence
     assert end.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "hneurons: alpha should be a finite number such as 0, 0.5 or 2, found 'much'"
+    with pytest.raises(SystemExit) as end:
+        run_command([*arguments, "--model_args", f"{given},alpha=2,parallelize=True"], monkeypatch)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("hneurons: unknown model argument 'parallelize': known")
 
 
 def test_neurons_of_another_model_are_refused_in_one_sentence(tiny: Path, tmp_path: Path) -> None:
@@ -162,6 +167,39 @@ def test_neurons_of_another_model_are_refused_in_one_sentence(tiny: Path, tmp_pa
     random_neurons(other, 3).save(tmp_path / "neurons")
     with pytest.raises(InputError, match=r"these neurons belong to tiny-llama, not to .*: neuron indices mean nothing"):
         scaled(tmp_path, 2, str(tiny / "model"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"parallelize": True}, "unknown model argument 'parallelize': known are pretrained, neurons, alpha, revision"),
+        ({"peft": "x"}, "unknown model argument 'peft': known are .*, think_end_token$"),
+        ({"max_length": "long"}, "max_length should be a whole number from 1 up, found 'long'"),
+        ({"dtype": "float99"}, r"could not load the model '.*' \(AttributeError: "),
+        ({"pretrained": 5}, "no model was named: give --model_args pretrained=MODEL"),
+    ],
+)
+def test_arguments_the_model_does_not_have_are_refused_in_one_sentence(
+    tiny: Path, arguments: dict[str, Any], said: str
+) -> None:
+    given = {"pretrained": str(tiny / "model"), "device": "cpu"} | arguments
+    with pytest.raises(InputError, match=said) as caught:
+        ours.HNeuronsLM(**given)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="no model was named"):
+        ours.HNeuronsLM()
+    with pytest.raises(InputError, match="device is no part of --model_args: give it as --device cpu"):
+        ours.HNeuronsLM.create_from_arg_obj(given, {"device": "cpu", "batch_size": None})
+
+
+@pytest.mark.parametrize("change", [{"num_attention_heads": 0}, {"model_type": "nothing"}, None])
+def test_a_damaged_checkpoint_is_one_sentence(tiny: Path, tmp_path: Path, change: dict[str, Any] | None) -> None:
+    folder = shutil.copytree(tiny / "model", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change) if change else "{")
+    with pytest.raises(InputError, match=r"could not load the model '.*' \(.*: give a whole checkpoint") as caught:
+        ours.HNeuronsLM(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)
 
 
 def documented_commands() -> list[str]:

@@ -16,6 +16,7 @@ except ImportError as error:
     raise MissingExtraError("inspect-ai", "inspect", "Inspect AI") from error
 
 from hneurons.evaluators.inspect_samples import converse, make_sample, verdict
+from hneurons.evaluators.steering import check_count
 
 
 @contextmanager
@@ -53,19 +54,24 @@ def benchmark_task(
     file, limit, seed: as for `load_items`. judge_url, judge_model: an OpenAI-compatible endpoint that grades in place
     of the benchmark's rule. The metric `mean` is the rate of the benchmark's outcome among what could be graded.
 
-    Raises `PrerequisiteError` in one sentence for an unknown benchmark, one that generates nothing, or bad files.
+    Raises `PrerequisiteError` in one sentence for an unknown benchmark, one that generates nothing, bad files, or other
+    arguments that are none.
     """
     with plain_errors():
-        files = [file] if isinstance(file, str) else list(file or ())
+        check_count("limit", limit)
+        if not isinstance(seed, int):
+            raise InputError(f"seed should be a whole number, found '{seed}'")
+        files = [str(path) for path in file] if isinstance(file, list | tuple) else [str(file)] if file else []
         benchmark, items = load_items(f"{name}:{','.join(files)}" if files else name, limit=limit, seed=seed)
         if benchmark.scores_text:
             raise InputError(f"'{name}' scores texts and generates nothing: Inspect cannot run it, hneurons bench can")
+        graded = verdict(name, judge_url=judge_url, judge_model=judge_model)
     drawn = benchmark.temperature > 0
     grouped = any(item.group for item in items)
     return Task(
         dataset=[make_sample(item) for item in items],
         solver=converse(name, seed=seed),
-        scorer=verdict(name, judge_url=judge_url, judge_model=judge_model),
+        scorer=graded,
         metrics=[mean(), stderr(cluster="group") if grouped else stderr()],
         config=GenerateConfig(
             temperature=benchmark.temperature,

@@ -21,7 +21,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from hneurons.core.errors import InputError, PromptTooLongError
 from hneurons.core.seeds import fingerprint
-from hneurons.evaluators.steering import read_steering
+from hneurons.evaluators.steering import check_count, loading_errors, read_steering
 
 if TYPE_CHECKING:
     from hneurons.models.sampling import Branch, Generation, Sampling
@@ -30,7 +30,13 @@ UNSCALED = {"scaled": False}
 """As a request's `extra_body`: the plain model answers."""
 _GATHER = 0.05  # seconds in which requests that belong together arrive
 _MAX_TOKENS = 512
-_UNSUPPORTED = ("stop_seqs", "num_choices", "logprobs", "response_schema")
+_UNSUPPORTED = (
+    "stop_seqs", "num_choices", "best_of", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs",
+    "top_logprobs", "prompt_logprobs", "response_schema", "modalities", "verbosity", "effort", "reasoning_effort",
+    "reasoning_mode", "reasoning_tokens",
+)  # fmt: skip
+"""Options that would change the reply. Others that are not read here are about connections, tools and the log."""
+_CHANGES_NOTHING = {"num_choices": 1, "best_of": 1, "reasoning_effort": "none", "reasoning_mode": "standard"}
 
 
 @dataclass
@@ -57,8 +63,8 @@ class HNeuronsAPI(ModelAPI):
     are those of `Sampling`, with at most 512 new tokens. A request with a seed draws by the seed alone, one without by
     its prompt and how often it was asked before. `ModelOutput.metadata` says how a reply was scaled.
 
-    Raises `InputError` for other arguments, neurons of another model, and in requests for tools, images and options of
-    decoding that are not supported; `PromptTooLongError`.
+    Raises `InputError` for other arguments, a model that cannot be loaded, neurons of another model, options of
+    decoding that are not supported, here or in requests, and in requests for tools and images; `PromptTooLongError`.
     """
 
     def __init__(
@@ -85,8 +91,11 @@ class HNeuronsAPI(ModelAPI):
             raise InputError(f"unknown model argument '{next(iter(unknown))}': known are {known}")
         if dtype not in get_args(DType):
             raise InputError(f"unknown dtype '{dtype}': known are {', '.join(get_args(DType))}")
+        check_count("max_rows", max_rows)
+        _check_options(config)
         steered = read_steering(neurons, alpha)
-        self.model = load_model(model_name, dtype=dtype, device=device)  # type: ignore[arg-type]
+        with loading_errors(model_name):
+            self.model = load_model(model_name, dtype=dtype, device=device)  # type: ignore[arg-type]
         self.stops = self.model.stops(PromptStyle())
         self.max_rows = max_rows
         self.steering: ScaleNeurons | None = None
@@ -133,14 +142,14 @@ class HNeuronsAPI(ModelAPI):
     def _read(self, messages: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig) -> _Request:
         from hneurons.models.sampling import Sampling
 
-        unsupported = [name for name in _UNSUPPORTED if getattr(config, name) not in (None, False, 1, [])]
-        if tools or unsupported:
-            raise InputError(f"the provider hneurons supports no {'tools' if tools else unsupported[0]}: leave it out")
+        if tools:
+            raise InputError("the provider hneurons supports no tools: leave it out")
+        _check_options(config)
         given = {
             "temperature": config.temperature,
             "top_k": 1 if config.temperature == 0 else config.top_k,
             "top_p": config.top_p,
-            "max_new_tokens": config.max_tokens or _MAX_TOKENS,
+            "max_new_tokens": _MAX_TOKENS if config.max_tokens is None else config.max_tokens,
         }
         sampling = Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         ids = self._encode(messages)
@@ -220,6 +229,15 @@ class HNeuronsAPI(ModelAPI):
             time=seconds,
             metadata={**self.about, "alpha": self.about["alpha"] if request.scaled else 1.0},
         )
+
+
+def _check_options(config: GenerateConfig) -> None:
+    """Raise `InputError` for an option that would change the reply and that the provider does not have."""
+    given = {name: getattr(config, name, None) for name in _UNSUPPORTED}
+    given["extra_body"] = None if config.extra_body == UNSCALED else config.extra_body
+    asked = [name for name, value in given.items() if value and value != _CHANGES_NOTHING.get(name)]
+    if asked:
+        raise InputError(f"the provider hneurons supports no {asked[0]}: leave it out")
 
 
 def _text(message: ChatMessage) -> str:

@@ -4,12 +4,13 @@ The harness finds models by name only where they were imported, so its command l
 `python -m hneurons.evaluators.lm_eval run --model hneurons --model_args pretrained=M,neurons=FOLDER,alpha=2 ...`
 """
 
+import inspect
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from hneurons.core.errors import HNeuronsError, MissingExtraError
-from hneurons.evaluators.steering import read_steering
+from hneurons.core.errors import HNeuronsError, InputError, MissingExtraError
+from hneurons.evaluators.steering import check_count, loading_errors, read_steering
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,12 +31,13 @@ class HNeuronsLM(HFLM):  # type: ignore[misc]
 
     pretrained: as `load_model` takes it: hub id, local folder, `.gguf` file or packaged model. neurons, alpha: the
     folder of a run, a detector or a neuron set, and the factor; neither for the plain model. The other arguments are
-    `HFLM`'s. Raises what `read_steering` raises, `InputError` for neurons of another model, `UnsupportedModelError`.
+    `HFLM`'s. Raises what `read_steering` raises, `InputError` for arguments that are not these, a model that cannot be
+    loaded and neurons of another model, `UnsupportedModelError`.
     """
 
     def __init__(
         self,
-        pretrained: str,
+        pretrained: str = "",
         *,
         neurons: str | None = None,
         alpha: float | None = None,
@@ -48,21 +50,40 @@ class HNeuronsLM(HFLM):  # type: ignore[misc]
         add_bos_token: bool | None = None,
         enable_thinking: bool | None = None,
         think_end_token: str | int | None = None,
+        **unknown: object,
     ) -> None:
         from hneurons.interventions.scaling import ScaleNeurons
         from hneurons.models.checkpoints import resolve_checkpoint
         from hneurons.models.language_model import LanguageModel
 
+        if unknown:
+            parameters = inspect.signature(HNeuronsLM).parameters.values()
+            known = ", ".join(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+            raise InputError(f"unknown model argument '{next(iter(unknown))}': known are {known}")
+        if not pretrained or not isinstance(pretrained, str):
+            raise InputError("no model was named: give --model_args pretrained=MODEL")
+        check_count("max_length", max_length)
         steered = read_steering(neurons, alpha)
-        super().__init__(
-            resolve_checkpoint(pretrained), revision=revision, dtype=dtype, device=device, batch_size=batch_size,
-            max_batch_size=max_batch_size, max_length=max_length, add_bos_token=add_bos_token,
-            enable_thinking=enable_thinking, think_end_token=think_end_token,
-        )  # fmt: skip
+        with loading_errors(pretrained):
+            super().__init__(
+                resolve_checkpoint(pretrained), revision=revision, dtype=dtype, device=device, batch_size=batch_size,
+                max_batch_size=max_batch_size, max_length=max_length, add_bos_token=add_bos_token,
+                enable_thinking=enable_thinking, think_end_token=think_end_token,
+            )  # fmt: skip
         self.scaling: AbstractContextManager[object] = nullcontext()
         if steered is not None:
-            guest = LanguageModel(self.model, self.tokenizer, name=pretrained)
+            with loading_errors(pretrained):
+                guest = LanguageModel(self.model, self.tokenizer, name=pretrained)
             self.scaling = ScaleNeurons(guest, steered.neurons, steered.alpha)
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> Any:
+        """As the harness makes a model of its command line. Raises `InputError` for what is given in two places."""
+        others = {name: value for name, value in (additional_config or {}).items() if value is not None}
+        twice = [name for name in arg_dict if name in others]
+        if twice:
+            raise InputError(f"{twice[0]} is no part of --model_args: give it as --{twice[0]} {arg_dict[twice[0]]}")
+        return super().create_from_arg_obj(arg_dict, additional_config)
 
     def _model_call(self, inps: "Tensor", attn_mask: "Tensor | None" = None, labels: "Tensor | None" = None) -> Any:
         with self.scaling:

@@ -1,10 +1,12 @@
 """What an evaluator's user gives to have neurons scaled: a folder and alpha, checked before any model is loaded."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hneurons.core.errors import InputError
+from hneurons.core.errors import HNeuronsError, InputError
 from hneurons.neurons.neuron_set import NeuronSet
 
 
@@ -19,14 +21,36 @@ def read_steering(neurons: object, alpha: object) -> Steered | None:
     """The neuron set in a folder (of a run: its detector's) and alpha; None, the plain model, where neither is given.
 
     Raises `InputError` where one is given without the other, for an alpha that is no finite number, a folder without
-    neuron set, `ArtifactError` for a damaged one.
+    neuron set, `ArtifactError` for a damaged one, a release that was changed among them.
     """
+    from hneurons.detection.release import load_neurons
+
     if neurons is None and alpha is None:
         return None
     if neurons is None or alpha is None:
         given, lacking = ("alpha", "neurons=FOLDER") if neurons is None else ("neurons", "alpha=NUMBER")
         raise InputError(f"{given} was given without {lacking}: give both, or neither for the plain model")
-    return Steered(NeuronSet.load(_folder(Path(str(neurons)).expanduser())), _number(alpha))
+    return Steered(load_neurons(_folder(Path(str(neurons)).expanduser())), _number(alpha))
+
+
+@contextmanager
+def loading_errors(model: str) -> Iterator[None]:
+    """Turn what a loader says about a model that is not there, or damaged, into one sentence, an `InputError`."""
+    try:
+        yield
+    except HNeuronsError:
+        raise
+    except Exception as error:  # a damaged checkpoint fails wherever its values happen to lead the loader
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(
+            f"could not load the model '{model}' ({reason}): give a whole checkpoint, and arguments that suit it"
+        ) from error
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise `InputError` where an argument that counts something is neither left out nor a whole number above 0."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise InputError(f"{name} should be a whole number from 1 up, found '{value}'")
 
 
 def _folder(given: Path) -> Path:
