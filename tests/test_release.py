@@ -195,6 +195,28 @@ def test_a_folder_that_holds_anything_but_a_release_is_left_as_it_is(tmp_path: P
     assert "nec" not in (tmp_path / "new" / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"coef": np.full(3, np.nan)}, "no finite numbers"),
+        ({"intercept": float("inf")}, "no finite numbers"),
+        ({"columns": np.array([3.0, 40.0, 100.0])}, "no list of whole numbers"),
+        ({"coef": np.ones((3, 1))}, "no list of whole numbers"),
+        ({"threshold": None}, "are damaged"),
+        ({"data": 5}, "are damaged"),
+        ({"identity": ModelIdentity("m", "llama", 3, 0, 32, "c", "t", "w")}, "a model of 3 layers with 0 neurons"),
+        ({"identity": ModelIdentity(5, "llama", 3, 48, 32, "c", "t", "w")}, "are damaged"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_nothing_fitted_has_is_not_published(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ArtifactError, match=said) as caught:
+        save_release(tmp_path / "out", replace(make_detector(), **changes), RESULTS)
+    assert "run 'fit' and 'evaluate' again" in str(caught.value) and not (tmp_path / "out").exists()
+    odd = replace(RESULTS["facts"], scores=())
+    with pytest.raises(ArtifactError, match="the detector or its test results are damaged"):
+        save_release(tmp_path / "out", make_detector(), {"facts": odd})
+
+
 def test_neurons_are_read_of_sets_detectors_and_releases_that_are_whole(tmp_path: Path) -> None:
     detector = make_detector()
     detector.save(tmp_path / "detector")

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hneurons.core.artifacts import file_hash, package_versions, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError
 from hneurons.core.seeds import fingerprint
@@ -56,33 +58,62 @@ def save_release(
 
     `plan`: how the run was made, for the card. A domain has failed where the interval of the AUROC includes 0.5 or the
     detector is not distinguishable from as many random neurons; where one class is missing it was not testable.
-    An earlier release is replaced. Raises `InputError` for a folder that holds anything else, `StorageError` where
-    writing fails, `MissingExtraError` without jinja2; nothing is written then but for what failed midway.
+    An earlier release is replaced. Raises `StorageError` where writing fails, and before anything is written
+    `InputError` for a folder that holds anything else, `ArtifactError` for a damaged detector or test result,
+    `MissingExtraError` without jinja2.
     """
     _check_free(folder)
     _card_template()
+    about = _describe(detector, results, plan or {})
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     detector.save(folder)
-    domains = [domain_row(result) for result in results.values()]
-    about = {
-        "schema_version": RELEASE_VERSION,
-        "model": {**asdict(detector.identity), "revision": find_revision(detector.identity.name)},
-        "neurons": _neuron_rows(detector.neuron_set()),
-        "thresholds": {"log_odds": detector.threshold, "probability": 0.5 * (1 + math.tanh(detector.threshold / 2))},
-        "data": {**detector.data, "fingerprint": fingerprint(detector.data)},
-        "plan": dict(plan or {}),
-        "tested_on": [d["name"] for d in domains if d["outcome"] != "not testable"],
-        "failed_on": [d["name"] for d in domains if d["outcome"] == "failed"],
-        "domains": domains,
-        "files": {name: file_hash(folder / name) for name in _FILES},
-        "versions": package_versions(),
-    }
-    about = json.loads(json.dumps(_finite(about)))
+    about["files"] = {name: file_hash(folder / name) for name in _FILES}
     card = render_card(about)
     write_atomic(folder / RELEASE_JSON, json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_atomic(folder / CARD, card)
     return Release(folder, detector, about)
+
+
+def _describe(detector: Detector, results: Mapping[str, DatasetResult], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `hneurons.json`, `files` still empty. Raises `ArtifactError` for what nothing fitted has."""
+    try:
+        _check_numbers(detector)
+        domains = [domain_row(result) for result in results.values()]
+        about = {
+            "schema_version": RELEASE_VERSION,
+            "model": {**asdict(detector.identity), "revision": find_revision(detector.identity.name)},
+            "neurons": _neuron_rows(detector.neuron_set()),
+            "thresholds": {
+                "log_odds": detector.threshold,
+                "probability": 0.5 * (1 + math.tanh(detector.threshold / 2)),
+            },
+            "data": {**detector.data, "fingerprint": fingerprint(detector.data)},
+            "plan": dict(plan),
+            "tested_on": [d["name"] for d in domains if d["outcome"] != "not testable"],
+            "failed_on": [d["name"] for d in domains if d["outcome"] == "failed"],
+            "domains": domains,
+            "files": {},
+            "versions": package_versions(),
+        }
+        described: dict[str, Any] = json.loads(json.dumps(_finite(about)))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ArtifactError(
+            f"the detector or its test results are damaged ({error}): run 'fit' and 'evaluate' again"
+        ) from error
+    return described
+
+
+def _check_numbers(detector: Detector) -> None:
+    """Raise `ValueError` for arrays that hold no columns of a model, or weights that are not finite."""
+    layers, neurons = detector.identity.layers, detector.identity.neurons
+    if not all(isinstance(count, int) and count > 0 for count in (layers, neurons)):
+        raise ValueError(f"a model of {layers} layers with {neurons} neurons each")
+    arrays = (detector.columns, detector.coef, detector.scale, detector.selection_probability)
+    if any(values.ndim != 1 for values in arrays) or detector.columns.dtype.kind != "i":
+        raise ValueError("its columns are no list of whole numbers")
+    if not all(np.isfinite(values).all() for values in (detector.coef, detector.scale, detector.intercept)):
+        raise ValueError("its weights are no finite numbers")
 
 
 def _check_free(folder: Path) -> None:
@@ -118,6 +149,7 @@ def load_release(source: str | Path, *, model: "LanguageModel | None" = None) ->
         if changed:
             raise ValueError(f"{changed[0]} is missing or is not what was published")
         detector = Detector.load(folder)
+        _check_numbers(detector)
         if any(about["model"][name] != value for name, value in asdict(detector.identity).items()):
             raise ValueError(f"{RELEASE_JSON} and {DETECTOR_JSON} name different models")
         if about["neurons"] != _finite(_neuron_rows(detector.neuron_set())):

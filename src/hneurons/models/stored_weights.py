@@ -287,7 +287,7 @@ def _entrances(decoder: nn.Module, down: str, neurons: int, hidden: int) -> tupl
         return ups[0], gates[0] if gates else None, False
     raise UnsupportedModelError(
         f"expected one up-projection [{hidden} -> {neurons}] and at most one gate beside {down}, found "
-        f"{', '.join([*single, *fused]) or 'none'}: the drift of this architecture is not supported"
+        f"{', '.join([*single, *fused]) or 'none'}: this architecture is not supported"
     )
 
 
@@ -305,7 +305,7 @@ class _Finder:
         packed = [self.headers[key] for key in keys if isinstance(self.headers[key], str)]
         if packed:
             raise InputError(
-                f"'{self.model}' stores {keys[0]} as {packed[0]}: drift is measured between float checkpoints, "
+                f"'{self.model}' stores {keys[0]} as {packed[0]}: expected float weights, "
                 "give one that is not quantised"
             )
         found = [tensor for key in keys if isinstance(tensor := self.headers[key], StoredTensor)]
