@@ -256,6 +256,23 @@ def test_options_that_would_change_the_reply_are_refused_by_name(
         provider(places, config=GenerateConfig(**option))
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"max_tokens": 0}, "at least one new token"),
+        ({"top_p": 7.0}, "0 < top-p <= 1"),
+        ({"temperature": -1.0}, "temperature >= 0"),
+        ({"top_k": 0}, "top-k >= 1"),
+        ({"max_tokens": 1_000_000}, "lower --max-tokens"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_any_sample(
+    places: dict[str, Path], option: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PrerequisiteError, match=said):
+        provider(places, config=GenerateConfig(**option))
+
+
 @pytest.fixture(scope="module")
 def plain_provider(places: dict[str, Path]) -> Model:
     return provider(places)

@@ -92,10 +92,12 @@ class HNeuronsAPI(ModelAPI):
         if dtype not in get_args(DType):
             raise InputError(f"unknown dtype '{dtype}': known are {', '.join(get_args(DType))}")
         check_count("max_rows", max_rows)
-        _check_options(config)
+        sampling = _read_sampling(config)
         steered = read_steering(neurons, alpha)
         with loading_errors(model_name):
             self.model = load_model(model_name, dtype=dtype, device=device)  # type: ignore[arg-type]
+        if config.max_tokens is not None:
+            self._check_room(0, sampling)
         self.stops = self.model.stops(PromptStyle())
         self.max_rows = max_rows
         self.steering: ScaleNeurons | None = None
@@ -140,26 +142,19 @@ class HNeuronsAPI(ModelAPI):
         return self._output(request, request.drawn, time.monotonic() - started)
 
     def _read(self, messages: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig) -> _Request:
-        from hneurons.models.sampling import Sampling
-
         if tools:
             raise InputError("the provider hneurons supports no tools: leave it out")
-        _check_options(config)
-        given = {
-            "temperature": config.temperature,
-            "top_k": 1 if config.temperature == 0 else config.top_k,
-            "top_p": config.top_p,
-            "max_new_tokens": _MAX_TOKENS if config.max_tokens is None else config.max_tokens,
-        }
-        sampling = Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-        ids = self._encode(messages)
-        if len(ids) + sampling.max_new_tokens > self.model.window:
-            raise PromptTooLongError(
-                f"a prompt takes {len(ids)} tokens and {sampling.max_new_tokens} more are to be generated, but the "
-                f"window of {self.model.name} holds {self.model.window}: leave the sample out or lower --max-tokens"
-            )
+        sampling, ids = _read_sampling(config), self._encode(messages)
+        self._check_room(len(ids), sampling)
         scaled = self.steering is not None and (config.extra_body or {}) != UNSCALED
         return _Request(ids, sampling, self._seed_parts(ids, config.seed), scaled)
+
+    def _check_room(self, prompt: int, sampling: "Sampling") -> None:
+        if prompt + sampling.max_new_tokens > self.model.window:
+            raise PromptTooLongError(
+                f"a prompt takes {prompt} tokens and {sampling.max_new_tokens} more are to be generated, but the "
+                f"window of {self.model.name} holds {self.model.window}: leave the sample out or lower --max-tokens"
+            )
 
     def _seed_parts(self, ids: list[int], seed: int | None) -> tuple[str | int, ...]:
         if seed is not None:
@@ -231,13 +226,22 @@ class HNeuronsAPI(ModelAPI):
         )
 
 
-def _check_options(config: GenerateConfig) -> None:
-    """Raise `InputError` for an option that would change the reply and that the provider does not have."""
-    given = {name: getattr(config, name, None) for name in _UNSUPPORTED}
-    given["extra_body"] = None if config.extra_body == UNSCALED else config.extra_body
-    asked = [name for name, value in given.items() if value and value != _CHANGES_NOTHING.get(name)]
+def _read_sampling(config: GenerateConfig) -> "Sampling":
+    """How to decode. Raises `InputError` for options out of range and for those a reply would wrongly leave out."""
+    from hneurons.models.sampling import Sampling
+
+    others = {name: getattr(config, name, None) for name in _UNSUPPORTED}
+    others["extra_body"] = None if config.extra_body == UNSCALED else config.extra_body
+    asked = [name for name, value in others.items() if value and value != _CHANGES_NOTHING.get(name)]
     if asked:
         raise InputError(f"the provider hneurons supports no {asked[0]}: leave it out")
+    given = {
+        "temperature": config.temperature,
+        "top_k": 1 if config.temperature == 0 else config.top_k,
+        "top_p": config.top_p,
+        "max_new_tokens": _MAX_TOKENS if config.max_tokens is None else config.max_tokens,
+    }
+    return Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def _text(message: ChatMessage) -> str:
