@@ -360,6 +360,7 @@ def test_a_task_that_cannot_be_had_is_refused_in_one_sentence(tmp_path: Path, na
         ({"seed": "x"}, "seed should be a whole number, found 'x'"),
         ({"file": 5}, "5"),
         ({"judge_url": "nowhere"}, "an endpoint's url begins with http:// or https://, got 'nowhere'"),
+        ({"judge_url": 5}, "an endpoint's url begins with http:// or https://, got '5'"),
     ],
 )
 def test_task_arguments_that_are_none_are_refused_in_one_sentence(

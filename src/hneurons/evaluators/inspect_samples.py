@@ -136,4 +136,5 @@ def _open_endpoint(url: str | None, model: str) -> "Endpoint | None":
 
     with storage_errors(cache_folder()):
         cache_folder().mkdir(parents=True, exist_ok=True)
-    return Endpoint(url, model, cache=cache_folder() / "endpoint.sqlite")
+    # Inspect makes numbers of arguments that are digits.
+    return Endpoint(str(url), str(model), cache=cache_folder() / "endpoint.sqlite")
