@@ -2,23 +2,31 @@
 
 The same prompts go through the hooked model and through what was exported: the adapter in PEFT, the adapter at scale
 1 - alpha made from the unit adapter, the baked checkpoint and the edited GGUF file in transformers, and, where its
-Python binding is installed, the edited GGUF file in llama.cpp, whose own distance from transformers without any
-intervention is given, too. Run: python bench/export_equivalence.py [--neurons FOLDER]
+Python binding is installed, the edited GGUF file and the unit adapter in llama.cpp, on the file as it is and on a copy
+in float32. Before it multiplies them with quantised weights llama.cpp rounds activations to eight bits, so its distance
+from transformers without any intervention (alpha 1) is given, too. It tells log-probabilities, so there these are
+compared, after the last token. Run: python bench/export_equivalence.py [--neurons FOLDER] [--only-llama-cpp]
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hneurons.interventions.export import export_neurons
+from hneurons.interventions.export.gguf_edit import find_gguf
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.language_model import LanguageModel, load_model
 from hneurons.neurons.neuron_set import NeuronSet
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from llama_server import serve, write_float32
 
 TEXTS = (
     "The capital of France is Paris, and the capital of Italy is",
@@ -68,17 +76,14 @@ def transformers_logits(path: Path, prompts: list[list[int]]) -> list[torch.Tens
     return read_logits(loaded.eval(), prompts)
 
 
-def llama_logits(path: Path, prompts: list[list[int]]) -> list[torch.Tensor]:
-    """Through llama.cpp, on one thread."""
-    from llama_cpp import Llama
-
-    model = Llama(str(path), n_ctx=128, n_batch=128, n_threads=1, logits_all=True, verbose=False)
-    found = []
-    for ids in prompts:
-        model.reset()
-        model.eval(ids)
-        found.append(torch.from_numpy(np.array(model.scores[: len(ids)], dtype=np.float32)))
-    return found
+def llama_distance(
+    path: Path, prompts: list[list[int]], wanted: list[torch.Tensor], *, lora: Path | None = None, scale: float = 0.0
+) -> float:
+    """Largest difference of any log-probability after a prompt, through llama.cpp's server on one thread."""
+    asked = {"lora": [{"id": 0, "scale": scale}]} if lora else {}
+    with serve(path, wanted[0].shape[-1], lora=lora) as server:
+        found = [server.next_logprobs(ids, **asked) for ids in prompts]
+    return farthest(found, [logits[-1].log_softmax(-1) for logits in wanted])
 
 
 def compare(name: str, neurons: NeuronSet, alphas: list[float], folder: Path) -> Iterator[tuple[str, float, float]]:
@@ -100,12 +105,27 @@ def compare(name: str, neurons: NeuronSet, alphas: list[float], folder: Path) ->
         yield "unit lora in PEFT, scale 1 - alpha", alpha, farthest(adapted, hooked)
         for kind in ("weights", "gguf"):
             yield f"{kind} in transformers", alpha, farthest(transformers_logits(paths[kind], prompts), hooked)
-        if find_spec("llama_cpp"):
-            yield "gguf in llama.cpp", alpha, farthest(llama_logits(paths["gguf"], prompts), hooked)
-    if find_spec("llama_cpp"):
-        from hneurons.interventions.export.gguf_edit import find_gguf
 
-        yield "gguf in llama.cpp", 1.0, farthest(llama_logits(find_gguf(name, None), prompts), plain)
+
+def compare_llama(
+    name: str, neurons: NeuronSet, alphas: list[float], folder: Path
+) -> Iterator[tuple[str, float, float]]:
+    """(format, alpha, largest difference of log-probabilities) in llama.cpp."""
+    model = load_model(name, device="cpu")
+    prompts, given = encode(model), find_gguf(name, None)
+    for kind, served in (("", given), (" float32", write_float32(given, folder / "float32.gguf"))):
+        unit = folder / f"unit{kind}.gguf"
+        export_neurons(neurons, 0.0, model=name, out=unit, format="lora-gguf", gguf=served)
+        for alpha in [1.0, *alphas]:
+            with ScaleNeurons(model, neurons, alpha):
+                hooked = read_logits(model.model, prompts)
+            edited = folder / "edited.gguf"
+            export_neurons(neurons, alpha, model=name, out=edited, format="gguf", gguf=served)
+            yield f"gguf in llama.cpp{kind}", alpha, llama_distance(edited, prompts, hooked)
+            edited.unlink()
+            edited.with_name("edited.gguf.json").unlink()
+            found = llama_distance(served, prompts, hooked, lora=unit, scale=1 - alpha)
+            yield f"lora-gguf in llama.cpp{kind}, scale 1 - alpha", alpha, found
 
 
 def main() -> None:
@@ -114,6 +134,7 @@ def main() -> None:
     parser.add_argument("--neurons", type=Path, help="folder of a neuron set; default: 20 random neurons")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--alpha", type=float, nargs="*", default=[0.0, 0.5, 2.0, 3.0])
+    parser.add_argument("--only-llama-cpp", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.neurons is None:
@@ -122,7 +143,10 @@ def main() -> None:
         neurons = NeuronSet.load(options.neurons)
     rows: dict[str, dict[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind, alpha, difference in compare(options.model, neurons, options.alpha, Path(folder)):
+        given = (options.model, neurons, options.alpha, Path(folder))
+        plans = [] if options.only_llama_cpp else [compare(*given)]
+        plans += [compare_llama(*given)] if find_spec("xllamacpp") else []
+        for kind, alpha, difference in chain(*plans):
             rows.setdefault(kind, {})[alpha] = difference
             print(f"{kind}, alpha {alpha:g}: {difference:.2e}", flush=True)
     alphas = sorted({alpha for row in rows.values() for alpha in row})

@@ -1,4 +1,4 @@
-"""Scaled neurons for engines without hooks: a LoRA adapter, a checkpoint with the scale baked in, an edited GGUF file.
+"""Scaled neurons for engines without hooks: LoRA adapters, a checkpoint with the scale baked in, an edited GGUF file.
 
 Scaling z_j by alpha is scaling column j of the down-projection, which is adding (alpha - 1) of it: a LoRA. In a gated
 FFN it is also scaling row j of the up-projection, which is a run of whole blocks in a GGUF file.
@@ -16,7 +16,7 @@ from hneurons.core.errors import InputError
 if TYPE_CHECKING:
     from hneurons.neurons.neuron_set import NeuronSet
 
-Format = Literal["lora", "weights", "gguf"]
+Format = Literal["lora", "weights", "gguf", "lora-gguf"]
 FORMATS: tuple[str, ...] = get_args(Format)
 EXPORT_JSON = "hneurons_export.json"
 MAX_RANK = 512  # the largest rank vLLM serves
@@ -49,7 +49,8 @@ def export_neurons(
     lora: a PEFT folder; at alpha = 0 the unit adapter, with which an engine's adapter scale s gives alpha = 1 - s.
     weights: a copy of the checkpoint with scaled columns of the down-projection, rounded to the stored type.
     gguf: a copy of `gguf`, or of `model` where that is a GGUF file or a packaged model, with scaled rows of the
-    up-projection. Nothing is left at `out` when it fails. The model is never loaded: memory stays bounded.
+    up-projection. lora-gguf: the adapter of "lora" for such a file, in llama.cpp's format. Nothing is left at `out`
+    when it fails. The model is never loaded: memory stays bounded.
 
     Raises `InputError` for neurons of another model, none or doubled ones, an alpha that is no finite number, an
     unknown format, a rank above `max_rank`, an `out` that exists, a GGUF file of another model;
@@ -77,8 +78,13 @@ def export_neurons(
         details = write_baked(stored, neurons, float(alpha), out, about=about)
     else:
         from hneurons.interventions.export.gguf_edit import find_gguf, write_gguf
+        from hneurons.interventions.export.gguf_lora import write_gguf_lora
 
-        details = write_gguf(stored, neurons, float(alpha), out, source=find_gguf(model, gguf))
+        source = find_gguf(model, gguf)
+        if format == "gguf":
+            details = write_gguf(stored, neurons, float(alpha), out, source=source)
+        else:
+            details = write_gguf_lora(stored, neurons, float(alpha), out, source=source, max_rank=max_rank)
         write_atomic(out.with_name(f"{out.name}.json"), about)
     return Export(out, format, float(alpha), len(neurons), len(set(neurons.layers.tolist())), details)
 

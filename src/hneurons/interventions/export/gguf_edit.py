@@ -6,7 +6,7 @@ own float16 scale (and offset); a column of the down-projection would share its 
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,10 +35,10 @@ _ALIKE = 0.8  # cosine of the same weights at two bits is about 0.95, of two mod
 
 
 def find_gguf(model: str, gguf: Path | None) -> Path:
-    """The GGUF file to edit. Raises `InputError` where neither `gguf` nor `model` names one."""
+    """The GGUF file a model is served from. Raises `InputError` where neither `gguf` nor `model` names one."""
     path = gguf or (PACKAGED[model].gguf() if model in PACKAGED else Path(model).expanduser())
     if path.suffix != ".gguf":
-        raise InputError(f"'{model}' is no GGUF file: name the file to edit with --gguf FILE.gguf")
+        raise InputError(f"'{model}' is no GGUF file: name the one you serve with --gguf FILE.gguf")
     if not path.is_file():
         raise InputError(f"there is no file {path}: give an existing .gguf file")
     return path
@@ -52,7 +52,7 @@ def write_gguf(stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path,
     that holds another model than `stored` or a scale that would overflow, `UnsupportedModelError` for an FFN without
     gate and for a block type that has no such scale, `MissingExtraError` without the gguf package.
     """
-    tensors = _read_tensors(source)
+    tensors = read_gguf(source).tensors
     chosen = neurons_by_layer(neurons)
     for layer in range(len(stored.layers)):
         _check_layer(tensors, layer, stored, source)
@@ -103,44 +103,66 @@ def _scale(values: Tensor, alpha: float) -> float:
     return float(error)
 
 
-def _read_tensors(source: Path) -> "dict[str, ReaderTensor]":
+class GGUFFile(NamedTuple):
+    """What a GGUF file says of itself, its tensors mapped from disk."""
+
+    architecture: str
+    tensors: "dict[str, ReaderTensor]"
+
+
+def read_gguf(source: Path) -> GGUFFile:
+    """Open a GGUF file. Raises `InputError` where it is damaged, `MissingExtraError` without the gguf package."""
     try:
         from gguf import GGUFEndian, GGUFReader
     except ImportError as error:
-        raise MissingExtraError("gguf", "gguf", "editing a .gguf file") from error
+        raise MissingExtraError("gguf", "gguf", "reading a .gguf file") from error
     try:
         reader = GGUFReader(source)
+        architecture = str(reader.fields["general.architecture"].contents())
     except Exception as error:  # a damaged file fails wherever its bytes happen to lead the reader
         raise InputError(f"{source} could not be read as GGUF: {(str(error) or type(error).__name__)[:200]}") from error
     if reader.endianess != GGUFEndian.LITTLE:
         raise InputError(f"{source} is a big-endian GGUF file: give a little-endian one")
-    return {tensor.name: tensor for tensor in reader.tensors}
+    return GGUFFile(architecture, {tensor.name: tensor for tensor in reader.tensors})
+
+
+def check_down(tensors: "dict[str, ReaderTensor]", layer: int, stored: StoredModel, source: Path) -> None:
+    """Raise where a layer has no plain down-projection (`UnsupportedModelError`) or not `stored`'s (`InputError`)."""
+    down = _demand(tensors, f"blk.{layer}.ffn_down.weight", source)
+    found, wanted = tuple(map(int, down.shape)), (stored.neurons, stored.hidden_size)
+    if found == wanted and _likeness(down, layer, stored) >= _ALIKE:
+        return
+    shapes = f"its layer {layer} is {found[0]} x {found[1]}, not {wanted[0]} x {wanted[1]}"
+    other = f"the down-projection of layer {layer} is another"
+    raise InputError(
+        f"{source.name} is no copy of {stored.name}: {other if found == wanted else shapes}; give the GGUF file of "
+        "that model"
+    )
+
+
+def _demand(tensors: "dict[str, ReaderTensor]", name: str, source: Path) -> "ReaderTensor":
+    if name not in tensors:
+        raise UnsupportedModelError(
+            f"{source.name} has no {name}: only a plain FFN (for --format gguf a gated one) can be scaled in a GGUF "
+            "file; use --format lora or weights"
+        )
+    return tensors[name]
 
 
 def _check_layer(tensors: "dict[str, ReaderTensor]", layer: int, stored: StoredModel, source: Path) -> None:
     """Raise where a layer has no plain gated FFN, or not the one of `stored`."""
-    names = {part: f"blk.{layer}.{part}.weight" for part in ("ffn_gate", "ffn_up", "ffn_down")}
-    for part in ("ffn_down", "ffn_up", "ffn_gate"):
-        if names[part] not in tensors:
-            raise UnsupportedModelError(
-                f"{source.name} has no {names[part]}: only a gated FFN with gate, up- and down-projection can be "
-                "scaled in a GGUF file; use --format lora or weights"
-            )
+    check_down(tensors, layer, stored, source)
+    up, _ = (_demand(tensors, f"blk.{layer}.{part}.weight", source) for part in ("ffn_up", "ffn_gate"))
+    if tuple(map(int, up.shape)) != (stored.hidden_size, stored.neurons):
+        raise InputError(
+            f"{source.name} is no copy of {stored.name}: the up-projection of layer {layer} has another shape; give "
+            "the GGUF file of that model"
+        )
     extra = [e for e in (f"blk.{layer}.ffn_up.bias", f"blk.{layer}.ffn_sub_norm.weight") if e in tensors]
     if extra:
         raise UnsupportedModelError(
             f"{source.name} has {extra[0]}, so the neuron is not linear in its row of the up-projection: use --format "
             "lora or weights"
-        )
-    up, down = tensors[names["ffn_up"]], tensors[names["ffn_down"]]
-    found = (tuple(map(int, up.shape)), tuple(map(int, down.shape)))
-    wanted = ((stored.hidden_size, stored.neurons), (stored.neurons, stored.hidden_size))
-    if found != wanted or _likeness(down, layer, stored) < _ALIKE:
-        shapes = f": its layer {layer} is {found[0][1]} x {found[0][0]}, not {wanted[0][1]} x {wanted[0][0]}"
-        raise InputError(
-            f"{source.name} is no copy of {stored.name}{shapes if found != wanted else ''}"
-            f"{'' if found != wanted else f': the down-projection of layer {layer} is another'}; give the GGUF file of "
-            "that model"
         )
 
 

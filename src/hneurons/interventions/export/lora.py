@@ -28,13 +28,7 @@ def write_lora(
     from safetensors.torch import save_file
 
     chosen = neurons_by_layer(neurons)
-    rank = max(map(len, chosen.values()))
-    if rank > max_rank:
-        fullest = max(chosen, key=lambda layer: len(chosen[layer]))
-        raise InputError(
-            f"layer {fullest} has {rank} neurons, so the adapter would have rank {rank}, above --max-rank {max_rank}: "
-            "use --format weights, or raise it if your engine allows more"
-        )
+    rank = check_rank(chosen, max_rank)
     names, tensors = stored.module_names(), {}
     for layer, picked in chosen.items():
         a, b = _factors(stored.layers[layer], stored, picked, alpha, rank)
@@ -48,6 +42,18 @@ def write_lora(
         (folder / EXPORT_JSON).write_text(about, encoding="utf-8")
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return {"rank": rank}
+
+
+def check_rank(chosen: dict[int, list[int]], max_rank: int) -> int:
+    """The rank an adapter needs: neurons in the fullest layer. Raises `InputError` above `max_rank`, naming it."""
+    fullest = max(chosen, key=lambda layer: len(chosen[layer]))
+    rank = len(chosen[fullest])
+    if rank > max_rank:
+        raise InputError(
+            f"layer {fullest} has {rank} neurons, so the adapter would have rank {rank}, above --max-rank {max_rank}: "
+            "use --format weights, or raise it if your engine allows more"
+        )
+    return rank
 
 
 def _factors(ffn: StoredFFN, stored: StoredModel, picked: list[int], alpha: float, rank: int) -> tuple[Tensor, Tensor]:
