@@ -298,3 +298,15 @@ def test_the_largest_uniform_number_still_draws_a_kept_token() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="sampling needs"):
         Sampling(**wrong)
+
+
+def test_prompts_that_run_together_are_alike_in_length_few_and_not_too_many_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sampling_module, "_PREFILL_ROWS", 3)
+    monkeypatch.setattr(sampling_module, "_PREFILL_TOKENS", 24)
+    model, prompts = tiny_model("llama"), make_prompts([4, 30, 6, 4, 5, 4, 11, 12, 13], prefix=0)
+    ready = Prompts(model, prompts, [], prefill_shared(model, []), 5)
+    assert ready.groups(range(len(prompts))) == [[0, 3, 5], [4, 2], [6, 7], [8], [1]]
+    alone = [Prompts(model, [prompt], [], prefill_shared(model, []), 5).first for prompt in prompts]
+    torch.testing.assert_close(ready.first.logits, torch.cat([first.logits for first in alone]), rtol=1e-4, atol=1e-4)

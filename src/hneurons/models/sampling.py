@@ -20,7 +20,7 @@ from hneurons.core.types import FinishReason
 from hneurons.models.kv_cache import BufferCache, prefill_prefix
 from hneurons.models.language_model import LanguageModel
 
-_PREFILL_ROWS = 32
+_PREFILL_ROWS, _PREFILL_TOKENS = 32, 4096  # of prompts run together; more tokens do not fit the caches of a CPU
 _SHRINK_BELOW = 0.75  # share of rows needed at which the batch is made smaller
 
 
@@ -142,8 +142,13 @@ class Prompts:
 
     def groups(self, prompts: Sequence[int]) -> list[list[int]]:
         """Places in `prompts` that run together: prompts of similar length, so that little is padded."""
-        places = sorted(range(len(prompts)), key=lambda place: len(self.rests[prompts[place]]))
-        return [places[first : first + _PREFILL_ROWS] for first in range(0, len(places), _PREFILL_ROWS)]
+        groups: list[list[int]] = [[]]
+        for place in sorted(range(len(prompts)), key=lambda place: len(self.rests[prompts[place]])):
+            rows = len(groups[-1]) + 1
+            if rows > _PREFILL_ROWS or (rows > 1 and rows * len(self.rests[prompts[place]]) > _PREFILL_TOKENS):
+                groups.append([])
+            groups[-1].append(place)
+        return groups
 
     def _run_all(self) -> None:
         count = len(self.rests)
