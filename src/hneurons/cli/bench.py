@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hneurons.models.language_model import LanguageModel
     from hneurons.neurons.neuron_set import NeuronSet
 
+_MATCHED_ON = 64  # questions on which the contributions of contribution-matched controls are measured
+
 
 def bench(
     names: Annotated[list[str], typer.Argument(help="Benchmarks, as NAME or NAME:FILE; see 'list benchmarks'.")],
@@ -49,12 +51,11 @@ def bench(
     from json import dumps
 
     from hneurons.benchmarks import load_items
-    from hneurons.benchmarks.results import RESULTS, results_json, summarize_run
+    from hneurons.benchmarks.results import RESULTS, neurons_id, results_json, summarize_run
     from hneurons.benchmarks.runner import run_benchmark
     from hneurons.cli.output import print_json
     from hneurons.core.artifacts import package_versions, write_atomic
     from hneurons.core.errors import InputError
-    from hneurons.core.seeds import fingerprint
     from hneurons.models.language_model import load_model
     from hneurons.neurons.neuron_set import NeuronSet
 
@@ -69,12 +70,10 @@ def bench(
         raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
     guest = load_model(model, dtype=dtype, device=device)  # type: ignore[arg-type]
     selected.check_model(guest)
-    prompts = [item.turns[0] for _, items in loaded.values() for item in items[:16]]
-    contributions = _contributions(guest, prompts) if controls and "contribution_matched" in kinds else None
+    contributions = _contributions(guest) if controls and "contribution_matched" in kinds else None
     sets = draw_sets(selected, kinds, controls, seed, contributions)
     endpoint = _endpoint(judge_url, judge_model)
-    chosen_id = fingerprint([selected.identity.weights, *selected.columns.tolist()])
-    about = {"model": model, "neurons": chosen_id, "size": len(selected), "per_mille": 1000 * selected.share,
+    about = {"model": model, "neurons": neurons_id(selected), "size": len(selected), "per_mille": 1000 * selected.share,
              "scope": scope, "controls": {k: v.data.get("control") for k, v in sets.items()}, "seed": seed,
              "dtype": dtype, "when_risk": when_risk, "versions": package_versions()}  # fmt: skip
     results = earlier_results(out, about)
@@ -183,11 +182,14 @@ def draw_sets(
     return sets
 
 
-def _contributions(model: "LanguageModel", prompts: list[str]) -> "NDArray[np.float64]":
+def _contributions(model: "LanguageModel") -> "NDArray[np.float64]":
+    """Mean CETT over built-in questions, the same whatever is run, so that all benchmarks have the same controls."""
+    from hneurons.benchmarks import load_items
     from hneurons.benchmarks.runner import encode_turns
     from hneurons.interventions.controls import mean_contributions
 
-    return mean_contributions(model, [encode_turns(model, (prompt,)) for prompt in prompts])
+    _, items = load_items("facts", limit=_MATCHED_ON)
+    return mean_contributions(model, [encode_turns(model, item.turns) for item in items])
 
 
 def _endpoint(url: str | None, model: str) -> Any:

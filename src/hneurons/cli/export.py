@@ -26,10 +26,12 @@ def _file_errors() -> Iterator[None]:
 def export(
     neurons: Annotated[str, typer.Argument(help="Folder or hub id of a detector, neuron set or published release.")],
     model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model of these neurons.")],
-    out: Annotated[Path, typer.Option("--out", help="New folder, or new file for gguf.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder, or new file for gguf and lora-gguf.")],
     alpha: Annotated[float, typer.Option(help="Factor of the neurons' activations; 0 silences, 1 changes nothing.")],
-    format: Annotated[str, typer.Option(help="lora (PEFT adapter), weights (checkpoint) or gguf (edited copy).")],
-    gguf: Annotated[Path | None, typer.Option(help="GGUF file to edit; default: --model, if that is one.")] = None,
+    format: Annotated[
+        str, typer.Option(help="lora (PEFT adapter), weights (checkpoint), gguf (edited copy) or lora-gguf (llama.cpp's).")
+    ],
+    gguf: Annotated[Path | None, typer.Option(help="GGUF file you serve; default: --model, if that is one.")] = None,
     max_rank: Annotated[int, typer.Option(help="Refuse a LoRA of a higher rank; vLLM serves up to 512.")] = 512,
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:

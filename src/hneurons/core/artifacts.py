@@ -325,5 +325,5 @@ def read_result(folder: Path, name: str, parse: Callable[[Any], T], *, stage: st
         if file_hash(folder / name) != manifest.content:
             raise ValueError("it was changed after it was written")
         return parse(json.loads((folder / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{folder / name} is missing or damaged ({error}): run '{verb}' again") from error
