@@ -29,7 +29,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="New folder, or new file for gguf and lora-gguf.")],
     alpha: Annotated[float, typer.Option(help="Factor of the neurons' activations; 0 silences, 1 changes nothing.")],
     format: Annotated[
-        str, typer.Option(help="lora (PEFT adapter), weights (checkpoint), gguf (edited copy), lora-gguf (llama.cpp's).")
+        str, typer.Option(help="lora (PEFT), weights (checkpoint), gguf (edited copy), lora-gguf (for llama.cpp).")
     ],
     gguf: Annotated[Path | None, typer.Option(help="GGUF file you serve; default: --model, if that is one.")] = None,
     max_rank: Annotated[int, typer.Option(help="Refuse a LoRA of a higher rank; vLLM serves up to 512.")] = 512,
