@@ -339,6 +339,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
         (("--alpha", "1,nan"), "neurons", "numbers with commas"),
         (("--scope", "some"), "neurons", "--scope should be"),
         (("--control-kinds", "lucky"), "neurons", "unknown kind of control"),
+        (("--control-kinds", ""), "neurons", "names no kind of random neurons"),
         (("--dtype", "int3"), "neurons", "unknown dtype"),
         ((), "other", "belong to tiny-llama"),
         ((), "empty", "is empty"),

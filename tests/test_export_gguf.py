@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import InputError, StorageError, UnsupportedModelError
 from hneurons.interventions.export import export_neurons
 from hneurons.interventions.export.gguf_edit import SCALES, scale_row
@@ -85,7 +86,13 @@ def test_only_the_chosen_rows_change_and_a_note_lies_beside(tmp_path: Path) -> N
         changed = set(np.nonzero(np.asarray(old.data != new.data).reshape(old.data.shape))[0].tolist())
         wanted = {"blk.0.ffn_up.weight": {3, 40}, "blk.2.ffn_up.weight": {4, 7, 47}}
         assert changed == wanted.get(old.name, set())
-    assert json.loads((tmp_path / "out.gguf.json").read_text())["alpha"] == 0.7
+    note = json.loads((tmp_path / "out.gguf.json").read_text())
+    assert (note["alpha"], note["gguf"], note["gguf_hash"]) == (0.7, "tiny.gguf", file_hash(source))
+    out.unlink()
+    with pytest.raises(InputError, match=r"out\.gguf\.json exists already"):  # a note may be somebody's own file
+        export_neurons(neurons, 0.7, model=str(source), out=out, format="gguf")
+    with pytest.raises(InputError, match="which --format lora does not read: leave it out"):
+        export_neurons(neurons, 0.7, model=str(source), out=tmp_path / "lora", format="lora", gguf=source)
 
 
 def test_a_quantised_copy_of_the_neurons_model_can_be_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hneurons.core.errors import InputError
+from hneurons.core.errors import InputError, UnsupportedModelError
 from hneurons.interventions.export import export_neurons
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.checkpoints import PACKAGED
@@ -14,7 +14,8 @@ from hneurons.models.language_model import LanguageModel, load_model
 from hneurons.neurons.neuron_set import NeuronSet
 from llama_server import LlamaServer, serve, write_float32
 from test_export_gguf import demand_smollm2
-from tiny_exports import IDS, choose_neurons, load, save_model, write_tiny_gguf
+from tiny_exports import IDS, PLACES, choose_neurons, load, save_model, write_tiny_gguf
+from tiny_models import tiny_tokenizer, tiny_transformer
 
 pytest.importorskip("xllamacpp", reason="llama.cpp's Python binding is not installed: pip install xllamacpp")
 gguf = pytest.importorskip("gguf")
@@ -94,6 +95,33 @@ def test_the_adapter_holds_the_served_files_own_columns(tmp_path: Path) -> None:
     columns = [4, 7, 47]
     wanted[:, columns] = -0.5 * gguf.dequantize(np.asarray(down.data), down.tensor_type)[:, columns]
     np.testing.assert_allclose(product, wanted, rtol=1e-6)
+
+
+def test_a_file_without_gates_in_quantised_blocks_gives_its_own_columns(tmp_path: Path) -> None:
+    """GPT-2 stores its projections transposed, and has no gate, so that only the adapter can be made."""
+    folder = tmp_path / "gpt2"
+    model = tiny_transformer("gpt2")
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    kind, source = gguf.GGMLQuantizationType.Q4_0, tmp_path / "gpt2.gguf"
+    writer = gguf.GGUFWriter(source, "gpt2")
+    for layer, block in enumerate(model.transformer.h):
+        down = np.ascontiguousarray(block.mlp.c_proj.weight.detach().numpy().T)
+        writer.add_tensor(f"blk.{layer}.ffn_down.weight", gguf.quants.quantize(down, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    neurons, out = choose_neurons(load(folder)), tmp_path / "out.gguf"
+    with pytest.raises(UnsupportedModelError, match=r"has no blk\.0\.ffn_up\.weight"):
+        export_neurons(neurons, 0, model=str(folder), out=out, format="gguf", gguf=source)
+    export_neurons(neurons, 0, model=str(folder), out=out, format="lora-gguf", gguf=source)
+    b = next(t for t in gguf.GGUFReader(out).tensors if t.name == "blk.2.ffn_down.weight.lora_b")
+    served = next(t for t in gguf.GGUFReader(source).tensors if t.name == "blk.2.ffn_down.weight")
+    wanted = -gguf.dequantize(np.asarray(served.data), kind)[:, list(PLACES[2])]
+    np.testing.assert_allclose(np.asarray(b.data), wanted, rtol=1e-6)
+    stored = -model.transformer.h[2].mlp.c_proj.weight.detach().numpy().T[:, list(PLACES[2])]
+    assert np.abs(np.asarray(b.data) - stored).max() > 1e-4
 
 
 @pytest.mark.real_model

@@ -13,6 +13,7 @@ from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
+from hneurons.models.endpoint import open_endpoint
 from hneurons.pipeline import Run, RunPlan
 
 if TYPE_CHECKING:
@@ -79,18 +80,6 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_plan
 
 
-def _endpoint(url: str | None, model: str) -> "Endpoint | None":
-    if url is None:
-        return None
-    from hneurons.core.artifacts import storage_errors
-    from hneurons.models.checkpoints import cache_folder
-    from hneurons.models.endpoint import Endpoint
-
-    with storage_errors(cache_folder()):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-    return Endpoint(url, model, cache=cache_folder() / "endpoint.sqlite")
-
-
 def _report_usage(*endpoints: "Endpoint | None") -> None:
     """What endpoints were asked for, on standard error."""
     for endpoint in endpoints:
@@ -124,7 +113,7 @@ def run(
     """The main job: sample, label, select, locate, contributions, fit, evaluate, report."""
     from hneurons.cli.output import print_json, print_run, run_row
 
-    judge, sampler = _endpoint(judge_url, judge_model), _endpoint(sample_url, sample_model)
+    judge, sampler = open_endpoint(judge_url, judge_model), open_endpoint(sample_url, sample_model)
     job = Run(out, plan, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
     job.demand_endpoint()
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions, job.fit):
@@ -150,7 +139,7 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Ask the questions and draw the responses; starts a run, whose folder the later stages take."""
-    sampler = _endpoint(sample_url, sample_model)
+    sampler = open_endpoint(sample_url, sample_model)
     _emit(Run(out, plan, device=device, max_rows=rows, sampler=sampler).sample(), as_json, "sample")
     _report_usage(sampler)
 
@@ -160,7 +149,7 @@ def label(
     folder: Folder, judge_url: JudgeUrl = None, judge_model: JudgeModel = "default", as_json: Json = False
 ) -> None:
     """Judge every response: correct, incorrect, abstained or unscored."""
-    judge = _endpoint(judge_url, judge_model)
+    judge = open_endpoint(judge_url, judge_model)
     _emit(Run(folder, endpoint=judge).label(), as_json, "label")
     _report_usage(judge)
 
@@ -176,7 +165,7 @@ def locate(
     folder: Folder, judge_url: JudgeUrl = None, judge_model: JudgeModel = "default", as_json: Json = False
 ) -> None:
     """Find the answer's tokens in every selected response."""
-    finder = _endpoint(judge_url, judge_model)
+    finder = open_endpoint(judge_url, judge_model)
     _emit(Run(folder, endpoint=finder).locate(), as_json, "locate")
     _report_usage(finder)
 

@@ -56,12 +56,15 @@ def bench(
     from hneurons.cli.output import print_json
     from hneurons.core.artifacts import package_versions, write_atomic
     from hneurons.core.errors import InputError
+    from hneurons.models.endpoint import open_endpoint
     from hneurons.models.language_model import load_model
     from hneurons.neurons.neuron_set import NeuronSet
 
     alphas, where = read_alphas(alpha), read_scope(scope)
     neurons, model, out = find_places(neurons, model, out, scope, when_risk)
     kinds = [kind.strip() for kind in control_kinds.split(",") if kind.strip()]
+    if controls and not kinds:
+        raise InputError("--control-kinds names no kind of random neurons: name one, or give --controls 0")
     loaded = {spec.partition(":")[0]: load_items(spec, limit=limit, seed=seed) for spec in names}
     if len(loaded) < len(names):
         raise InputError("a benchmark is named twice: name each once, or use two --out folders")
@@ -72,9 +75,10 @@ def bench(
     selected.check_model(guest)
     contributions = _contributions(guest) if controls and "contribution_matched" in kinds else None
     sets = draw_sets(selected, kinds, controls, seed, contributions)
-    endpoint = _endpoint(judge_url, judge_model)
+    endpoint = open_endpoint(judge_url, judge_model)
+    drawn = {name: neurons_id(control) for name, control in sets.items() if control is not selected}
     about = {"model": model, "neurons": neurons_id(selected), "size": len(selected), "per_mille": 1000 * selected.share,
-             "scope": scope, "controls": {k: v.data.get("control") for k, v in sets.items()}, "seed": seed,
+             "scope": scope, "controls": drawn, "seed": seed,
              "dtype": dtype, "when_risk": when_risk, "versions": package_versions()}  # fmt: skip
     results = earlier_results(out, about)
     for name, (benchmark, items) in loaded.items():
@@ -190,18 +194,6 @@ def _contributions(model: "LanguageModel") -> "NDArray[np.float64]":
 
     _, items = load_items("facts", limit=_MATCHED_ON)
     return mean_contributions(model, [encode_turns(model, item.turns) for item in items])
-
-
-def _endpoint(url: str | None, model: str) -> Any:
-    if url is None:
-        return None
-    from hneurons.core.artifacts import storage_errors
-    from hneurons.models.checkpoints import cache_folder
-    from hneurons.models.endpoint import Endpoint
-
-    with storage_errors(cache_folder()):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-    return Endpoint(url, model, cache=cache_folder() / "endpoint.sqlite")
 
 
 def _write_page(results: "dict[str, BenchmarkResult]", about: dict[str, Any], path: Path) -> Path | None:

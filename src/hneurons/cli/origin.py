@@ -28,13 +28,13 @@ def measure_run_origin(
     """Were the neurons there before tuning? The detector on the base model, and how far tuning moved its neurons."""
     from dataclasses import asdict
 
-    from hneurons.cli.bench import _endpoint
     from hneurons.cli.output import print_json
     from hneurons.core.errors import MissingExtraError
+    from hneurons.models.endpoint import open_endpoint
     from hneurons.origin import measure_origin
     from hneurons.pipeline import Run
 
-    run = Run(folder, device=device, max_rows=rows, endpoint=_endpoint(judge_url, judge_model))
+    run = Run(folder, device=device, max_rows=rows, endpoint=open_endpoint(judge_url, judge_model))
     run.demand_endpoint()
     found = measure_origin(run, base, tuned=tuned, draws=draws)
     try:

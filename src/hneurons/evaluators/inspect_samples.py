@@ -14,6 +14,7 @@ from hneurons.core.records import Record
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 from hneurons.evaluators.inspect_provider import UNSCALED, HNeuronsAPI
+from hneurons.models.endpoint import open_endpoint
 
 if TYPE_CHECKING:
     from hneurons.models.endpoint import Endpoint
@@ -79,7 +80,7 @@ def verdict(benchmark: str, judge_url: str | None = None, judge_model: str = "de
     import anyio
 
     graded_by = BENCHMARKS.get(benchmark)()
-    endpoint = _open_endpoint(judge_url, judge_model)
+    endpoint = open_endpoint(judge_url and str(judge_url), str(judge_model))  # Inspect makes numbers of digits
 
     async def score(state: TaskState, target: Target) -> Score:
         item = read_item(state.metadata)
@@ -125,16 +126,3 @@ def _score_of(record: Record, benchmark: Benchmark, endpoint: "Endpoint | None")
     if record.outcome is None:
         return Score.unscored(reason=record.error, answer=record.choice or record.response, metadata=about)
     return Score(value=record.outcome, answer=record.choice or record.response, metadata=about)
-
-
-def _open_endpoint(url: str | None, model: str) -> "Endpoint | None":
-    if url is None:
-        return None
-    from hneurons.core.artifacts import storage_errors
-    from hneurons.models.checkpoints import cache_folder
-    from hneurons.models.endpoint import Endpoint
-
-    with storage_errors(cache_folder()):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-    # Inspect makes numbers of arguments that are digits.
-    return Endpoint(str(url), str(model), cache=cache_folder() / "endpoint.sqlite")

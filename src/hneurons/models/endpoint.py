@@ -234,3 +234,18 @@ class CompletionCache:
                 )
         except sqlite3.OperationalError as error:
             raise StorageError(f"could not write to the cache {self.path} ({error}): free some space") from error
+
+
+def open_endpoint(url: str | None, model: str) -> Endpoint | None:
+    """The model at an address, its completions kept in the cache folder; None without an address.
+
+    Raises `StorageError` where the folder cannot be made.
+    """
+    from hneurons.core.artifacts import storage_errors
+    from hneurons.models.checkpoints import cache_folder
+
+    if url is None:
+        return None
+    with storage_errors(cache_folder()):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    return Endpoint(url, model, cache=cache_folder() / "endpoint.sqlite")

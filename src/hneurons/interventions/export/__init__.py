@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hneurons.core.artifacts import SCHEMA_VERSION, package_versions, write_atomic
+from hneurons.core.artifacts import SCHEMA_VERSION, file_hash, package_versions, write_atomic
 from hneurons.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def export_neurons(
     when it fails. The model is never loaded: memory stays bounded.
 
     Raises `InputError` for neurons of another model, none or doubled ones, an alpha that is no finite number, an
-    unknown format, a rank above `max_rank`, an `out` that exists, a GGUF file of another model;
+    unknown format, a rank above `max_rank`, an `out` that exists, a GGUF file of another model or where none is read;
     `UnsupportedModelError` for a GGUF without gate or of a block type that cannot be scaled.
     """
     from hneurons.interventions.export.source import check_neurons
@@ -63,19 +63,24 @@ def export_neurons(
         raise InputError(f"unknown format '{format}': known are {', '.join(FORMATS)}")
     if not isinstance(alpha, int | float) or not math.isfinite(alpha):
         raise InputError(f"alpha should be a finite number, such as 0, 0.5 or 2; found {alpha!r}")
-    if out.exists():
-        raise InputError(f"{out} exists already: choose another --out, or delete it")
+    of_file = format in ("gguf", "lora-gguf")
+    note = out.with_name(f"{out.name}.json")
+    for path in (out, note) if of_file else (out,):
+        if path.exists():
+            raise InputError(f"{path} exists already: choose another --out, or delete it")
+    if gguf is not None and not of_file:
+        raise InputError(f"--gguf names a GGUF file, which --format {format} does not read: leave it out")
     stored = open_stored(model)
     check_neurons(neurons, stored)
     about = _describe(neurons, float(alpha), format)
     if format == "lora":
         from hneurons.interventions.export.lora import write_lora
 
-        details = write_lora(stored, neurons, float(alpha), out, max_rank=max_rank, about=about)
+        details = write_lora(stored, neurons, float(alpha), out, max_rank=max_rank, about=_to_text(about))
     elif format == "weights":
         from hneurons.interventions.export.baked import write_baked
 
-        details = write_baked(stored, neurons, float(alpha), out, about=about)
+        details = write_baked(stored, neurons, float(alpha), out, about=_to_text(about))
     else:
         from hneurons.interventions.export.gguf_edit import find_gguf, write_gguf
         from hneurons.interventions.export.gguf_lora import write_gguf_lora
@@ -85,13 +90,14 @@ def export_neurons(
             details = write_gguf(stored, neurons, float(alpha), out, source=source)
         else:
             details = write_gguf_lora(stored, neurons, float(alpha), out, source=source, max_rank=max_rank)
-        write_atomic(out.with_name(f"{out.name}.json"), about)
+        about |= {"gguf": source.name, "gguf_hash": file_hash(source)}
+        write_atomic(note, _to_text(about))
     return Export(out, format, float(alpha), len(neurons), len(set(neurons.layers.tolist())), details)
 
 
-def _describe(neurons: "NeuronSet", alpha: float, format: str) -> str:
-    """What an export is, as JSON that is written beside it."""
-    row = {
+def _describe(neurons: "NeuronSet", alpha: float, format: str) -> dict[str, Any]:
+    """What an export is."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "format": format,
         "alpha": alpha,
@@ -100,4 +106,8 @@ def _describe(neurons: "NeuronSet", alpha: float, format: str) -> str:
         "data": neurons.data,
         "versions": package_versions(),
     }
-    return json.dumps(row, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _to_text(about: dict[str, Any]) -> str:
+    """The JSON that is written beside or into an export."""
+    return json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"

@@ -167,9 +167,14 @@ def _check_layer(tensors: "dict[str, ReaderTensor]", layer: int, stored: StoredM
 
 
 def _likeness(down: "ReaderTensor", layer: int, stored: StoredModel) -> float:
-    """Cosine of the first rows of a layer's down-projection in the GGUF file and in the checkpoint."""
+    """Cosine of a layer's down-projection in the GGUF file and in the checkpoint, for the first four outputs."""
     from gguf import dequantize
 
     first = np.asarray(dequantize(np.asarray(down.data[:4]), down.tensor_type), dtype=np.float64)
-    other = next(stored.layers[layer].down.tensor.blocks(range(4), step=4)).numpy()
+    projection = stored.layers[layer].down
+    if projection.by == "column":
+        other = next(projection.tensor.blocks(range(4), step=4)).numpy()
+    else:
+        blocks = projection.tensor.blocks(projection.rows)
+        other = torch.cat([block[:, :4].clone() for block in blocks]).t().numpy()
     return float((first * other).sum() / (np.linalg.norm(first) * np.linalg.norm(other) + 1e-30))

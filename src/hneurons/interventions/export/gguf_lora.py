@@ -46,7 +46,8 @@ def write_gguf_lora(
             for first in range(0, stored.hidden_size, _ROWS):
                 rows = slice(first, first + _ROWS)
                 block = np.asarray(dequantize(np.asarray(down.data[rows]), down.tensor_type), dtype=np.float64)
-                b[rows, : len(picked)] = (alpha - 1) * block[:, picked]
+                with np.errstate(over="ignore"):
+                    b[rows, : len(picked)] = (alpha - 1) * block[:, picked]
             if not np.isfinite(b).all():
                 raise InputError(f"alpha {alpha:g} is too large: the adapter's weights would not be finite numbers")
             writer.add_tensor(f"{name}.lora_a", a)
