@@ -1,8 +1,9 @@
 """Results of a sweep against numbers worked out by hand: rates, changes, groups, comparisons with random neurons."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,8 @@ def test_where_all_items_are_alike_intervals_are_what_wilson_leaves_open() -> No
     grouped = summarize_run(recorded({"h_neurons": {1.0: [0.0] * 20, 2.0: [1.0] * 20}}, groups)).selected
     for at, known in zip(grouped.alphas, (wilson(0, 4), wilson(4, 4)), strict=True):
         assert (at.rate.low, at.rate.high) == pytest.approx((known.low, known.high))
+    slope = found.against[0].slope_above_controls
+    assert (slope.low, slope.high) == pytest.approx((-open_, open_))  # at alpha 1 the gap is 0 by construction
     single = summarize_run(recorded({"h_neurons": {1.0: [0.0] * 9, 2.0: [1.0] * 9}}, ["g"] * 9)).selected
     assert single.alphas[1].change.value == 1
     assert single.alphas[1].change.low < 0
@@ -122,6 +125,14 @@ def test_results_of_an_earlier_version_are_made_again_from_their_records(tmp_pat
     row["benchmarks"]["toy"] |= {name: value for name, value in against.items() if name != "kind"}
     (tmp_path / "results.json").write_text(json.dumps(row))
     assert load_sweep(tmp_path).results["toy"] == summarize_run(made)
+    empty = RowStore(tmp_path / "none", stage=RUN_STAGE, settings=made.settings.to_json(), expected=0)
+    empty.finish({"judge": made.judge})
+    row["benchmarks"]["none"] = {}
+    (tmp_path / "results.json").write_text(json.dumps(row))
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_sweep(tmp_path)
+    del row["benchmarks"]["none"]
+    (tmp_path / "results.json").write_text(json.dumps(row))
     (tmp_path / "toy" / "rows.jsonl").write_text("")
     with pytest.raises(ArtifactError, match=r"of an earlier version .* delete both and run 'bench' again"):
         load_sweep(tmp_path)
@@ -148,3 +159,40 @@ def test_a_sweep_is_read_as_it_was_written_with_its_unknown_numbers(tmp_path: Pa
     (tmp_path / "results.json").write_text(json.dumps(row)[:-9])
     with pytest.raises(ArtifactError, match="damaged"):
         load_sweep(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda row: row.update(conditions=[]), "no selected condition"),
+        (lambda row: row["conditions"].pop(0), "no selected condition"),
+        (lambda row: row["conditions"][0].update(alphas=[]), "not all at the same alphas"),
+        (lambda row: row["conditions"][1].update(alphas=[]), "not all at the same alphas"),
+        (lambda row: row["conditions"][1]["alphas"].pop(), "not all at the same alphas"),
+        (lambda row: [c["alphas"].pop(1) for c in row["conditions"]], "not all at the same alphas"),
+        (lambda row: row["conditions"][0]["alphas"][0].update(alpha="two"), "an alpha is no number"),
+        (lambda row: row["conditions"][0]["alphas"][0].update(gained="two"), "a count is no whole number"),
+        (lambda row: row["conditions"][0]["alphas"][0]["rate"].update(value="two"), "could not convert"),
+        (lambda row: row["conditions"].pop(1), "comparison with layer_matched sets is not whole"),
+        (lambda row: row["against"][0]["above_controls"].clear(), "comparison with layer_matched sets is not whole"),
+    ],
+)
+def test_results_whose_parts_do_not_belong_together_are_damaged(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    whole = recorded({"h_neurons": {0.0: [0, 1], 1.0: [1, 1]}, "random_0": {0.0: [1, 1], 1.0: [1, 1]}})
+    row = results_json({"toy": summarize_run(whole)}, {})
+    damage(row["benchmarks"]["toy"])
+    (tmp_path / "results.json").write_text(json.dumps(row))
+    with pytest.raises(ArtifactError, match=f"damaged .*{reason}"):
+        load_sweep(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a/b", "/a", "..", "a\\b", ""])
+def test_a_benchmark_whose_name_leads_elsewhere_is_damage(tmp_path: Path, name: str) -> None:
+    row = results_json({name: summarize_run(recorded({"h_neurons": {1.0: [1.0]}}))}, {})
+    for values in (row["benchmarks"][name], {}):
+        row["benchmarks"][name] = values
+        (tmp_path / "results.json").write_text(json.dumps(row))
+        with pytest.raises(ArtifactError, match=r"damaged .* no name of a benchmark"):
+            load_sweep(tmp_path)

@@ -67,13 +67,16 @@ RISING, FALLING, STEEP = (0.3, 0.5, 0.7), (0.7, 0.5, 0.3), (0.1, 0.5, 0.9)
     [
         (FLAT, (FLAT, FLAT), "No trend can be told from chance"),
         (RISING, (), "rises .* No random neurons were scaled"),
-        (RISING, (FLAT, FLAT), r"rises .* more than random neurons: above .*; 0 of them are as steep"),
+        (RISING, (FLAT, FLAT), r"rises \(\+20.00 .*\), more than random neurons: above .*; 0 of 2 are as steep\.$"),
+        (RISING, (FLAT,), r"rises .* more than random neurons: above .*; 0 of 1 is as steep\.$"),
+        (RISING, (FLAT, FLAT, FLAT, RISING, STEEP), r"rises .*\), more than the mean of the random sets, but 2 of 5 "
+                                                    r"are as steep: above the mean of 5 random sets \([^;]*\)\.$"),
         (RISING, (RISING, RISING), "rises .* no different from the mean of 2 random sets"),
         (RISING, (STEEP, STEEP), "rises .* but less than random neurons: below"),
-        (FALLING, (FLAT, FLAT), r"falls .* more than random neurons: below .*; 0 of them are as steep"),
+        (FALLING, (FLAT, FLAT), r"falls \(-20.00 .*\), more than random neurons: below .*; 0 of 2 are as steep"),
         (FLAT, (FALLING, FALLING), "No trend .* though it is above the mean of 2 random sets"),
     ],
-)
+)  # fmt: skip
 def test_a_trend_is_held_against_chance_and_against_random_neurons(selected: Any, controls: Any, expected: str) -> None:
     said = judge_sweep(swept(selected, controls))
     assert re.search(expected, said), said
@@ -93,6 +96,8 @@ BOTH = ("unconstrained", "layer_matched")
         (RISING, (FLAT, RISING), "kinds of random neurons disagree .*: above the mean of 2 unconstrained .*, "
                                  "no different from the mean of 2 layer-matched"),
         (RISING, (FLAT, STEEP), "kinds of random neurons disagree .*above .* unconstrained .*below .* layer-matched"),
+        (RISING, (RISING, STEEP), "but not more than random neurons: no different .* unconstrained .*, below .* layer"),
+        (FALLING, (FALLING, STEEP[::-1]), "but not more than random neurons: no different .*, above .* layer-matched"),
         (FLAT, (FLAT, FLAT), r"No trend can be told from chance: [^(]*per unit of alpha\.$"),
         (FLAT, (FALLING, FALLING), "though it is above the mean of 2 unconstrained .*, above the mean of 2 layer-ma"),
         (FLAT, (FALLING, FLAT), "No trend .* whose kinds disagree, it is above the mean of 2 unconstrained .* no diff"),
@@ -116,6 +121,16 @@ def test_a_kind_that_cannot_be_compared_is_neither_agreement_nor_disagreement() 
     said = judge_sweep(BenchmarkResult.from_json(row))
     assert "more than random neurons of every kind compared: above the mean of 1 unconstrained" in said
     assert "not to be compared with 1 layer-matched random set (no item was scored under all of them)" in said
+    still = results_json({"toy": swept(FLAT, dict.fromkeys(BOTH, (FALLING,)))}, {})["benchmarks"]["toy"]
+    still["against"][1]["slope_above_controls"] = blank
+    said = judge_sweep(BenchmarkResult.from_json(still))
+    assert "disagree" not in said and "though it is above the mean of 1 unconstrained" in said
+
+
+def test_one_steep_set_of_one_kind_is_said_before_all_kinds() -> None:
+    said = judge_sweep(swept(RISING, {"unconstrained": (FLAT,) * 5, "layer_matched": (FLAT,) * 4 + (RISING,)}))
+    assert ", more than the mean of the random sets, but 1 of 10 is as steep: above" in said
+    assert "0 of them as steep" in said and "1 of them as steep" in said
 
 
 def test_page_and_console_show_each_kind_and_the_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +171,10 @@ def test_few_groups_and_fewer_items_than_asked_are_said() -> None:
     assert "The 200 items are of 4 groups, which are resampled whole. From so few groups" in grouped
     assert "From so few" not in " ".join(describe_sweep(swept(RISING, per_group=4)))
     assert "groups" not in " ".join(describe_sweep(swept(RISING)))
+    thinned = " ".join(describe_sweep(swept(RISING, unscored=190, per_group=2)))
+    assert "are of 100 groups" in thinned
+    assert "At alpha 2 items of only 5 groups are scored. From so few groups" in thinned
+    assert "From so few" not in " ".join(describe_sweep(swept(RISING, unscored=200, per_group=2)))
     said = judge_sweep(swept(RISING, (FLAT, FLAT), unscored=60))
     assert "over the 140 of 200 items scored at every alpha" in said
     assert "scored at every alpha" not in judge_sweep(swept(RISING, (FLAT, FLAT)))
@@ -163,7 +182,7 @@ def test_few_groups_and_fewer_items_than_asked_are_said() -> None:
 
 def test_as_steep_counts_the_controls_that_fall_as_fast() -> None:
     said = judge_sweep(swept(FALLING, (FLAT, FLAT, FLAT, FLAT, STEEP[::-1])))
-    assert "1 of them are as steep" in said
+    assert "falls (-20.00" in said and "but 1 of 5 is as steep: below" in said
 
 
 def test_rates_that_never_differ_are_no_trend_whatever_rounding_makes_of_them() -> None:
@@ -215,6 +234,45 @@ def test_caveats_name_the_inert_control_the_judges_and_the_number_of_comparisons
     assert "4 comparisons with alpha = 1 and 2 with random sets" in said
     still = " ".join(list_sweep_caveats({"copying": swept(FLAT)}))
     assert re.search(r"\(50.0 \[.*\]% at alpha = 1\), moves at no alpha \(a fall by more than \d+.\d points", still)
+
+
+def copied(base: int, gained: int, lost: int, items: int = 200) -> str:
+    """What is said of the inert control where `base` of the items hold at alpha 1, and so many change at alpha 2."""
+    before = [float(n < base) for n in range(items)]
+    after = [float(lost <= n < base + gained) for n in range(items)]
+    records = [Record(f"i{n}", "h_neurons", alpha, outcome=value)
+               for alpha, values in ((1.0, before), (2.0, after)) for n, value in enumerate(values)]  # fmt: skip
+    run = BenchmarkRun(RunSettings("copying", "copied", conditions={"h_neurons": Condition()}), "rule", records)
+    return list_sweep_caveats({"copying": summarize_run(run)})[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ((180, 0, 0), r"moves at no alpha \(a fall by more than 1.9 points is ruled out\)"),
+        ((180, 1, 0), r"moves at no alpha \(a fall by more than 1.9 points is ruled out\)"),
+        ((180, 0, 1), r"moves at no alpha \(a fall by more than 2.8 points is ruled out\)"),
+        ((180, 0, 6), "moves at alpha 2: there the model is damaged"),
+        ((180, 0, 5), r"moves at alpha 2 in so few items that .* chance: .* left open, but no fall by more than 5.7"),
+        ((180, 5, 0), r"moves at alpha 2 in so few items that .* chance: .* left open, but no fall by more than 1.9"),
+        ((4, 0, 0), r"\(2.0 \[.*\]% at alpha = 1\), can hardly fall, so it shows nothing"),
+        ((10, 0, 0, 10), r"\), leaves a fall by 27.8 points open: it cannot show whether the model is damaged"),
+        ((3, 0, 3, 3), "leaves a fall by 100.0 points open: it cannot show"),
+    ],
+)  # fmt: skip
+def test_the_inert_control_says_only_what_its_items_can_show(changed: tuple[int, ...], expected: str) -> None:
+    assert re.search(expected, copied(*changed)), copied(*changed)
+    assert ("no sign of a broken model" in copied(*changed)) == ("no alpha" in expected)
+
+
+def test_a_sweep_of_alpha_1_alone_says_so() -> None:
+    records = [Record(f"i{n}", "h_neurons", 1.0, outcome=1.0) for n in range(9)]
+    run = BenchmarkRun(RunSettings("copying", "copied", conditions={"h_neurons": Condition()}), "rule", records)
+    alone = summarize_run(run)
+    assert judge_sweep(alone) == "Only alpha = 1 was run, so nothing can be said about a trend."
+    said = " ".join(list_sweep_caveats({"copying": alone}))
+    assert "was run at alpha = 1 only: the model may be broken at any other." in said
+    assert "0 comparisons" not in said
 
 
 def test_a_page_of_a_sweep_says_all_that_and_damaged_results_are_named(tmp_path: Path) -> None:

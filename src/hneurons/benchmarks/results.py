@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.benchmarks.runner import BenchmarkRun
+from hneurons.benchmarks.runner import NO_OP, BenchmarkRun
 from hneurons.core.artifacts import load_rows
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.records import RUN_STAGE, Record, RunSettings
@@ -127,13 +127,35 @@ class BenchmarkResult:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
-        """The value `to_json` wrote."""
+        """The value `to_json` wrote. Raises `ValueError` where its parts do not belong together."""
         values = {
             **row,
             "conditions": tuple(map(ConditionResult.from_json, row["conditions"])),
             "against": tuple(map(AgainstControls.from_json, row["against"])),
         }
-        return cls(**values)
+        found = cls(**values)
+        _check(found)
+        return found
+
+
+def _check(result: BenchmarkResult) -> None:
+    """Raises `ValueError` where a number, an alpha or a condition that pages rely on is missing."""
+    cells = [at for condition in result.conditions for at in condition.alphas]
+    counts = [n for at in cells for n in (at.groups, at.truncated, at.gained, at.lost, *at.unscored.values())]
+    if not all(isinstance(n, int) for n in (result.items, result.groups, *counts)):
+        raise ValueError("a count is no whole number")
+    if not all(isinstance(at.alpha, int | float) and np.isfinite(at.alpha) for at in cells):
+        raise ValueError("an alpha is no number")
+    if all(condition.kind.startswith("random") for condition in result.conditions):
+        raise ValueError("it has no selected condition")
+    alphas = [at.alpha for at in result.selected.alphas]
+    if NO_OP not in alphas or any([at.alpha for at in c.alphas] != alphas for c in result.conditions):
+        raise ValueError("its conditions are not all at the same alphas, 1 among them")
+    changing = {f"{alpha:g}" for alpha in alphas if alpha != NO_OP}
+    for one in result.against:
+        drawn = len(result.controls(one.kind))
+        if not 0 < one.controls == drawn or changing - set(one.above_controls):
+            raise ValueError(f"its comparison with {one.kind} sets is not whole")
 
 
 def control_kind(kind: str) -> str:
@@ -148,7 +170,7 @@ def neurons_id(neurons: "NeuronSet") -> str:
 
 def _estimate(row: Mapping[str, Any]) -> Estimate:
     """An estimate whose unknown numbers were written as null."""
-    value, low, high = (float("nan") if row[name] is None else row[name] for name in ("value", "low", "high"))
+    value, low, high = (float("nan") if row[name] is None else float(row[name]) for name in ("value", "low", "high"))
     return Estimate(value, low, high, row["n"])
 
 
@@ -167,12 +189,15 @@ def load_sweep(folder: Path) -> Sweep:
     path = folder / RESULTS
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
+        odd = [name for name in row["benchmarks"] if name in ("", ".", "..") or {"/", "\\"} & set(name)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} is no name of a benchmark")
         found = {
             name: BenchmarkResult.from_json(value) if "against" in value else summarize_run(_read_run(folder / name))
             for name, value in row["benchmarks"].items()
         }
         return Sweep(dict(row["about"]), found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise ArtifactError(
             f"{path} is damaged ({error}): delete it and run the same 'bench' again, it reads its finished records"
         ) from error
@@ -247,10 +272,12 @@ def _table(records: Sequence[Record], ids: Sequence[str]) -> tuple[tuple[float, 
     return alphas, values
 
 
-def _contrast(values: Floats, weights: Floats, groups: Groups, *, least: float = 0.0) -> Estimate:
+def _contrast(
+    values: Floats, weights: Floats, groups: Groups, *, least: float = 0.0, fixed: int | None = None
+) -> Estimate:
     """A linear function of the column means with a bootstrap interval, over rows known in every column used.
 
-    Columns hold values from `least` to 1: 0 for outcomes, -1 for differences.
+    Columns hold values from `least` to 1: 0 for outcomes, -1 for differences. The column `fixed` is 0 by construction.
     """
     rows = np.isfinite(values).all(axis=1)
     known, own = values[rows], groups[rows]
@@ -262,11 +289,17 @@ def _contrast(values: Floats, weights: Floats, groups: Groups, *, least: float =
     if found.high - found.low > _ROUNDING:
         return found
     ends = np.stack([weights * least, weights])
+    if fixed is not None:
+        ends[:, fixed] = 0.0
     return alike_interval(found.value, len(known), units, float(ends.min(0).sum()), float(ends.max(0).sum()))
 
 
-def _slope(alphas: Sequence[float], values: Floats, groups: Groups, *, least: float = 0.0) -> Estimate:
-    return _contrast(values, slope_weights(alphas), groups, least=least) if len(alphas) > 1 else _UNKNOWN
+def _slope(
+    alphas: Sequence[float], values: Floats, groups: Groups, *, least: float = 0.0, fixed: int | None = None
+) -> Estimate:
+    if len(alphas) < 2:
+        return _UNKNOWN
+    return _contrast(values, slope_weights(alphas), groups, least=least, fixed=fixed)
 
 
 def _condition(
@@ -320,11 +353,13 @@ def _above(
     alphas: tuple[float, ...], selected: Floats, controls: Sequence[Floats], groups: Groups, *, no_op: float
 ) -> tuple[dict[str, Estimate], Estimate]:
     gaps = selected - np.mean(controls, axis=0)
+    base = alphas.index(no_op)
+    fixed = None if np.nan_to_num(gaps[:, base]).any() else base
     by_alpha = {}
-    for mine, alpha in zip(gaps.T, alphas, strict=True):
-        same = alpha == no_op and not np.nan_to_num(mine).any()
-        by_alpha[f"{alpha:g}"] = _same(mine) if same else _contrast(mine[:, None], np.ones(1), groups, least=-1.0)
-    return by_alpha, _slope(alphas, gaps, groups, least=-1.0)
+    for column, (mine, alpha) in enumerate(zip(gaps.T, alphas, strict=True)):
+        gap = _same(mine) if column == fixed else _contrast(mine[:, None], np.ones(1), groups, least=-1.0)
+        by_alpha[f"{alpha:g}"] = gap
+    return by_alpha, _slope(alphas, gaps, groups, least=-1.0, fixed=fixed)
 
 
 def results_json(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,20 @@
 """What a sweep of alphas shows and what it does not, as sentences made from the numbers alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hneurons.benchmarks.results import AgainstControls, AlphaResult, BenchmarkResult
 from hneurons.benchmarks.runner import NO_OP
-from hneurons.core.stats import Estimate
+from hneurons.core.stats import Estimate, mcnemar_exact, wilson
 
 INERT = "copying"
 _ROUNDING = 1e-9
 _EDGE = 0.05  # a rate this near 0 or 1 can hardly move that way
 _FEW_GROUPS = 10  # below so many, intervals of resampled groups are known to be too narrow
 _MUCH = 0.05  # change in the share of unscored or truncated replies that is worth a sentence
+_CHANCE = 0.05  # what an exact test of the items that change must come below
+_OPEN = 0.2  # a control that may have fallen further unseen shows no damage
 
 
 def percent(estimate: Estimate) -> str:
@@ -43,6 +45,8 @@ def sign(estimate: Estimate) -> int:
 def judge_sweep(result: BenchmarkResult) -> str:
     """Whether the rate moves with alpha, and more than with random neurons; a null result in as many words."""
     slope = result.selected.slope
+    if len(result.selected.alphas) == 1:
+        return "Only alpha = 1 was run, so nothing can be said about a trend."
     if not math.isfinite(slope.value):
         return "No item was scored at every alpha, so nothing can be said about a trend."
     base = f"{interval(slope)} pp per unit of alpha"
@@ -50,23 +54,28 @@ def judge_sweep(result: BenchmarkResult) -> str:
         base += f" over the {slope.n} of {result.items} items scored at every alpha"
     if not sign(slope):
         return f"No trend can be told from chance: {base}{_despite(result)}."
-    said = f"The rate {'rises' if sign(slope) > 0 else 'falls'} by {base}"
+    said = f"The rate {'rises' if sign(slope) > 0 else 'falls'} ({base})"
     if not result.against:
         return f"{said}. No random neurons were scaled, so this may be what scaling any neurons does."
-    known = [one for one in result.against if math.isfinite(one.slope_above_controls.value)]
+    known = _comparable(result)
     if not known:
         return f"{said}. No item was scored under every random set, so the two cannot be compared."
     compared = ", ".join(_place(result, one) for one in result.against)
     directions = {sign(one.slope_above_controls) * sign(slope) for one in known}
-    if len(directions) > 1:
-        return f"{said}, but the kinds of random neurons disagree on whether it is more than theirs: {compared}."
     if directions == {0}:
         return f"{said}, which is {compared}."
     if directions == {-1}:
         return f"{said}, but less than random neurons: {compared}."
-    steep = [f"{_steeper(result, one)} of them are as steep" for one in known]
+    if 1 not in directions:
+        return f"{said}, but not more than random neurons: {compared}."
+    if len(directions) > 1:
+        return f"{said}, but the kinds of random neurons disagree on whether it is more than theirs: {compared}."
+    steep, drawn = sum(_steeper(result, one) for one in known), sum(one.controls for one in known)
+    shown = f"{steep} of {drawn} {'is' if 1 in (steep, drawn) else 'are'} as steep"
+    if steep:
+        return f"{said}, more than the mean of the random sets, but {shown}: {compared}."
     if len(result.against) == 1:
-        return f"{said}, more than random neurons: {compared}; {steep[0]}."
+        return f"{said}, more than random neurons: {compared}; {shown}."
     reach = "every kind" if len(known) == len(result.against) else "every kind compared"
     return f"{said}, more than random neurons of {reach}: {compared}."
 
@@ -76,9 +85,14 @@ def words(kind: str) -> str:
     return kind.replace("_", "-")
 
 
+def _comparable(result: BenchmarkResult) -> list[AgainstControls]:
+    """The kinds of random neurons with items scored under the selected and all of their sets."""
+    return [one for one in result.against if math.isfinite(one.slope_above_controls.value)]
+
+
 def _despite(result: BenchmarkResult) -> str:
     """What there is to say of random neurons where there is no trend: nothing, unless they move otherwise."""
-    directions = {sign(one.slope_above_controls) for one in result.against}
+    directions = {sign(one.slope_above_controls) for one in _comparable(result)}
     if directions <= {0}:
         return ""
     compared = ", ".join(_place(result, one) for one in result.against)
@@ -103,7 +117,7 @@ def _place(result: BenchmarkResult, one: AgainstControls) -> str:
 def _steeper(result: BenchmarkResult, one: AgainstControls) -> int:
     slope = result.selected.slope
     slopes = [c.slope.value for c in result.controls(one.kind)]
-    return sum(value >= slope.value if sign(slope) > 0 else value <= slope.value for value in slopes)
+    return sum(sign(slope) * (value - slope.value) >= -_ROUNDING for value in slopes)
 
 
 def describe_sweep(result: BenchmarkResult) -> list[str]:
@@ -115,7 +129,7 @@ def describe_sweep(result: BenchmarkResult) -> list[str]:
     said = [f"{percent(base.rate)}% of {base.rate.n} items at alpha = 1" + (f"; {rates}." if rates else ".")]
     others = [at for at in alphas if at is not base]
     moved = [at for at in others if sign(at.change)]
-    unknown = ", ".join(f"{at.alpha:g}" for at in others if not math.isfinite(at.change.value))
+    unknown = _alphas(at for at in others if not math.isfinite(at.change.value))
     if moved:
         found = "; ".join(f"{interval(at.change)} pp at {at.alpha:g}" for at in moved)
         said.append(f"Different from alpha = 1 at {len(moved)} of {len(others)} alphas: {found}.")
@@ -128,7 +142,11 @@ def describe_sweep(result: BenchmarkResult) -> list[str]:
         said.append(f"So near {0 if way == 'fall' else 100}% it can hardly {way}, whatever the neurons do.")
     if result.groups < result.items:
         said.append(f"The {result.items} items are of {result.groups} groups, which are resampled whole.")
-        if base.groups < _FEW_GROUPS:
+        scored = [at for at in alphas if at.groups]
+        fewest = min(scored, key=lambda at: at.groups, default=base)
+        if 0 < fewest.groups < _FEW_GROUPS:
+            if fewest.groups < result.groups:
+                said.append(f"At alpha {fewest.alpha:g} items of only {fewest.groups} groups are scored.")
             said.append("From so few groups intervals come out too narrow: take a difference for no more than a hint.")
     said += _losses("have no outcome", result.items, base, others, lambda at: sum(at.unscored.values()))
     said += _losses("are cut off by the token limit", result.items, base, others, lambda at: at.truncated)
@@ -161,7 +179,8 @@ def list_sweep_caveats(results: Mapping[str, BenchmarkResult]) -> list[str]:
     tests = sum(len(result.selected.alphas) - 1 for result in results.values())
     beside = sum((len(result.selected.alphas) - 1) * len(result.against) for result in results.values())
     shown = f"{tests} comparisons with alpha = 1" + (f" and {beside} with random sets" if beside else "")
-    said.append(f"{shown} are shown; about 1 in 20 differs by chance alone.")
+    if tests:
+        said.append(f"{shown} are shown; about 1 in 20 differs by chance alone.")
     said.append("A rate that moves says nothing about which items moved or why: audit the recorded replies.")
     return said
 
@@ -172,18 +191,40 @@ def _judge_inert(result: BenchmarkResult | None) -> str:
         return f"Without '{INERT}', which should not move, it is unknown from which alpha on the model is broken."
     base = next(at for at in result.selected.alphas if at.alpha == NO_OP)
     others = [at for at in result.selected.alphas if at is not base]
-    broken = ", ".join(f"{at.alpha:g}" for at in others if sign(at.change))
+    if not others:
+        return f"'{INERT}', the inert control, was run at alpha = 1 only: the model may be broken at any other."
+    moved = [at for at in others if sign(at.change)]
+    broken = _alphas(at for at in moved if mcnemar_exact(at.gained, at.lost) < _CHANCE)
     if broken:
         return (
             f"'{INERT}', which needs no knowledge and no stance, moves at alpha {broken}: there the model is damaged, "
             "and other rates say little."
         )
-    unknown = ", ".join(f"{at.alpha:g}" for at in others if not math.isfinite(at.change.value))
-    if unknown or not others:
-        where = unknown or "other than 1"
-        return f"'{INERT}', the inert control, was not scored at alpha {where}: the model may be broken there."
-    fall = -100 * min(at.change.low for at in others)
+    unknown = _alphas(at for at in others if not math.isfinite(at.change.value))
+    if unknown:
+        return f"'{INERT}', the inert control, was not scored at alpha {unknown}: the model may be broken there."
+    named = f"'{INERT}', the inert control ({percent(base.rate)}% at alpha = 1),"
+    if base.rate.value <= _EDGE:
+        return f"{named} can hardly fall, so it shows nothing: the model may be broken at any alpha."
+    fall = max(map(_fall, others))
+    if fall > _OPEN:
+        return f"{named} leaves a fall by {100 * fall:.1f} points open: it cannot show whether the model is damaged."
+    if moved:
+        return (
+            f"{named} moves at alpha {_alphas(moved)} in so few items that an exact test cannot tell it from chance: "
+            f"damage there is left open, but no fall by more than {100 * fall:.1f} points."
+        )
     return (
-        f"'{INERT}', the inert control ({percent(base.rate)}% at alpha = 1), moves at no alpha (a fall by "
-        f"more than {fall:.1f} points is ruled out): no sign of a broken model."
+        f"{named} moves at no alpha (a fall by more than {100 * fall:.1f} points is ruled out): no sign of a broken "
+        "model."
     )
+
+
+def _alphas(found: Iterable[AlphaResult]) -> str:
+    return ", ".join(f"{at.alpha:g}" for at in found)
+
+
+def _fall(at: AlphaResult) -> float:
+    """The largest fall left open: no rate falls by more than the share of items lost, which has Wilson's interval."""
+    units = min(at.groups, at.change.n)
+    return max(-at.change.low, wilson(math.ceil(at.lost * units / at.change.n), units).high)
