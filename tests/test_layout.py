@@ -15,18 +15,23 @@ import hneurons
 SOURCE = Path(hneurons.__file__).parent
 LAYERS = (
     "core",
+    "sparse",
+    "records",
     "models",
     "answers",
     "neurons",
     "detection",
-    "interventions",
-    "benchmarks",
     "audits",
+    "interventions",
+    "releases",
+    "mechanism",
+    "benchmarks",
     "pipeline",
     "origin",
-    "evaluators",
+    "runs",
     "report",
     "server",
+    "evaluators",
     "cli",
 )
 # Run.report() opens the door to the page about a run; the page itself reads runs.

@@ -155,6 +155,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]}… ({fingerprint(value)})"
 
 
+def forget_other(manifest: Manifest, folder: Path) -> None:
+    """Let go of a finished result of the same stage with other settings or inputs: it is cheap to make again."""
+    if not (folder / MANIFEST).is_file():
+        return
+    stored = Manifest.load(folder)
+    if stored.stage == manifest.stage and stored.fingerprint != manifest.fingerprint:
+        (folder / MANIFEST).unlink()
+
+
 _held: dict[Path, int] = {}
 """Folders this process writes, and the open descriptors whose locks say so; a killed process leaves none."""
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, keep_result, read_result
+from hneurons.core.artifacts import Manifest, forget_other, keep_result, read_result
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
@@ -24,7 +24,6 @@ from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import Dataset, _answer_rows, _refit, _Rows
 from hneurons.models.checkpoints import tokenizer_hash
-from hneurons.neurons.drift import forget_other
 from hneurons.neurons.matrix import ArrayMatrix
 
 STAGE = "transfer"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import MANIFEST, Manifest, file_hash, write_atomic
+from hneurons.core.artifacts import Manifest, file_hash, forget_other, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.progress import progress
 
@@ -127,15 +127,6 @@ def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
     if out is not None:
         drift.save(out, manifest)
     return drift
-
-
-def forget_other(manifest: Manifest, folder: Path) -> None:
-    """Let go of a finished result of the same stage with other settings or inputs: it is cheap to make again."""
-    if not (folder / MANIFEST).is_file():
-        return
-    stored = Manifest.load(folder)
-    if stored.stage == manifest.stage and stored.fingerprint != manifest.fingerprint:
-        (folder / MANIFEST).unlink()
 
 
 def check_alike(base: "StoredModel", tuned: "StoredModel") -> None:
