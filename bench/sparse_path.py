@@ -23,9 +23,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from synthetic import make_labels, make_layers, write_shards
 
-from hneurons.neurons.matrix import ShardMatrix
-from hneurons.neurons.sparse_path import SparsePath, fit_path
-from hneurons.neurons.stability import select_stability
+from hneurons.sparse.matrix import ShardMatrix
+from hneurons.sparse.path import SparsePath, fit_path
+from hneurons.sparse.stability import select_stability
 
 T = TypeVar("T")
 

@@ -3,9 +3,9 @@ import pytest
 
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.stats import auroc
-from hneurons.neurons.cross_validation import cross_validate_path, split_groups
-from hneurons.neurons.matrix import ShardMatrix
-from hneurons.neurons.sparse_path import fit_path
+from hneurons.sparse.cross_validation import cross_validate_path, split_groups
+from hneurons.sparse.matrix import ShardMatrix
+from hneurons.sparse.path import fit_path
 from test_matrix import write_shards
 from test_sparse_path import make_data
 

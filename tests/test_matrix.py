@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError
-from hneurons.neurons.matrix import ArrayMatrix, ShardMatrix, check_finite
+from hneurons.sparse.matrix import ArrayMatrix, ShardMatrix, check_finite
 
 
 def write_shards(folder: Path, features: np.ndarray, layers: int, *, rows_each: int = 256) -> None:

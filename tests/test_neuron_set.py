@@ -10,8 +10,8 @@ import pytest
 
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.detection.detector import Detector
-from hneurons.neurons.matrix import ArrayMatrix
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.sparse.matrix import ArrayMatrix
 from planted import make_identity, read_tree
 from tiny_models import tiny_model
 

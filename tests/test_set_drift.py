@@ -14,7 +14,7 @@ from hneurons.core.types import ModelIdentity
 from hneurons.detection.fitting import fit_detector
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.set_drift import compare_sets, load_set, read_probabilities
-from hneurons.neurons.stability import select_stability
+from hneurons.sparse.stability import select_stability
 from planted import make_dataset
 
 IDENTITY = ModelIdentity("m", "llama", 4, 100, 32, "c", "t", "w")

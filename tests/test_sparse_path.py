@@ -6,9 +6,10 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
-from hneurons.neurons import path_state, path_sweeps
-from hneurons.neurons.matrix import ShardMatrix
-from hneurons.neurons.sparse_path import fit_path
+from hneurons.sparse import state as path_state
+from hneurons.sparse import sweeps as path_sweeps
+from hneurons.sparse.matrix import ShardMatrix
+from hneurons.sparse.path import fit_path
 from test_matrix import write_shards
 
 

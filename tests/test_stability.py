@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from hneurons.core.errors import InputError, NotEnoughDataError
-from hneurons.neurons import path_sweeps
-from hneurons.neurons.sparse_path import fit_path
-from hneurons.neurons.stability import select_stability, split_halves
+from hneurons.sparse import sweeps as path_sweeps
+from hneurons.sparse.path import fit_path
+from hneurons.sparse.stability import select_stability, split_halves
 from test_sparse_path import make_data
 
 RATIOS = [0.7, 0.4]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.types import ModelIdentity
-from hneurons.neurons.matrix import ColumnMatrix
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.sparse.matrix import ColumnMatrix
 
 Floats = NDArray[np.float64]
 DETECTOR_JSON, DETECTOR_TENSORS = "detector.json", "detector.safetensors"

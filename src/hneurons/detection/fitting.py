@@ -14,9 +14,9 @@ from hneurons.core.stats import auroc
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.detector import Detector
 from hneurons.neurons.contributions import Contributions
-from hneurons.neurons.cross_validation import CrossValidation, cross_validate_path
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.neurons.stability import select_stability
+from hneurons.sparse.cross_validation import CrossValidation, cross_validate_path
+from hneurons.sparse.stability import select_stability
 
 Labels = Literal["3-vs-1", "1-vs-1"]
 Columns = Literal["standardized", "raw"]

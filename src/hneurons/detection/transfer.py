@@ -24,7 +24,7 @@ from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import Dataset, _answer_rows, _refit, _Rows
 from hneurons.models.checkpoints import tokenizer_hash
-from hneurons.neurons.matrix import ArrayMatrix
+from hneurons.sparse.matrix import ArrayMatrix
 
 STAGE = "transfer"
 RESULT = "transfer.json"

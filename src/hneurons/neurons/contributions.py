@@ -14,7 +14,7 @@ from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEno
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
-from hneurons.neurons.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
+from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 
 if TYPE_CHECKING:
     from hneurons.models.language_model import LanguageModel

@@ -10,7 +10,7 @@ import numpy as np
 from hneurons.core.artifacts import MANIFEST, Manifest, file_hash
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.neurons.neuron_set import NEURONS_JSON, NeuronSet
-from hneurons.neurons.path_state import STATE
+from hneurons.sparse.state import STATE
 
 Probabilities = Mapping[int, float]
 """Column -> selection probability, of every column that any half-sample selected."""

@@ -15,11 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed
-from hneurons.neurons.matrix import Indices
-from hneurons.neurons.path_state import Task
-from hneurons.neurons.path_sweeps import solve_tasks
-from hneurons.neurons.sparse_inner import Floats
-from hneurons.neurons.sparse_path import (
+from hneurons.sparse.inner import Floats
+from hneurons.sparse.matrix import Indices
+from hneurons.sparse.path import (
     MEMORY,
     ClassWeight,
     Features,
@@ -32,6 +30,8 @@ from hneurons.neurons.sparse_path import (
     row_weights,
     uniform,
 )
+from hneurons.sparse.state import Task
+from hneurons.sparse.sweeps import solve_tasks
 
 RATIOS = tuple(float(ratio) for ratio in np.geomspace(0.6, 0.2, 5))
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hneurons.core.errors import InputError, NotEnoughDataError
-from hneurons.neurons.matrix import ArrayMatrix, ColumnMatrix, Indices
-from hneurons.neurons.path_state import Problem, Solved, Task
-from hneurons.neurons.path_sweeps import solve_tasks
-from hneurons.neurons.sparse_inner import Floats
+from hneurons.sparse.inner import Floats
+from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, Indices
+from hneurons.sparse.state import Problem, Solved, Task
+from hneurons.sparse.sweeps import solve_tasks
 
 ClassWeight = Literal["balanced"] | Mapping[int, float] | None
 Features = ColumnMatrix | NDArray[Any]

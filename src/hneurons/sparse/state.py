@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hneurons.core.artifacts import Manifest, file_hash, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError
-from hneurons.neurons.matrix import ColumnMatrix, Float32s, Indices
-from hneurons.neurons.sparse_inner import Floats
+from hneurons.sparse.inner import Floats
+from hneurons.sparse.matrix import ColumnMatrix, Float32s, Indices
 
 STATE = "state.safetensors"
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from hneurons.core.errors import HNeuronsError
 from hneurons.core.progress import progress
-from hneurons.neurons.matrix import ColumnMatrix, Float32s, Indices, check_finite
-from hneurons.neurons.path_state import Problem, Solved, StateStore, Task
-from hneurons.neurons.sparse_inner import Floats, InnerFit, log_loss_rows, sigmoid, solve_inner
+from hneurons.sparse.inner import Floats, InnerFit, log_loss_rows, sigmoid, solve_inner
+from hneurons.sparse.matrix import ColumnMatrix, Float32s, Indices, check_finite
+from hneurons.sparse.state import Problem, Solved, StateStore, Task
 
 SD_FLOOR = 2.0**-11
 """Columns that vary by less than this fraction of their root mean square, float16's resolution, are scaled by it."""

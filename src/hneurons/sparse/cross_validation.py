@@ -12,10 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import auroc
-from hneurons.neurons.path_state import Solved, Task
-from hneurons.neurons.path_sweeps import solve_tasks
-from hneurons.neurons.sparse_inner import Floats, log_loss_rows
-from hneurons.neurons.sparse_path import (
+from hneurons.sparse.inner import Floats, log_loss_rows
+from hneurons.sparse.path import (
     MEMORY,
     RATIOS,
     ClassWeight,
@@ -29,6 +27,8 @@ from hneurons.neurons.sparse_path import (
     row_weights,
     uniform,
 )
+from hneurons.sparse.state import Solved, Task
+from hneurons.sparse.sweeps import solve_tasks
 
 Criterion = Literal["log_loss", "auroc", "accuracy"]
 
