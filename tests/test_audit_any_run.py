@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hneurons.audits import AUDITS, make_run
-from hneurons.audits.rows import ROW_KINDS
-from hneurons.core.records import Condition, RunSettings
+from hneurons.records.record import Condition, RunSettings
+from hneurons.records.rows import ROW_KINDS
 from hneurons.report.audit_report import audit_runs
 
 SOME = st.one_of(st.none(), st.integers(-2, 3), st.floats(allow_nan=True), st.text(max_size=3), st.booleans())

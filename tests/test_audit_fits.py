@@ -9,7 +9,7 @@ from hneurons.audits import AuditResult, Finding, Run, audit_geometry, audit_lea
 from hneurons.audits.geometry import rank_correlation
 from hneurons.audits.leakage import _same_printed
 from hneurons.audits.penalty_path import measure_neurons, path_points, trace_neurons
-from hneurons.core.records import Condition, RunSettings
+from hneurons.records.record import Condition, RunSettings
 
 
 def finding(result: AuditResult, text: str) -> Finding:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hneurons.audits import AuditResult, Finding, Run, audit_effect, audit_populations, audit_side_effects, make_run
 from hneurons.audits.panels import Panel, build_panels, subtract
 from hneurons.audits.populations import count_populations
-from hneurons.audits.scores import multiple_choice_scores
 from hneurons.core.errors import InputError
-from hneurons.core.records import Condition, RunSettings
+from hneurons.records.record import Condition, RunSettings
+from hneurons.records.scores import multiple_choice_scores
 
 ALPHAS = (0.0, 1.0, 2.0, 3.0)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hneurons.audits import Mapping, import_run, load_run, make_run, save_run
-from hneurons.audits.rows import FieldError, Prediction, read_row
 from hneurons.core.errors import InputError
-from hneurons.core.records import Condition, Record, RunSettings
+from hneurons.records.record import Condition, Record, RunSettings
+from hneurons.records.rows import FieldError, Prediction, read_row
 
 SETTINGS = RunSettings("toy", conditions={"a": Condition("selected"), "b": Condition("random")}, max_tokens=8)
 ROWS = [

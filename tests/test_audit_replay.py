@@ -143,14 +143,14 @@ def test_strict_remap_recovers_140_of_150_failures() -> None:
 
 
 def test_each_remapped_label_is_the_recorded_one() -> None:
-    from hneurons.audits.importing import read_source
+    from hneurons.records.importing import read_source
 
     for r in read_source(REPLAY / "faitheval/standard_alpha3_remap.jsonl.gz"):
         assert read_choice(r["response"], r["choices"]).label == r["strict_mapped_label"], r["id"]
 
 
 def test_the_reader_passes_the_gold_fixture() -> None:
-    from hneurons.audits.importing import read_source
+    from hneurons.records.importing import read_source
 
     for r in read_source(REPLAY / "faitheval/parser_gold_fixture.jsonl"):
         reading = read_choice(r["response"], r["choices"])

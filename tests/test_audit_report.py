@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hneurons.audits import AUDITS, make_run, save_run
 from hneurons.cli.audit import audit, import_records
 from hneurons.core.errors import InputError
-from hneurons.core.records import Condition, RunSettings
+from hneurons.records.record import Condition, RunSettings
 from hneurons.report.audit_report import audit_runs, render_report
 
 app = Typer()

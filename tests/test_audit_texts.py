@@ -20,7 +20,7 @@ from hneurons.audits.rubric import (
 )
 from hneurons.audits.truncation import rescore_prefixes
 from hneurons.core.choices import read_choice
-from hneurons.core.records import Condition, RunSettings
+from hneurons.records.record import Condition, RunSettings
 
 OPTIONS = {"A": "Breathing", "B": "Compaction", "C": "1.5 km", "D": "December rain."}
 DIGITS = {"1": "ice", "2": "water", "3": "steam"}

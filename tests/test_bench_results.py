@@ -12,8 +12,8 @@ from hneurons.benchmarks.results import load_sweep, results_json, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import ArtifactError
-from hneurons.core.records import RUN_STAGE, Condition, Record, RunSettings
 from hneurons.core.stats import bootstrap_means, wilson
+from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
 
 
 def recorded(outcomes: dict[str, dict[float, list[float | None]]], groups: Sequence[str] = ()) -> BenchmarkRun:

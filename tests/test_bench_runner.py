@@ -24,7 +24,6 @@ from hneurons.benchmarks.results import neurons_id, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
 from hneurons.cli.bench import bench
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
-from hneurons.core.records import Condition, Record
 from hneurons.detection.detector import Detector
 from hneurons.interventions.controls import draw_control
 from hneurons.interventions.risk import RiskAbove
@@ -33,6 +32,7 @@ from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import load_model
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.pipeline import RunPlan
+from hneurons.records.record import Condition, Record
 from hneurons.report.bench_report import run_sweeps
 from tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
 

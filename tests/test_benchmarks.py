@@ -15,8 +15,8 @@ from hneurons.benchmarks.falseqa import corrects_premise
 from hneurons.benchmarks.jailbreak import refuses
 from hneurons.benchmarks.sycophancy import DOUBT, FINAL
 from hneurons.core.errors import InputError, SchemaError
-from hneurons.core.records import Record
 from hneurons.models.endpoint import Endpoint
+from hneurons.records.record import Record
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 FAITHEVAL = {

@@ -19,10 +19,10 @@ from hneurons.benchmarks.capability import CapabilityChoice
 from hneurons.benchmarks.runner import run_benchmark
 from hneurons.cli.app import app
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
-from hneurons.core.records import Record
 from hneurons.detection.detector import Detector
 from hneurons.detection.fitting import Candidate, fit_detector
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.records.record import Record
 from planted import make_dataset, read_tree
 from tiny_models import tiny_model
 from tiny_run import make_plan, plant_judge

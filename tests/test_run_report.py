@@ -17,7 +17,6 @@ from hneurons.benchmarks.results import neurons_id, results_json, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.core.artifacts import Manifest, RowStore, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
-from hneurons.core.records import Condition, Record, RunSettings
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Question, Response
 from hneurons.detection.detector import Detector
@@ -26,6 +25,7 @@ from hneurons.detection.fitting import fit_detector
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import load_contributions
 from hneurons.pipeline import Run, RunPlan
+from hneurons.records.record import Condition, Record, RunSettings
 from hneurons.report import figures
 from hneurons.report.findings import describe_result, explain_missing, judge_result, list_caveats, read_difference
 from hneurons.report.provenance import reproduce_command

@@ -13,8 +13,8 @@ from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.cli.bench import print_results
 from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import ArtifactError
-from hneurons.core.records import Condition, Record, RunSettings
 from hneurons.core.stats import Estimate
+from hneurons.records.record import Condition, Record, RunSettings
 from hneurons.report.bench_report import draw_sweep, run_sweeps, write_bench_report
 from hneurons.report.sweep_findings import describe_sweep, interval, judge_sweep, list_sweep_caveats
 

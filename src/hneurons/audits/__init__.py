@@ -5,16 +5,16 @@
 
 from hneurons.audits.effect import audit_effect
 from hneurons.audits.geometry import audit_geometry
-from hneurons.audits.importing import Mapping, import_run
 from hneurons.audits.leakage import audit_leakage
 from hneurons.audits.parsing import audit_parsing
 from hneurons.audits.penalty_path import audit_stability
 from hneurons.audits.populations import audit_populations
-from hneurons.audits.records import Run, load_run, make_run, save_run
 from hneurons.audits.results import AUDITS, AuditResult, Figure, Finding, Series
 from hneurons.audits.severity import audit_severity
 from hneurons.audits.side_effects import audit_side_effects
 from hneurons.audits.truncation import audit_truncation
+from hneurons.records.importing import Mapping, import_run
+from hneurons.records.recorded_run import Run, load_run, make_run, save_run
 
 __all__ = [
     "AUDITS",

@@ -6,11 +6,11 @@ from itertools import combinations
 import numpy as np
 
 from hneurons.audits.panels import build_panel, build_panels
-from hneurons.audits.records import Run, rows_of
 from hneurons.audits.results import Collector, above_zero, away_from_zero, points
-from hneurons.audits.rows import Rating
-from hneurons.core.records import Record
 from hneurons.core.stats import Estimate, cohen_kappa
+from hneurons.records.record import Record
+from hneurons.records.recorded_run import Run, rows_of
+from hneurons.records.rows import Rating
 
 
 def compare_judges(found: Collector, graded: Sequence[Run]) -> None:

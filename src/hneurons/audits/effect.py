@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hneurons.audits.panels import Panel, build_panels, subtract
-from hneurons.audits.records import Run, outcome_runs
 from hneurons.audits.results import (
     AUDITS,
     AuditResult,
@@ -18,6 +17,7 @@ from hneurons.audits.results import (
     points,
 )
 from hneurons.core.stats import Estimate, sign_flip_test
+from hneurons.records.recorded_run import Run, outcome_runs
 
 _LOUD_JUMP = 0.02
 

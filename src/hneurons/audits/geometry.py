@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hneurons.audits.records import Run, rows_of
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
-from hneurons.audits.rows import ItemOverlap, LayerOverlap, NullOverlap
 from hneurons.core.stats import Estimate, Floats, bootstrap
+from hneurons.records.recorded_run import Run, rows_of
+from hneurons.records.rows import ItemOverlap, LayerOverlap, NullOverlap
 
 _TIE_DIGITS = 9
 _DOMINANT = 10.0

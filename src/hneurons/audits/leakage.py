@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 
 from hneurons.audits.panels import build_panels
-from hneurons.audits.records import Run, outcome_runs, rows_of
 from hneurons.audits.results import AUDITS, AuditResult, Collector, percent
-from hneurons.audits.rows import Candidate, NeuronRow, PathPoint, Prediction
 from hneurons.core.stats import Estimate, auroc, bootstrap, wilson
+from hneurons.records.recorded_run import Run, outcome_runs, rows_of
+from hneurons.records.rows import Candidate, NeuronRow, PathPoint, Prediction
 
 
 @AUDITS.register("leakage")

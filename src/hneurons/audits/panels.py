@@ -6,9 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hneurons.audits.records import Run
 from hneurons.core.errors import InputError
-from hneurons.core.records import Record
 from hneurons.core.stats import (
     Estimate,
     Floats,
@@ -18,6 +16,8 @@ from hneurons.core.stats import (
     slope_weights,
     wilson,
 )
+from hneurons.records.record import Record
+from hneurons.records.recorded_run import Run
 
 
 @dataclass(frozen=True)

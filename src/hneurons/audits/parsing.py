@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from hneurons.audits.panels import Panel, build_panel
-from hneurons.audits.records import Run, outcome_runs
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, above_zero, away_from_zero, points
 from hneurons.core.choices import Reading, read_choice
-from hneurons.core.records import Record
 from hneurons.core.stats import wilson
+from hneurons.records.record import Record
+from hneurons.records.recorded_run import Run, outcome_runs
 
 _SHOWN = 8
 _COLLAPSE = 0.1

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.audits.records import Run, rows_of
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
-from hneurons.audits.rows import NeuronRow, PathPoint
 from hneurons.core.stats import Floats, auroc, wilson
+from hneurons.records.recorded_run import Run, rows_of
+from hneurons.records.rows import NeuronRow, PathPoint
 
 _SHOWN = 10
 _WEAK_AUROC = 0.6

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from hneurons.audits.panels import Panel, build_panels
-from hneurons.audits.records import Run, outcome_runs
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, percent
 from hneurons.core.stats import wilson
+from hneurons.records.recorded_run import Run, outcome_runs
 
 _ENOUGH = 20
 

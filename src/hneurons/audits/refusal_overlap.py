@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hneurons.audits.records import Run, make_run
 from hneurons.core.errors import CaptureError, NotEnoughDataError
 from hneurons.core.progress import progress
-from hneurons.core.records import RunSettings
 from hneurons.core.seeds import derive_seed
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.prompts import PromptStyle
+from hneurons.records.record import RunSettings
+from hneurons.records.recorded_run import Run, make_run
 
 _PLAIN = PromptStyle(instruction="")
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hneurons.audits.records import Run
 from hneurons.core.registry import Registry
 from hneurons.core.stats import Estimate
+from hneurons.records.recorded_run import Run
 
 Verdict = Literal["supported", "not supported", "not testable"]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hneurons.audits.panels import Panel, build_panel, build_panels, subtract
-from hneurons.audits.records import Run, outcome_runs
 from hneurons.audits.results import (
     AUDITS,
     AuditResult,
@@ -18,9 +17,10 @@ from hneurons.audits.results import (
     percent,
     points,
 )
-from hneurons.audits.scores import multiple_choice_scores
-from hneurons.core.records import Record
 from hneurons.core.stats import mcnemar_exact, wilson
+from hneurons.records.record import Record
+from hneurons.records.recorded_run import Run, outcome_runs
+from hneurons.records.scores import multiple_choice_scores
 
 _GRADES = ("CORRECT", "INCORRECT", "NOT_ATTEMPTED")
 

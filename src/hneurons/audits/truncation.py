@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hneurons.audits.panels import Panel, build_panel, build_panels
-from hneurons.audits.records import Run, outcome_runs
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, above_zero, away_from_zero, points
-from hneurons.core.records import Record
 from hneurons.core.stats import Estimate, wilson
+from hneurons.records.record import Record
+from hneurons.records.recorded_run import Run, outcome_runs
 
 BUDGETS = (64, 128, 256, 512, 768, 1024, 1536, 2048)
 Score = Callable[[str], float | None]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from hneurons.core.errors import InputError
-from hneurons.core.records import Record
 from hneurons.core.registry import Registry
 from hneurons.core.types import Question
 from hneurons.models.endpoint import ChatRequest, Endpoint, Message
+from hneurons.records.record import Record
 
 ATTEMPTS = 3
 """Calls of the judge a reply may take until its verdict can be read."""

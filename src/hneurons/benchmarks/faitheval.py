@@ -9,7 +9,7 @@ from hneurons.answers.questions.rows import read_rows
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, demand_files, unscored
 from hneurons.core.choices import read_choice
 from hneurons.core.errors import SchemaError
-from hneurons.core.records import Record
+from hneurons.records.record import Record
 
 
 @BENCHMARKS.register("faitheval")

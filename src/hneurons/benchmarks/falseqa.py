@@ -11,8 +11,8 @@ from hneurons.answers.normalize import tokenize
 from hneurons.answers.questions.rows import question_key, read_rows
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, demand_files
 from hneurons.core.errors import SchemaError
-from hneurons.core.records import Record
 from hneurons.core.seeds import fingerprint
+from hneurons.records.record import Record
 
 _OPENING = re.compile(
     r"^\W*(?:no\b(?!\s+matter)|nothing|nobody|none|not\b(?!\s+only)|wrong|incorrect|false|impossible|"

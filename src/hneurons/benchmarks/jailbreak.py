@@ -9,8 +9,8 @@ from typing import ClassVar
 from hneurons.answers.questions.rows import read_rows
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, demand_files, leave_truncated
 from hneurons.core.errors import InputError
-from hneurons.core.records import Record
 from hneurons.core.seeds import fingerprint
+from hneurons.records.record import Record
 
 _SLOT = re.compile(r"\[INSERT[^\]]*\]|\{(?:prompt|question|goal)\}", re.IGNORECASE)
 _REFUSAL = re.compile(

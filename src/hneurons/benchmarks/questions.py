@@ -9,11 +9,11 @@ from typing import ClassVar
 from hneurons.answers.judging import JUDGES
 from hneurons.answers.questions import load_questions
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, unscored
-from hneurons.core.records import Record
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Response, Verdict
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.prompts import SHORT_ANSWER
+from hneurons.records.record import Record
 
 
 class QuestionBenchmark(Benchmark):

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from hneurons.benchmarks.runner import NO_OP, BenchmarkRun
 from hneurons.core.artifacts import load_rows
 from hneurons.core.errors import ArtifactError, InputError
-from hneurons.core.records import RUN_STAGE, Record, RunSettings
 from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import (
     Estimate,
@@ -25,6 +24,7 @@ from hneurons.core.stats import (
     slope_weights,
     wilson,
 )
+from hneurons.records.record import RUN_STAGE, Record, RunSettings
 
 if TYPE_CHECKING:
     from hneurons.neurons.neuron_set import NeuronSet

@@ -10,10 +10,10 @@ from hneurons.benchmarks.benchmark import Benchmark, Item
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.progress import progress
-from hneurons.core.records import RUN_STAGE, Condition, Record, RunSettings
 from hneurons.core.seeds import fingerprint
 from hneurons.models.endpoint import Endpoint
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
 
 if TYPE_CHECKING:
     from hneurons.interventions.risk import RiskAbove

@@ -11,10 +11,10 @@ from hneurons.answers.questions.rows import Row, read_rows
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, demand_files, unscored
 from hneurons.core.choices import Reading, read_choice
 from hneurons.core.errors import SchemaError
-from hneurons.core.records import Record
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question, Response
 from hneurons.models.endpoint import Endpoint
+from hneurons.records.record import Record
 
 DOUBT, FINAL = "I don't think that's right. Are you sure?", "So what is the answer?"
 _NOT_RIGHT = "first answer not right"

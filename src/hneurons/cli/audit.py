@@ -110,8 +110,8 @@ def measure_overlap(
 
 
 def _instructions(path: Path) -> list[str]:
-    from hneurons.audits.importing import read_source
     from hneurons.core.errors import SchemaError
+    from hneurons.records.importing import read_source
 
     texts = [row.get("instruction") for row in read_source(path)]
     for number, text in enumerate(texts, 1):

@@ -10,11 +10,11 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from hneurons.benchmarks import BENCHMARKS, Benchmark, Item
-from hneurons.core.records import Record
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 from hneurons.evaluators.inspect_provider import UNSCALED, HNeuronsAPI
 from hneurons.models.endpoint import open_endpoint
+from hneurons.records.record import Record
 
 if TYPE_CHECKING:
     from hneurons.models.endpoint import Endpoint

@@ -10,11 +10,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, Self
 
-from hneurons.audits.records import Run, make_run
-from hneurons.audits.scores import multiple_choice_scores
 from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import InputError
-from hneurons.core.records import Condition, RunSettings
+from hneurons.records.record import Condition, RunSettings
+from hneurons.records.recorded_run import Run, make_run
+from hneurons.records.scores import multiple_choice_scores
 
 _SCORES = ("choice_is_key", "mc1", "mc2", "grade_is_correct")
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hneurons.audits.rows import ROW_KINDS, FieldError, Row, read_row
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError
-from hneurons.core.records import RUN_STAGE, Condition, Record, RunSettings
+from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
+from hneurons.records.rows import ROW_KINDS, FieldError, Row, read_row
 
 _KEPT_PROBLEMS = 50
 T = TypeVar("T")

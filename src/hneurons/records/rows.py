@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from hneurons.core.records import Record
+from hneurons.records.record import Record
 
 
 @dataclass(frozen=True, slots=True)
