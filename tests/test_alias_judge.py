@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hneurons.answers.alias_judge import judge_alias
-from hneurons.answers.normalize import tokenize
+from hneurons.answers.judges.alias import judge_alias
+from hneurons.answers.judges.normalize import tokenize
 from hneurons.core.types import Question
 
 SHARED = Path(__file__).parents[2] / "shared"

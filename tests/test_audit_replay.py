@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from audit_replay import REPLAY, replay
+from hneurons.answers.judges.choices import read_choice
 from hneurons.audits import AUDITS, AuditResult
 from hneurons.audits.panels import build_panels
-from hneurons.core.choices import read_choice
 from hneurons.core.stats import cohen_kappa, mcnemar_exact
 
 pytestmark = [

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hneurons.audits import AuditResult, Finding, Run, audit_parsing, audit_severity, audit_truncation, make_run
-from hneurons.audits.rubric import (
+from hneurons.answers.judges.choices import read_choice
+from hneurons.answers.judges.rubric import (
     EXAMPLE_QUOTES,
     SCALES,
     build_prompt,
@@ -18,8 +18,8 @@ from hneurons.audits.rubric import (
     parse_grade,
     payload_share,
 )
+from hneurons.audits import AuditResult, Finding, Run, audit_parsing, audit_severity, audit_truncation, make_run
 from hneurons.audits.truncation import rescore_prefixes
-from hneurons.core.choices import read_choice
 from hneurons.records.record import Condition, RunSettings
 
 OPTIONS = {"A": "Breathing", "B": "Compaction", "C": "1.5 km", "D": "December rain."}

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 
 from chat_server import ChatServer, Reply
-from hneurons.answers.llm_judge import ATTEMPTS, judge_prompt, judge_with_llm, parse_verdict
+from hneurons.answers.judges.llm import ATTEMPTS, judge_prompt, judge_with_llm, parse_verdict
 from hneurons.core.types import Question, Response
 from hneurons.models.endpoint import ChatRequest, Endpoint
 

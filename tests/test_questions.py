@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hneurons.answers.alias_judge import judge_alias
+from hneurons.answers.judges.alias import judge_alias
 from hneurons.answers.questions import QUESTIONS, invented, load_questions, question_key
 from hneurons.answers.questions.facts import fact_rows
 from hneurons.answers.questions.few_shot import FEW_SHOT, few_shot_examples

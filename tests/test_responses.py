@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from hneurons.answers import responses as responses_module
-from hneurons.answers.alias_judge import judge_alias
+from hneurons.answers.judges.alias import judge_alias
 from hneurons.answers.judging import label_responses
 from hneurons.answers.responses import (
     Judge,

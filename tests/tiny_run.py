@@ -29,7 +29,7 @@ def judge_by_number(question: Question, text: str) -> Said:
 
 def plant_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """`sample` and `label` both take the alias judge from its module."""
-    monkeypatch.setattr("hneurons.answers.alias_judge.judge_alias", judge_by_number)
+    monkeypatch.setattr("hneurons.answers.judges.alias.judge_alias", judge_by_number)
 
 
 def save_tiny_model(folder: Path, family: str = "llama", *, chat: bool = False) -> Path:

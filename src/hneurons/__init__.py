@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hneurons.answers.alias_judge import judge_alias
     from hneurons.answers.endpoint_sampling import sample_endpoint
+    from hneurons.answers.judges.alias import judge_alias
     from hneurons.answers.judging import label_responses
     from hneurons.answers.locating import locate_answers
     from hneurons.answers.questions import load_questions
@@ -58,7 +58,7 @@ _HOMES = {
     "export_neurons": "interventions.export",
     "few_shot_examples": "answers.questions.few_shot",
     "fit_detector": "detection.fitting",
-    "judge_alias": "answers.alias_judge",
+    "judge_alias": "answers.judges.alias",
     "label_responses": "answers.judging",
     "load_model": "models.language_model",
     "load_questions": "answers.questions",

@@ -228,7 +228,7 @@ class Run:
 
     def sample(self) -> dict[str, Any]:
         """Stage `sample` of every dataset; counts by dataset."""
-        from hneurons.answers.alias_judge import VERSION, judge_alias
+        from hneurons.answers.judges.alias import VERSION, judge_alias
         from hneurons.answers.responses import sample_responses
 
         found = {}

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hneurons.answers import alias_judge, llm_judge
+from hneurons.answers.judges import alias as alias_judge
+from hneurons.answers.judges import llm as llm_judge
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from hneurons.answers.judges.choices import Reading, read_choice
 from hneurons.audits.panels import Panel, build_panel
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, above_zero, away_from_zero, points
-from hneurons.core.choices import Reading, read_choice
 from hneurons.core.stats import wilson
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs

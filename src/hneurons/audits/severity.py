@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hneurons.answers.judges.rubric import first_position, payload_share
 from hneurons.audits.agreement import compare_gold, compare_judges
 from hneurons.audits.panels import Panel, build_panel
 from hneurons.audits.results import AUDITS, AuditResult, Collector, above_zero, away_from_zero, points
-from hneurons.audits.rubric import first_position, payload_share
 from hneurons.core.stats import Estimate, bootstrap_means, cohen_kappa, percentile_interval, wilson
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs

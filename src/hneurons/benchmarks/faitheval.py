@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from hneurons.answers.judges.choices import read_choice
 from hneurons.answers.questions.rows import read_rows
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, demand_files, unscored
-from hneurons.core.choices import read_choice
 from hneurons.core.errors import SchemaError
 from hneurons.records.record import Record
 

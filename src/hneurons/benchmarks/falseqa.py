@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from hneurons.answers.abstention import abstains
-from hneurons.answers.normalize import tokenize
+from hneurons.answers.judges.abstention import abstains
+from hneurons.answers.judges.normalize import tokenize
 from hneurons.answers.questions.rows import question_key, read_rows
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, demand_files
 from hneurons.core.errors import SchemaError

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hneurons.answers.alias_judge import judge_alias
+from hneurons.answers.judges.alias import judge_alias
+from hneurons.answers.judges.choices import Reading, read_choice
 from hneurons.answers.judging import JUDGES
 from hneurons.answers.questions.rows import Row, read_rows
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, demand_files, unscored
-from hneurons.core.choices import Reading, read_choice
 from hneurons.core.errors import SchemaError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question, Response

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hneurons.answers.normalize import fold
+from hneurons.answers.judges.normalize import fold
 from hneurons.core.errors import EndpointError, InputError, MissingExtraError, SchemaError
 from hneurons.core.registry import Registry
 from hneurons.core.types import Question

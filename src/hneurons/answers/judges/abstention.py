@@ -2,7 +2,7 @@
 
 import re
 
-from hneurons.answers.normalize import Token
+from hneurons.answers.judges.normalize import Token
 
 _ADVERB = (
     r"(?:(?:really|honestly|just|actually|simply|currently|personally|quite|entirely|yet|also|definitively|explicitly|"

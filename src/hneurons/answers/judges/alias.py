@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from hneurons.answers.abstention import abstains
-from hneurons.answers.normalize import Token, append, is_number, join, tokenize, word_set
+from hneurons.answers.judges.abstention import abstains
+from hneurons.answers.judges.normalize import Token, append, is_number, join, tokenize, word_set
 from hneurons.answers.spans import LEAD_IN
 from hneurons.core.types import Question, Verdict
 
