@@ -25,11 +25,11 @@ from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
 from hneurons.cli.bench import bench
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.detection.detector import Detector
-from hneurons.interventions.controls import draw_control
 from hneurons.interventions.risk import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import load_model
+from hneurons.neurons.controls import draw_control
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.pipeline import RunPlan
 from hneurons.records.record import Condition, Record

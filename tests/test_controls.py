@@ -6,7 +6,7 @@ import torch
 
 from hneurons.core.errors import InputError
 from hneurons.core.types import ModelIdentity
-from hneurons.interventions.controls import CONTROL_KINDS, draw_control, mean_contributions
+from hneurons.neurons.controls import CONTROL_KINDS, draw_control, mean_contributions
 from hneurons.neurons.neuron_set import NeuronSet
 from tiny_models import tiny_model
 

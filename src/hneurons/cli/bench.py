@@ -175,7 +175,7 @@ def draw_sets(
 ) -> "dict[str, NeuronSet]":
     """The selected set and `count` controls of each kind, by name."""
     from hneurons.benchmarks.runner import SELECTED
-    from hneurons.interventions.controls import draw_control
+    from hneurons.neurons.controls import draw_control
 
     sets = {SELECTED: selected}
     for kind in kinds:
@@ -190,7 +190,7 @@ def _contributions(model: "LanguageModel") -> "NDArray[np.float64]":
     """Mean CETT over built-in questions, the same whatever is run, so that all benchmarks have the same controls."""
     from hneurons.benchmarks import load_items
     from hneurons.benchmarks.runner import encode_turns
-    from hneurons.interventions.controls import mean_contributions
+    from hneurons.neurons.controls import mean_contributions
 
     _, items = load_items("facts", limit=_MATCHED_ON)
     return mean_contributions(model, [encode_turns(model, item.turns) for item in items])
