@@ -15,11 +15,11 @@ from hneurons.cli import main
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, SchemaError, StorageError
 from hneurons.core.stats import Estimate
 from hneurons.core.types import ModelIdentity
-from hneurons.detection.classifier_import import read_classifier
 from hneurons.detection.detector import Detector
-from hneurons.detection.domains import judge_domain
 from hneurons.detection.evaluation import DETECTOR, RANDOM, DatasetResult, Difference, RandomNeurons, Score
-from hneurons.detection.release import load_neurons, load_release, push_release, save_release
+from hneurons.releases.classifier_import import read_classifier
+from hneurons.releases.domains import judge_domain
+from hneurons.releases.release import load_neurons, load_release, push_release, save_release
 from hub_server import run_hub
 from tiny_models import tiny_model
 

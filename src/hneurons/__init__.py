@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import Dataset, evaluate_detector
     from hneurons.detection.fitting import fit_detector
-    from hneurons.detection.release import Release, load_release, push_release, save_release
     from hneurons.detection.transfer import transfer_detector
     from hneurons.interventions.export import Export, export_neurons
     from hneurons.models.endpoint import Endpoint
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from hneurons.neurons.set_drift import compare_sets
     from hneurons.origin import measure_origin
     from hneurons.pipeline import Run, RunPlan
+    from hneurons.releases.release import Release, load_release, push_release, save_release
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,7 @@ _HOMES = {
     "NeuronSet": "neurons.neuron_set",
     "PromptStyle": "models.prompts",
     "Question": "core.types",
-    "Release": "detection.release",
+    "Release": "releases.release",
     "Response": "core.types",
     "Run": "pipeline",
     "RunPlan": "pipeline",
@@ -62,16 +62,16 @@ _HOMES = {
     "label_responses": "answers.judging",
     "load_model": "models.language_model",
     "load_questions": "answers.questions",
-    "load_release": "detection.release",
+    "load_release": "releases.release",
     "locate_answers": "answers.locating",
     "measure_contributions": "neurons.contributions",
     "measure_drift": "neurons.drift",
     "measure_origin": "origin",
-    "push_release": "detection.release",
+    "push_release": "releases.release",
     "rank_drift": "neurons.drift_ranks",
     "sample_endpoint": "answers.endpoint_sampling",
     "sample_responses": "answers.responses",
-    "save_release": "detection.release",
+    "save_release": "releases.release",
     "select_examples": "answers.selection",
     "transfer_detector": "detection.transfer",
 }

@@ -39,8 +39,8 @@ def export(
     from dataclasses import asdict
 
     from hneurons.cli.output import print_json
-    from hneurons.detection.release import fetch_release, load_neurons
     from hneurons.interventions.export import export_neurons
+    from hneurons.releases.release import fetch_release, load_neurons
 
     chosen = load_neurons(fetch_release(neurons))
     done = export_neurons(
@@ -67,8 +67,8 @@ def publish(
     from hneurons.cli.output import print_json
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import load_evaluation
-    from hneurons.detection.release import push_release, save_release
     from hneurons.pipeline import RunPlan
+    from hneurons.releases.release import push_release, save_release
 
     plan = RunPlan.load(folder)
     results = load_evaluation(folder / "evaluation")
@@ -93,8 +93,8 @@ def import_classifier(
 ) -> None:
     """Turn a scikit-learn classifier on all neurons, as the paper's authors publish them, into a detector."""
     from hneurons.cli.output import print_json
-    from hneurons.detection.classifier_import import read_classifier
     from hneurons.models.stored_weights import open_stored
+    from hneurons.releases.classifier_import import read_classifier
 
     detector = read_classifier(source, open_stored(model).identity())
     detector.save(out)

@@ -23,7 +23,7 @@ def read_steering(neurons: object, alpha: object) -> Steered | None:
     Raises `InputError` where one is given without the other, for an alpha that is no finite number, a folder without
     neuron set, `ArtifactError` for a damaged one, a release that was changed among them.
     """
-    from hneurons.detection.release import load_neurons
+    from hneurons.releases.release import load_neurons
 
     if neurons is None and alpha is None:
         return None

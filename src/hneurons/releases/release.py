@@ -18,9 +18,9 @@ from hneurons.core.artifacts import file_hash, package_versions, storage_errors,
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError
 from hneurons.core.seeds import fingerprint
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
-from hneurons.detection.domains import domain_row
 from hneurons.detection.evaluation import DatasetResult
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
+from hneurons.releases.domains import domain_row
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -1,0 +1,1 @@
+"""Detectors to publish and to open again, with the evidence that belongs to them."""
