@@ -52,8 +52,8 @@ def write_sparse(folder: Path, megabytes: int) -> Path:
 
 def measure(base: Path, tuned: Path) -> None:
     """Print the peak resident memory of the imports alone, then of the drift, in MiB, and its seconds."""
+    from hneurons.mechanism.weight_drift import measure_drift
     from hneurons.models.stored_weights import open_stored
-    from hneurons.neurons.drift import measure_drift
 
     open_stored(str(base))
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

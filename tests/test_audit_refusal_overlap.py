@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from hneurons.audits import audit_geometry
-from hneurons.audits.refusal_overlap import (
+from hneurons.core.errors import NotEnoughDataError
+from hneurons.mechanism.refusal_overlap import (
     audit_refusal_overlap,
     capture_last_tokens,
     find_refusal_directions,
     measure_overlap,
 )
-from hneurons.core.errors import NotEnoughDataError
 from hneurons.models.language_model import LanguageModel
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

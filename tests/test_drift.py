@@ -15,10 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, UnsupportedModelError
 from hneurons.core.types import ModelIdentity
-from hneurons.models.language_model import LanguageModel
-from hneurons.models.stored_weights import open_stored
-from hneurons.neurons.drift import Drift, measure_drift
-from hneurons.neurons.drift_ranks import (
+from hneurons.mechanism.drift_ranks import (
     ANY,
     average_contributions,
     compare_within,
@@ -27,6 +24,9 @@ from hneurons.neurons.drift_ranks import (
     normalised_ranks,
     rank_drift,
 )
+from hneurons.mechanism.weight_drift import Drift, measure_drift
+from hneurons.models.language_model import LanguageModel
+from hneurons.models.stored_weights import open_stored
 from hneurons.neurons.neuron_set import NeuronSet
 from planted import make_dataset
 from tiny_models import DENSE, SHELLS, tiny_tokenizer, tiny_transformer
@@ -297,7 +297,7 @@ import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent.parent / "bench")!r})
 from pathlib import Path
 from origin_memory import write_sparse
-from hneurons.neurons.drift import measure_drift
+from hneurons.mechanism.weight_drift import measure_drift
 here = Path({str(tmp_path)!r})
 small, large = ([str(write_sparse(here / f"{{name}}{{size}}", size)) for name in "ab"] for size in (2, 80))
 measure_drift(*small)
@@ -403,7 +403,7 @@ def test_equal_checkpoints_empty_sets_and_other_shapes_give_no_p_value() -> None
 
 
 def test_a_gate_that_alone_moved_is_no_equality_and_gives_no_score() -> None:
-    from hneurons.neurons.drift import summarize
+    from hneurons.mechanism.weight_drift import summarize
     from hneurons.origin import Origin
     from hneurons.report.origin_report import judge_drift
 
@@ -420,7 +420,7 @@ def test_a_gate_that_alone_moved_is_no_equality_and_gives_no_score() -> None:
 def test_ranks_survive_json_and_are_the_same_again() -> None:
     from dataclasses import asdict
 
-    from hneurons.neurons.drift_ranks import DriftRanks
+    from hneurons.mechanism.drift_ranks import DriftRanks
 
     columns = np.array([5, 900])
     first, again = (rank_drift(make_drift(1), neurons_at(columns), draws=300, seed=4) for _ in range(2))

@@ -17,8 +17,8 @@ from hneurons.cli.app import app
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, SchemaError
 from hneurons.detection.transfer import DETECTOR, RANDOM_KINDS
+from hneurons.mechanism.weight_drift import measure_drift
 from hneurons.models.language_model import load_model
-from hneurons.neurons.drift import measure_drift
 from hneurons.origin import BaseRun, load_origin, measure_origin
 from hneurons.pipeline import STAGES, TRAIN, Run
 from hneurons.report.origin_report import describe_origin, draw_ranks, judge_drift

@@ -12,8 +12,8 @@ from hneurons.cli.app import app
 from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, NotEnoughDataError
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.fitting import fit_detector
+from hneurons.mechanism.set_overlap import compare_sets, load_set, read_probabilities
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.neurons.set_drift import compare_sets, load_set, read_probabilities
 from hneurons.sparse.stability import select_stability
 from planted import make_dataset
 

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from hneurons.detection.fitting import fit_detector
     from hneurons.detection.transfer import transfer_detector
     from hneurons.interventions.export import Export, export_neurons
+    from hneurons.mechanism.drift_ranks import rank_drift
+    from hneurons.mechanism.set_overlap import compare_sets
+    from hneurons.mechanism.weight_drift import measure_drift
     from hneurons.models.endpoint import Endpoint
     from hneurons.models.language_model import LanguageModel, load_model
     from hneurons.models.prompts import PromptStyle
     from hneurons.models.sampling import Sampling
     from hneurons.neurons.contributions import Contributions, measure_contributions
-    from hneurons.neurons.drift import measure_drift
-    from hneurons.neurons.drift_ranks import rank_drift
     from hneurons.neurons.neuron_set import NeuronSet
-    from hneurons.neurons.set_drift import compare_sets
     from hneurons.origin import measure_origin
     from hneurons.pipeline import Run, RunPlan
     from hneurons.releases.release import Release, load_release, push_release, save_release
@@ -53,7 +53,7 @@ _HOMES = {
     "Run": "pipeline",
     "RunPlan": "pipeline",
     "Sampling": "models.sampling",
-    "compare_sets": "neurons.set_drift",
+    "compare_sets": "mechanism.set_overlap",
     "evaluate_detector": "detection.evaluation",
     "export_neurons": "interventions.export",
     "few_shot_examples": "answers.questions.few_shot",
@@ -65,10 +65,10 @@ _HOMES = {
     "load_release": "releases.release",
     "locate_answers": "answers.locating",
     "measure_contributions": "neurons.contributions",
-    "measure_drift": "neurons.drift",
+    "measure_drift": "mechanism.weight_drift",
     "measure_origin": "origin",
     "push_release": "releases.release",
-    "rank_drift": "neurons.drift_ranks",
+    "rank_drift": "mechanism.drift_ranks",
     "sample_endpoint": "answers.endpoint_sampling",
     "sample_responses": "answers.responses",
     "save_release": "releases.release",

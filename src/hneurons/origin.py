@@ -21,9 +21,9 @@ from hneurons.pipeline import TRAIN, Run
 if TYPE_CHECKING:
     from hneurons.detection.detector import Detector
     from hneurons.detection.transfer import TransferResult
+    from hneurons.mechanism.drift_ranks import DriftRanks
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
-    from hneurons.neurons.drift_ranks import DriftRanks
 
 ORIGIN = "origin"
 RESULT = "origin.json"
@@ -51,7 +51,7 @@ class Origin:
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
         from hneurons.detection.transfer import TransferResult
-        from hneurons.neurons.drift_ranks import DriftRanks
+        from hneurons.mechanism.drift_ranks import DriftRanks
 
         return cls(
             **{
@@ -105,10 +105,10 @@ def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int 
     """
     from hneurons.detection.detector import Detector
     from hneurons.detection.transfer import check_transferable, transfer_detector
+    from hneurons.mechanism.drift_ranks import average_contributions, rank_drift
+    from hneurons.mechanism.weight_drift import check_alike, measure_drift, summarize
     from hneurons.models.stored_weights import open_stored
     from hneurons.neurons.contributions import load_contributions
-    from hneurons.neurons.drift import check_alike, measure_drift, summarize
-    from hneurons.neurons.drift_ranks import average_contributions, rank_drift
 
     detector, tuned = Detector.load(run.folder / "detector"), tuned or run.plan.model
     folder = run.folder / ORIGIN

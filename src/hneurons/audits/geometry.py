@@ -1,7 +1,7 @@
 """How far the scaled neurons write along the refusal direction, and whether that explains what happens to items.
 
 The direction is a difference of means between harmful and harmless instructions (Arditi et al. 2024). The recorded
-part needs layer, item and null overlaps; `hneurons.audits.refusal_overlap` measures them on a live model.
+part needs layer, item and null overlaps; `hneurons.mechanism.refusal_overlap` measures them on a live model.
 """
 
 from collections.abc import Sequence

@@ -89,7 +89,7 @@ def measure_overlap(
 ) -> None:
     """Measure what scaled neurons write along a model's refusal direction; a fifth of each file is held out."""
     from hneurons.audits import save_run
-    from hneurons.audits.refusal_overlap import audit_refusal_overlap, capture_last_tokens, find_refusal_directions
+    from hneurons.mechanism.refusal_overlap import audit_refusal_overlap, capture_last_tokens, find_refusal_directions
     from hneurons.models.language_model import load_model
     from hneurons.neurons.neuron_set import NeuronSet
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hneurons.neurons.set_drift import SetDrift
+    from hneurons.mechanism.set_overlap import SetDrift
     from hneurons.origin import Origin
 
 
@@ -61,7 +61,7 @@ def measure_set_drift(
 
     from hneurons.cli.output import print_json
     from hneurons.core.errors import HNeuronsError
-    from hneurons.neurons.set_drift import compare_sets, load_set, read_probabilities
+    from hneurons.mechanism.set_overlap import compare_sets, load_set, read_probabilities
 
     first, second = load_set(a), load_set(b)
     known = read_probabilities(a), read_probabilities(b)

@@ -9,7 +9,7 @@ import numpy as np
 from hneurons.core.stats import Estimate
 from hneurons.detection.detector import Detector
 from hneurons.detection.transfer import RANDOM_KINDS, REFITTED, SAME_FIT, Transferred, TransferResult
-from hneurons.neurons.drift_ranks import Comparison, DriftRanks
+from hneurons.mechanism.drift_ranks import Comparison, DriftRanks
 from hneurons.origin import ORIGIN, Origin, identify_detector, load_origin
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
 from hneurons.report.findings import count, explain_missing, interval, listing, read_difference

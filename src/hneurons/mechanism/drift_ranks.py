@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import BOOTSTRAPS, Estimate, bootstrap_means, percentile_interval
+from hneurons.mechanism.weight_drift import Drift
 from hneurons.neurons.contributions import Contributions
-from hneurons.neurons.drift import Drift
 from hneurons.neurons.neuron_set import NeuronSet
 
 Floats = NDArray[np.float64]
