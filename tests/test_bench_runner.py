@@ -31,9 +31,9 @@ from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import load_model
 from hneurons.neurons.controls import draw_control
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.pipeline import RunPlan
 from hneurons.records.record import Condition, Record
 from hneurons.report.bench_report import run_sweeps
+from hneurons.runs.run import RunPlan
 from tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
 
 TOKENS = 6

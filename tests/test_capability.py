@@ -153,7 +153,7 @@ def test_fit_takes_the_point_that_was_chosen_and_keeps_the_table(tmp_path: Path)
 def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hneurons.pipeline import Run
+    from hneurons.runs.run import Run
 
     plant_judge(monkeypatch)
     job = Run(tmp_path / "run", make_plan(tmp_path), device="cpu")
@@ -190,7 +190,7 @@ def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
 
 
 def test_only_a_benchmark_of_ability_may_choose_the_penalty(tmp_path: Path) -> None:
-    from hneurons.pipeline import Run, RunPlan
+    from hneurons.runs.run import Run, RunPlan
 
     run = Run(tmp_path, RunPlan(model="none", questions="facts", limit=40))
     with pytest.raises(InputError, match="should show an ability"):
@@ -200,7 +200,7 @@ def test_only_a_benchmark_of_ability_may_choose_the_penalty(tmp_path: Path) -> N
 def test_no_fact_of_a_test_set_chooses_the_penalty_in_other_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hneurons.pipeline import TRAIN, Run, RunPlan
+    from hneurons.runs.run import TRAIN, Run, RunPlan
 
     run = Run(tmp_path, RunPlan(model="none", questions="facts", limit=400))
     monkeypatch.setattr(Run, "model", None)

@@ -17,7 +17,7 @@ import pytest
 from hneurons.answers.endpoint_sampling import sample_endpoint  # noqa: F401  (loaded before files are limited)
 from hneurons.cli import main
 from hneurons.models import checkpoints, endpoint
-from hneurons.pipeline import Run
+from hneurons.runs.run import Run
 from planted import read_tree
 from tiny_models import tiny_tokenizer, tiny_transformer
 from tiny_run import make_plan, plan_arguments, plant_judge, save_tiny_model, write_questions

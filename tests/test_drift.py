@@ -404,8 +404,8 @@ def test_equal_checkpoints_empty_sets_and_other_shapes_give_no_p_value() -> None
 
 def test_a_gate_that_alone_moved_is_no_equality_and_gives_no_score() -> None:
     from hneurons.mechanism.weight_drift import summarize
-    from hneurons.origin import Origin
     from hneurons.report.origin_report import judge_drift
+    from hneurons.runs.origin import Origin
 
     gate = np.zeros(SHAPE)
     for moved in (False, True):

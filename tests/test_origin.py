@@ -19,9 +19,9 @@ from hneurons.core.errors import ArtifactError, InputError, SchemaError
 from hneurons.detection.transfer import DETECTOR, RANDOM_KINDS
 from hneurons.mechanism.weight_drift import measure_drift
 from hneurons.models.language_model import load_model
-from hneurons.origin import BaseRun, load_origin, measure_origin
-from hneurons.pipeline import STAGES, TRAIN, Run
 from hneurons.report.origin_report import describe_origin, draw_ranks, judge_drift
+from hneurons.runs.origin import BaseRun, load_origin, measure_origin
+from hneurons.runs.run import STAGES, TRAIN, Run
 from planted import read_tree
 from tiny_models import tiny_tokenizer, tiny_transformer
 from tiny_run import make_plan, plant_judge

@@ -20,7 +20,7 @@ from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.models.language_model import load_model
 from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.pipeline import STAGES, TRAIN, Run, RunPlan
+from hneurons.runs.run import STAGES, TRAIN, Run, RunPlan
 from planted import read_tree
 from tiny_run import make_plan, plant_judge, write_questions
 

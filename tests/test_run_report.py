@@ -24,12 +24,12 @@ from hneurons.detection.evaluation import DatasetResult, Difference, RandomNeuro
 from hneurons.detection.fitting import fit_detector
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import load_contributions
-from hneurons.pipeline import Run, RunPlan
 from hneurons.records.record import Condition, Record, RunSettings
 from hneurons.report import figures
 from hneurons.report.findings import describe_result, explain_missing, judge_result, list_caveats, read_difference
 from hneurons.report.provenance import reproduce_command
 from hneurons.report.run_report import write_run_report
+from hneurons.runs.run import Run, RunPlan
 from tiny_models import tiny_model
 
 KNOWN, MADE_UP = ["Paris", "café", "tea"], ["William", "lazy dog", "東京"]

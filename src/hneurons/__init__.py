@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from hneurons.models.sampling import Sampling
     from hneurons.neurons.contributions import Contributions, measure_contributions
     from hneurons.neurons.neuron_set import NeuronSet
-    from hneurons.origin import measure_origin
-    from hneurons.pipeline import Run, RunPlan
     from hneurons.releases.release import Release, load_release, push_release, save_release
+    from hneurons.runs.origin import measure_origin
+    from hneurons.runs.run import Run, RunPlan
 
 __version__ = "0.1.0"
 
@@ -50,8 +50,8 @@ _HOMES = {
     "Question": "core.types",
     "Release": "releases.release",
     "Response": "core.types",
-    "Run": "pipeline",
-    "RunPlan": "pipeline",
+    "Run": "runs.run",
+    "RunPlan": "runs.run",
     "Sampling": "models.sampling",
     "compare_sets": "mechanism.set_overlap",
     "evaluate_detector": "detection.evaluation",
@@ -66,7 +66,7 @@ _HOMES = {
     "locate_answers": "answers.locating",
     "measure_contributions": "neurons.contributions",
     "measure_drift": "mechanism.weight_drift",
-    "measure_origin": "origin",
+    "measure_origin": "runs.origin",
     "push_release": "releases.release",
     "rank_drift": "mechanism.drift_ranks",
     "sample_endpoint": "answers.endpoint_sampling",

@@ -14,7 +14,7 @@ from hneurons.cli.bench import bench
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
 from hneurons.models.endpoint import open_endpoint
-from hneurons.pipeline import Run, RunPlan
+from hneurons.runs.run import Run, RunPlan
 
 if TYPE_CHECKING:
     from hneurons.models.endpoint import Endpoint

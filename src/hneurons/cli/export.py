@@ -67,8 +67,8 @@ def publish(
     from hneurons.cli.output import print_json
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import load_evaluation
-    from hneurons.pipeline import RunPlan
     from hneurons.releases.release import push_release, save_release
+    from hneurons.runs.run import RunPlan
 
     plan = RunPlan.load(folder)
     results = load_evaluation(folder / "evaluation")

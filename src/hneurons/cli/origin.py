@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from hneurons.mechanism.set_overlap import SetDrift
-    from hneurons.origin import Origin
+    from hneurons.runs.origin import Origin
 
 
 def measure_run_origin(
@@ -31,8 +31,8 @@ def measure_run_origin(
     from hneurons.cli.output import print_json
     from hneurons.core.errors import MissingExtraError
     from hneurons.models.endpoint import open_endpoint
-    from hneurons.origin import measure_origin
-    from hneurons.pipeline import Run
+    from hneurons.runs.origin import measure_origin
+    from hneurons.runs.run import Run
 
     run = Run(folder, device=device, max_rows=rows, endpoint=open_endpoint(judge_url, judge_model))
     run.demand_endpoint()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hneurons.core.stats import Estimate
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
-    from hneurons.pipeline import Run
+    from hneurons.runs.run import Run
 
 
 def print_json(value: Any) -> None:
@@ -146,7 +146,7 @@ def print_run(run: "Run", results: "dict[str, DatasetResult]", report: Path) -> 
 
 def describe(path: Path) -> dict[str, Any]:
     """Settings and counts of a stage's folder, or of every stage of a run. Raises `InputError` for anything else."""
-    from hneurons.pipeline import RUN_JSON, RunPlan
+    from hneurons.runs.run import RUN_JSON, RunPlan
 
     if (path / MANIFEST).is_file():
         return asdict(Manifest.load(path))

@@ -10,9 +10,9 @@ from hneurons.core.stats import Estimate
 from hneurons.detection.detector import Detector
 from hneurons.detection.transfer import RANDOM_KINDS, REFITTED, SAME_FIT, Transferred, TransferResult
 from hneurons.mechanism.drift_ranks import Comparison, DriftRanks
-from hneurons.origin import ORIGIN, Origin, identify_detector, load_origin
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
 from hneurons.report.findings import count, explain_missing, interval, listing, read_difference
+from hneurons.runs.origin import ORIGIN, Origin, identify_detector, load_origin
 
 TAIL = 0.025  # in each direction, so that "less" and "more" together are wrong in 5% of null cases
 _FEW = 10  # neurons below which a mean rank says little

@@ -8,7 +8,7 @@ from typing import Any
 
 from hneurons.core.artifacts import Manifest
 from hneurons.detection.fitting import fit_detector
-from hneurons.pipeline import STAGES, Run, RunPlan
+from hneurons.runs.run import STAGES, Run, RunPlan
 
 
 def describe_command(run: Run, stages: Mapping[str, Manifest]) -> str:

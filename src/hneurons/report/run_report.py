@@ -17,7 +17,6 @@ from hneurons.detection.baselines import BASELINES
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult, load_evaluation
 from hneurons.detection.fitting import STABLE
-from hneurons.pipeline import TRAIN, Run
 from hneurons.report import figures
 from hneurons.report.bench_report import add_filters, run_sweeps
 from hneurons.report.findings import (
@@ -33,6 +32,7 @@ from hneurons.report.findings import (
 )
 from hneurons.report.origin_report import describe_origin
 from hneurons.report.provenance import collect_versions, describe_command
+from hneurons.runs.run import TRAIN, Run
 
 REPORT = "report.html"
 _SHOWN = 5  # examples of each kind

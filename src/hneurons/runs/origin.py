@@ -16,7 +16,7 @@ from hneurons.core.artifacts import Manifest, file_hash, storage_errors, write_a
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question
-from hneurons.pipeline import TRAIN, Run
+from hneurons.runs.run import TRAIN, Run
 
 if TYPE_CHECKING:
     from hneurons.detection.detector import Detector

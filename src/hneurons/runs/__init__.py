@@ -1,0 +1,1 @@
+"""Whole jobs in one folder: the plan, the run and its origin."""
