@@ -26,7 +26,7 @@ from hneurons.models.language_model import LanguageModel, load_model
 from hneurons.neurons.neuron_set import NeuronSet
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from llama_server import serve, write_float32
+from support.llama_server import serve, write_float32
 
 TEXTS = (
     "The capital of France is Paris, and the capital of Italy is",

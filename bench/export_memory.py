@@ -26,7 +26,7 @@ def make_checkpoint(folder: Path, gib: float) -> None:
     from transformers import LlamaConfig
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from tiny_models import tiny_tokenizer
+    from support.tiny_models import tiny_tokenizer
 
     layers = max(1, round(gib * 2**30 / 2 / LAYER))
     config = LlamaConfig(

@@ -1,1 +1,1 @@
-"""The certified sparse solver: matrices on disk, the L1 path, cross-validation, stability. It knows nothing of neurons."""
+"""The certified sparse solver: matrices on disk, the L1 path, cross-validation, stability. It knows no neurons."""

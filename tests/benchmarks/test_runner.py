@@ -1,0 +1,454 @@
+"""The runner: every cell is what a separate run gives, alpha = 1 once, nothing lost when killed; the command."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from hneurons.audits import load_run
+from hneurons.benchmarks import load_items, runner
+from hneurons.benchmarks.benchmark import Benchmark, Item
+from hneurons.benchmarks.results import neurons_id, summarize_run
+from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
+from hneurons.cli.bench import bench
+from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
+from hneurons.detection.detector import Detector
+from hneurons.interventions.risk import RiskAbove
+from hneurons.interventions.scaling import ScaleNeurons
+from hneurons.models.endpoint import Endpoint
+from hneurons.models.language_model import load_model
+from hneurons.neurons.controls import draw_control
+from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.records.record import Condition, Record
+from hneurons.report.bench_report import run_sweeps
+from hneurons.runs.run import RunPlan
+from support.chat_server import ChatServer, Reply
+from support.tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
+
+TOKENS = 6
+
+
+class Toy(Benchmark):
+    """Whether a reply has an even number of characters."""
+
+    outcome = "even"
+    verdicts = {"EVEN": 1.0, "ODD": 0.0}  # noqa: RUF012
+
+    def read(self, files: Sequence[Path]) -> Iterable[Item]:
+        return make_items(5)
+
+    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
+        return replace(record, outcome=float(len(replies[-1]) % 2 == 0), judge="counted")
+
+    def judge_prompt(self, item: Item, reply: str) -> str:
+        return f"Is the length of this even? {reply}"
+
+
+class Talk(Toy):
+    """Three turns, the first from the plain model."""
+
+    first_turn_unscaled = True
+
+    def next_turn(self, item: Item, replies: Sequence[str]) -> str | None:
+        return ("Are you sure?", "So what is it?")[len(replies) - 1] if len(replies) < 3 else None
+
+    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
+        return replace(record, outcome=1.0, judge=json.dumps(list(replies)))
+
+
+def make_items(count: int) -> list[Item]:
+    words = ["capital of France", "author of Hamlet in the year 1600", "lazy dog", "tea", "quick brown fox", "owner"]
+    return [Item(f"i{n}", (f"What about the {words[n]}?",)) for n in range(count)]
+
+
+def make_sets(model: Any) -> dict[str, NeuronSet]:
+    columns = np.array([3, 40, 48, 100, 143])
+    chosen = NeuronSet.from_columns(model.identity, columns, np.ones(5), data={})
+    return {"h_neurons": chosen, "random_layer_matched_0": draw_control(chosen, "layer_matched")}
+
+
+def run(model: Any, benchmark: Benchmark | None = None, **options: Any) -> BenchmarkRun:
+    settings: dict[str, Any] = {"alphas": (0.0, 1.0, 6.0), "max_new_tokens": TOKENS, **options}
+    return run_benchmark(model, "toy", benchmark or Toy(), make_items(5), make_sets(model), **settings)
+
+
+@torch.inference_mode()
+def reply_alone(model: Any, turns: Sequence[str], neurons: NeuronSet, alpha: float) -> str:
+    ids = encode_turns(model, turns)
+    with ScaleNeurons(model, neurons, alpha):
+        out = model.model.generate(
+            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=TOKENS,
+            do_sample=False, eos_token_id=1,
+        )  # fmt: skip
+    new = [i for i in out[0, len(ids) :].tolist() if i != 1]
+    return str(model.tokenizer.decode(new, skip_special_tokens=True)).strip()
+
+
+def test_every_cell_is_what_a_separate_run_of_it_gives() -> None:
+    model = tiny_model(chat=True)
+    sets = make_sets(model)
+    records = run(model, max_rows=4).records
+    assert len(records) == 5 * 2 * 3
+    for record in records:
+        item = next(item for item in make_items(5) if item.id == record.id)
+        text = reply_alone(model, item.turns, sets[record.condition], record.alpha)
+        assert record.response == text
+        assert record.outcome == float(len(text) % 2 == 0)
+        assert (record.chars, record.judge) == (len(text), "counted")
+    assert len({r.response for r in records if r.id == "i1"}) > 2
+
+
+def test_alpha_1_is_run_once_and_stands_under_every_set() -> None:
+    model = tiny_model(chat=True)
+    steered: list[int] = []
+    found = run(model, alphas=(2.0,))
+    plain = {
+        c: [(r.id, r.response) for r in found.records if r.alpha == 1 and r.condition == c] for c in make_sets(model)
+    }
+    assert plain["h_neurons"] == plain["random_layer_matched_0"]
+    assert len(plain["h_neurons"]) == 5
+    original = ScaleNeurons.sweep
+
+    def count(model: Any, conditions: Any, **options: Any) -> ScaleNeurons:
+        steered.append(len(conditions))
+        return original(model, conditions, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScaleNeurons, "sweep", count)
+        run(model, alphas=(0.0, 1.0, 2.0))
+    assert steered == [1 + 2 * 2]
+
+
+def test_in_a_conversation_later_turns_follow_the_replies_and_the_first_is_the_plain_models() -> None:
+    model = tiny_model(chat=True)
+    sets = make_sets(model)
+    for record in run(model, Talk()).records:
+        item = next(item for item in make_items(5) if item.id == record.id)
+        neurons, replies = sets[record.condition], json.loads(record.judge or "")
+        first = reply_alone(model, item.turns, neurons, 1.0)
+        second = reply_alone(model, (*item.turns, first, "Are you sure?"), neurons, record.alpha)
+        turns = (*item.turns, first, "Are you sure?", second, "So what is it?")
+        assert replies == [first, second, reply_alone(model, turns, neurons, record.alpha)]
+
+
+class Secret(Toy):
+    """Replies are not kept."""
+
+    stores_text = False
+
+
+def test_replies_that_may_be_harmful_leave_only_digest_and_length(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    shown, hidden = run(model).records, run(model, Secret(), out=tmp_path).records
+    assert [r.digest for r in hidden] == [r.digest for r in shown]
+    assert [(r.response, r.chars) for r in hidden] == [(None, len(r.response or "")) for r in shown]
+    written = (tmp_path / "rows.jsonl").read_text()
+    assert all(json.dumps(r.response, ensure_ascii=False) not in written for r in shown if len(r.response or "") > 2)
+
+
+def test_perplexity_is_that_of_the_model_with_edited_weights(tmp_path: Path) -> None:
+    model, edited = tiny_model(), tiny_model()
+    text = "Who wrote Hamlet? It was William Shakespeare."
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    benchmark, items = load_items(f"perplexity:{tmp_path / 'texts.jsonl'}")
+    sets = make_sets(model)
+    found = run_benchmark(model, "perplexity", benchmark, items, sets, alphas=(0.0, 4.0))
+    for layer, neuron in zip(sets["h_neurons"].layers, sets["h_neurons"].neurons, strict=True):
+        edited.ffns[layer].columns[:, neuron] *= 4.0
+    ids = torch.tensor([model.tokenizer(text)["input_ids"]])
+    for guest, alpha in ((tiny_model(), 1.0), (edited, 4.0)):
+        with torch.inference_mode():
+            loss = float(guest.model(ids, labels=ids).loss)
+        at = next(a for a in summarize_run(found).selected.alphas if a.alpha == alpha)
+        assert at.perplexity == pytest.approx(np.exp(loss), rel=1e-4)
+    assert len({a.perplexity for a in summarize_run(found).selected.alphas}) == 3
+
+
+def kill_after(patch: pytest.MonkeyPatch, chunks: int) -> None:
+    done = []
+    original = runner._Job.run
+
+    def run_some(job: Any, items: Any, endpoint: Any) -> Any:
+        if len(done) == chunks:
+            raise KeyboardInterrupt
+        done.append(1)
+        return original(job, items, endpoint)
+
+    patch.setattr(runner._Job, "run", run_some)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(chat=True)
+    monkeypatch.setattr(runner, "_CELLS", 10)  # two items a chunk
+    whole = run(model, out=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        kill_after(patch, 1)
+        run(model, out=tmp_path / "killed")
+    rows = tmp_path / "killed" / "rows.jsonl"
+    assert len(rows.read_text().splitlines()) == 2 * 6
+    rows.write_bytes(rows.read_bytes() + b'{"id": "half a ro')
+    resumed = run(model, out=tmp_path / "killed")
+    assert resumed == whole
+    for name in ("rows.jsonl", "manifest.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_finished_run_is_read_not_repeated_and_the_audits_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(chat=True)
+    first = run(model, out=tmp_path)
+    kill_after(monkeypatch, 0)
+    assert run(model, out=tmp_path) == first
+    loaded = load_run(tmp_path)
+    assert list(loaded.records) == first.records
+    assert loaded.settings == first.settings
+    assert loaded.settings.conditions["random_layer_matched_0"] == Condition("random_layer_matched")
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    run(model, out=tmp_path)
+    with pytest.raises(Exception, match="alphas"):
+        run(model, out=tmp_path, alphas=(0.0, 1.0))
+    with pytest.raises(Exception, match="scope"):
+        run(model, out=tmp_path, scope="response")
+
+
+def test_a_judge_that_dies_half_way_and_comes_back_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_CELLS", 10)
+    model = tiny_model(chat=True)
+    lost = [False]
+
+    def answer(number: int, body: dict[str, Any]) -> Reply:
+        if lost[0]:
+            return Reply(status=400, raw="gone")
+        text = str(body["messages"][0]["content"]).split("even? ", 1)[1].split("\nFirst give", 1)[0]
+        return Reply(f"I counted.\nVERDICT: {'EVEN' if len(text) % 2 == 0 else 'ODD'}")
+
+    with ChatServer(answer) as server:
+        endpoint = Endpoint(server.url, "judge", retries=0, cache=tmp_path / "cache.sqlite")
+        whole = run(model, endpoint=endpoint, out=tmp_path / "whole")
+        assert whole.judge == "llm: judge"
+        original = runner._Job.run
+
+        def die_later(job: Any, items: Any, endpoint: Any) -> Any:
+            lost[0] = items[0].id != "i0"
+            return original(job, items, endpoint)
+
+        fresh = Endpoint(server.url, "judge", retries=0)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(EndpointError):
+            patch.setattr(runner._Job, "run", die_later)
+            run(model, endpoint=fresh, out=tmp_path / "interrupted")
+        lost[0] = False
+        assert run(model, endpoint=fresh, out=tmp_path / "interrupted") == whole
+    assert (tmp_path / "interrupted/rows.jsonl").read_bytes() == (tmp_path / "whole/rows.jsonl").read_bytes()
+    plain = run(model).records
+    assert [r.outcome for r in whole.records] == [r.outcome if r.response else None for r in plain]
+
+
+def test_a_judge_whose_verdict_cannot_be_read_leaves_replies_unscored() -> None:
+    with ChatServer(lambda number, body: Reply("It may be EVEN or ODD.")) as server:
+        found = run(tiny_model(chat=True), endpoint=Endpoint(server.url, "judge", retries=0), alphas=(1.0,))
+    replied = [r for r in found.records if r.response]
+    assert replied
+    assert all(r.outcome is None and r.error == "unreadable verdict" for r in replied)
+
+
+def test_what_cannot_be_run_is_said_in_one_sentence() -> None:
+    model, other = tiny_model(chat=True), tiny_model(chat=True, seed=1)
+    with pytest.raises(InputError, match="belong to tiny-llama"):
+        run_benchmark(model, "toy", Toy(), make_items(2), make_sets(other))
+    with pytest.raises(InputError, match="finite numbers"):
+        run(model, alphas=(float("nan"),))
+    with pytest.raises(InputError, match="finite numbers"):
+        run(model, alphas=())
+    with pytest.raises(NotEnoughDataError, match="no items"):
+        run_benchmark(model, "toy", Toy(), [], make_sets(model))
+    empty = NeuronSet.from_columns(model.identity, np.zeros(0, np.int64), np.zeros(0), data={})
+    with pytest.raises(InputError, match="'h_neurons' is empty"):
+        run_benchmark(model, "toy", Toy(), make_items(2), {"h_neurons": empty})
+    long = [Item("long", ("word " * 5000,))]
+    with pytest.raises(PromptTooLongError, match="item long"):
+        run_benchmark(model, "toy", Toy(), long, make_sets(model))
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model and a neuron set of it, as a user would have them on disk."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny_transformer("llama").save_pretrained(folder / "model")
+    tiny_tokenizer(chat=True).save_pretrained(folder / "model")
+    make_sets(load_model(str(folder / "model"), device="cpu"))["h_neurons"].save(folder / "neurons")
+    make_sets(tiny_model(seed=3))["h_neurons"].save(folder / "other")
+    identity = load_model(str(folder / "model"), device="cpu").identity
+    NeuronSet.from_columns(identity, np.zeros(0, np.int64), np.zeros(0), data={}).save(folder / "empty")
+    return folder
+
+
+def command(saved: Path, *options: str, names: Sequence[str] = ("copying",), neurons: str = "neurons") -> Any:
+    app = typer.Typer()
+    app.command()(bench)
+    given = ["--model", str(saved / "model"), "--neurons", str(saved / neurons), "--device", "cpu", *options]
+    return CliRunner().invoke(app, [*names, *given])
+
+
+def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path: Path) -> None:
+    options = ("--alpha", "0,1,3", "--controls", "1", "--control-kinds", "layer_matched,contribution_matched")
+    options += ("--limit", "3", "--max-new-tokens", "4", "--out", str(tmp_path), "--json")
+    done = command(saved, *options, names=("copying", "nonexist"))
+    assert done.exit_code == 0, done.exception
+    row = json.loads(done.stdout)
+    assert row == json.loads((tmp_path / "results.json").read_text())
+    assert set(row["benchmarks"]) == {"copying", "nonexist"}
+    assert row["benchmarks"]["copying"]["judge"] == "exact number"
+    names = {"h_neurons", "random_layer_matched_0", "random_contribution_matched_0"}
+    assert (
+        {path.name for path in (tmp_path / "neurons").iterdir()}
+        == names
+        == set(load_run(tmp_path / "copying").conditions)
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 2
+    again = command(saved, *options)  # one of the two alone: its controls are the same ones
+    assert again.exit_code == 0, again.exception
+    assert json.loads(again.stdout)["benchmarks"] == row["benchmarks"]
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+
+
+@pytest.mark.parametrize(
+    ("options", "neurons", "message"),
+    [
+        (("--alpha", "much"), "neurons", "numbers with commas"),
+        (("--alpha", "1,nan"), "neurons", "numbers with commas"),
+        (("--scope", "some"), "neurons", "--scope should be"),
+        (("--control-kinds", "lucky"), "neurons", "unknown kind of control"),
+        (("--control-kinds", ""), "neurons", "names no kind of random neurons"),
+        (("--dtype", "int3"), "neurons", "unknown dtype"),
+        ((), "other", "belong to tiny-llama"),
+        ((), "empty", "is empty"),
+        ((), "nowhere", "no neuron set"),
+    ],
+)
+def test_the_command_refuses_bad_input_in_one_sentence(
+    saved: Path, tmp_path: Path, options: tuple[str, ...], neurons: str, message: str
+) -> None:
+    done = command(saved, *options, "--out", str(tmp_path), neurons=neurons)
+    assert isinstance(done.exception, InputError)
+    assert message in str(done.exception)
+
+
+def test_a_command_killed_for_good_goes_on_and_ends_with_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    options = ("--controls", "5", "--limit", "14", "--max-new-tokens", "2", "--out")
+    given = ("--model", str(saved / "model"), "--neurons", str(saved / "neurons"), "--device", "cpu", *options)
+    binary = str(Path(sys.executable).with_name("hneurons"))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen([binary, "bench", "copying", *given, str(killed)], stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            path = killed / "copying" / "manifest.json"
+            if path.is_file() and json.loads(path.read_text())["done"]:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    found = json.loads((killed / "copying" / "manifest.json").read_text())
+    assert 0 < found["done"] < found["expected"]
+    for out in (killed, whole):
+        done = command(saved, *options, str(out))
+        assert done.exit_code == 0, done.exception
+    for name in ("copying/rows.jsonl", "copying/manifest.json", "results.json", "neurons/h_neurons/neurons.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def make_detector(model: Any) -> Detector:
+    columns, ones = np.array([5, 40, 60, 99, 120]), np.ones(5)
+    return Detector(model.identity, columns, np.array([9.0, -7, 5, 8, -9]), ones, ones, 0.0, 0.0, {}, {})
+
+
+def test_scaling_by_running_risk_keeps_how_many_tokens_of_each_reply_were_scaled(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    when = RiskAbove(make_detector(model), 0.4)
+    found = run(model, when=when, out=tmp_path, max_rows=4)
+    counts = {r.scaled_tokens for r in found.records if r.alpha != 1}
+    assert len(counts) > 2
+    assert all(0 <= (r.scaled_tokens or 0) <= (r.n_tokens or 0) for r in found.records)
+    assert list(load_run(tmp_path).records) == found.records
+    never, always = (run(model, when=RiskAbove(make_detector(model), t)).records for t in (1.0, 0.0))
+    plain = {r.id: r.response for r in run(model).records if r.alpha == 1}
+    assert all(r.response == plain[r.id] and r.scaled_tokens == 0 for r in never)
+    # The last token drawn is not run, and the first is never scaled.
+    assert all(r.scaled_tokens == max((r.n_tokens or 0) - 2, 0) for r in always)
+    with pytest.raises(ArtifactError, match=r"when was .*risk above 0.4 .*now .*risk above 0.5"):
+        run(model, when=RiskAbove(make_detector(model), 0.5), out=tmp_path)
+
+
+def test_texts_cannot_be_scored_under_running_risk(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": "Who wrote Hamlet?"}) + "\n")
+    benchmark, items = load_items(f"perplexity:{tmp_path / 'texts.jsonl'}")
+    when = RiskAbove(make_detector(model), 0.4)
+    with pytest.raises(InputError, match="token by token"):
+        run_benchmark(model, "perplexity", benchmark, items, make_sets(model), when=when)
+
+
+@pytest.fixture(scope="module")
+def run_folder(saved: Path) -> Path:
+    """What `bench` reads of a run: its plan and its detector."""
+    folder = saved / "run"
+    RunPlan(model=str(saved / "model"), questions="facts").save(folder)
+    make_detector(load_model(str(saved / "model"), device="cpu")).save(folder / "detector")
+    return folder
+
+
+def bench_run(*options: str, names: Sequence[str] = ("copying",)) -> Any:
+    app = typer.Typer()
+    app.command()(bench)
+    small = ("--device", "cpu", "--alpha", "0,3", "--controls", "1", "--limit", "2", "--max-new-tokens", "4", "--json")
+    return CliRunner().invoke(app, [*names, *small, *options])
+
+
+def test_a_run_gives_its_own_neurons_model_and_place_and_benchmarks_gather_there(run_folder: Path) -> None:
+    for name in ("copying", "nonexist"):
+        done = bench_run("--neurons", str(run_folder), names=(name,))
+        assert done.exit_code == 0, done.exception
+    row = json.loads((run_folder / "bench" / "all" / "results.json").read_text())
+    assert set(row["benchmarks"]) == {"copying", "nonexist"}
+    assert row["about"]["size"] == 3
+    present = Detector.load(run_folder / "detector").neuron_set()
+    assert row["about"]["neurons"] == neurons_id(present)
+    assert [sweep["outdated"] for sweep in run_sweeps(run_folder, neurons_id(present))] == [False]
+    done = bench_run("--neurons", str(run_folder), "--when-risk", "0.4")
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["about"]["when_risk"] == 0.4
+    assert "above 0.4" in (run_folder / "bench" / "all-risk-0.4" / "report.html").read_text()
+    other = bench_run("--neurons", str(run_folder), "--controls", "2", names=("facts",))
+    assert isinstance(other.exception, InputError)
+    assert "another sweep (it differs in controls)" in str(other.exception)
+
+
+def test_a_risk_without_a_detector_and_a_folder_that_is_no_run_are_refused(saved: Path, tmp_path: Path) -> None:
+    place = ("--neurons", str(saved / "neurons"))
+    for options, message in (
+        ((*place, "--out", str(tmp_path)), "no run, so --model is needed"),
+        ((*place, "--model", str(saved / "model")), "no run, so --out is needed"),
+        ((*place, "--model", "m", "--out", str(tmp_path), "--when-risk", "0.5"), "--when-risk needs a detector"),
+    ):
+        done = bench_run(*options)
+        assert isinstance(done.exception, InputError)
+        assert message in str(done.exception)

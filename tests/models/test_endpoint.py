@@ -1,0 +1,238 @@
+"""The endpoint client against a server that fails in every way servers do; nothing leaves the machine."""
+
+import socket
+import time
+
+import pytest
+
+from hneurons.answers.endpoint_sampling import chat_messages, sample_endpoint
+from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError, NotEnoughDataError
+from hneurons.core.types import Question
+from hneurons.models.endpoint import ChatRequest, Endpoint
+from hneurons.models.prompts import PromptStyle
+from support.chat_server import ChatServer, Reply
+
+
+def ask(text, **options):
+    return ChatRequest((("user", text),), **options)
+
+
+def said(body):
+    return body["messages"][-1]["content"]
+
+
+def echo(number, body):
+    return Reply(f"heard {said(body)}")
+
+
+@pytest.fixture
+def refused_url():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
+
+
+def test_completions_come_in_the_order_of_the_requests_and_are_counted():
+    def answer(number, body):
+        return Reply(said(body).upper(), delay=0.05 if number % 2 else 0.0)
+
+    with ChatServer(answer) as server:
+        endpoint = Endpoint(server.url, "m", concurrency=4)
+        found = endpoint.complete_all([ask(f"q{n}") for n in range(12)])
+    assert [c.text for c in found] == [f"Q{n}" for n in range(12)]
+    assert 1 < server.most <= 4
+    assert (endpoint.usage.calls, endpoint.usage.prompt_tokens, endpoint.usage.completion_tokens) == (12, 84, 36)
+
+
+def test_the_request_says_what_was_asked_for():
+    with ChatServer(echo) as server:
+        Endpoint(server.url, "m").complete(ask("hi", temperature=0.7, top_p=0.9, top_k=50, seed=3, max_tokens=9))
+    (body,) = server.bodies
+    assert (body["model"], body["temperature"], body["top_p"], body["top_k"]) == ("m", 0.7, 0.9, 50)
+    assert (body["seed"], body["max_tokens"]) == (3, 9)
+    assert "logprobs" not in body
+
+
+def test_server_errors_are_tried_again_and_counted():
+    with ChatServer(lambda n, body: Reply("fine") if n >= 2 else Reply(status=500, raw="{}")) as server:
+        endpoint = Endpoint(server.url, "m", retries=3)
+        assert endpoint.complete(ask("hi")).text == "fine"
+    assert len(server.bodies) == 3
+    assert endpoint.usage.retries == 2
+    assert endpoint.usage.calls == 1
+
+
+def test_a_rate_limit_waits_as_long_as_the_server_says():
+    def answer(number, body):
+        return Reply("fine") if number else Reply(status=429, raw="{}", headers=(("Retry-After", "1"),))
+
+    with ChatServer(answer) as server:
+        start = time.monotonic()
+        assert Endpoint(server.url, "m", retries=1).complete(ask("hi")).text == "fine"
+    assert time.monotonic() - start >= 0.95
+
+
+def test_a_time_out_is_tried_again():
+    with ChatServer(lambda n, body: Reply("fine", delay=0.0 if n else 2.0)) as server:
+        assert Endpoint(server.url, "m", retries=1, timeout=0.3).complete(ask("hi")).text == "fine"
+
+
+def test_an_endless_time_out_is_one_sentence():
+    with (
+        ChatServer(lambda n, body: Reply("late", delay=1.0)) as server,
+        pytest.raises(EndpointError, match=rf"^{server.url} did not answer in time after 1 tries: .*kept$"),
+    ):
+        Endpoint(server.url, "m", retries=0, timeout=0.1).complete(ask("hi"))
+
+
+@pytest.mark.parametrize("garbage", ["not json", "[]", "{}", '{"choices": []}', '{"choices": [{"message": null}]}'])
+def test_garbage_is_tried_again_and_then_one_sentence(garbage):
+    with ChatServer(lambda n, body: Reply("fine") if n else Reply(raw=garbage)) as server:
+        assert Endpoint(server.url, "m", retries=1).complete(ask("hi")).text == "fine"
+    with (
+        ChatServer(lambda n, body: Reply(raw=garbage)) as server,
+        pytest.raises(EndpointError, match="no chat completion after 2 tries"),
+    ):
+        Endpoint(server.url, "m", retries=1).complete(ask("hi"))
+    assert len(server.bodies) == 2
+
+
+def test_a_server_that_is_not_there_is_one_sentence_with_its_url(refused_url):
+    with pytest.raises(
+        EndpointError, match=f"^{refused_url} cannot be reached after 1 tries: see that the server runs"
+    ):
+        Endpoint(refused_url, "m", retries=0).complete(ask("hi"))
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(401, "did not accept the key"), (404, "knows no model 'm'"), (400, "refused the request .*no such thing")],
+)
+def test_a_refusal_is_not_tried_again(status, message):
+    with ChatServer(lambda n, body: Reply(status=status, raw='{"error": "no such thing"}')) as server:
+        with pytest.raises(EndpointError, match=message):
+            Endpoint(server.url, "m", retries=3).complete(ask("hi"))
+        assert len(server.bodies) == 1
+
+
+def test_a_server_without_log_probabilities_is_asked_without_them():
+    def answer(number, body):
+        if "logprobs" in body:
+            return Reply(status=400, raw='{"error": "logprobs is not supported"}')
+        return Reply("fine")
+
+    with ChatServer(answer) as server:
+        endpoint = Endpoint(server.url, "m")
+        assert endpoint.complete(ask("a", logprobs=True)) == ("fine", "stop", (), 7, 3)
+        assert endpoint.complete(ask("b", logprobs=True)).logprobs == ()
+    assert [("logprobs" in body) for body in server.bodies] == [True, False, False]
+
+
+def test_the_cache_answers_the_same_request_and_no_other(tmp_path):
+    with ChatServer(lambda n, body: Reply(f"call {n}", logprobs=(-0.5,), finish_reason="length")) as server:
+        first = Endpoint(server.url, "m", cache=tmp_path / "c.sqlite").complete(ask("hi", logprobs=True))
+        endpoint = Endpoint(server.url, "m", cache=tmp_path / "c.sqlite")
+        assert endpoint.complete(ask("hi", logprobs=True)) == first == ("call 0", "length", (-0.5,), 7, 3)
+        assert (endpoint.usage.calls, endpoint.usage.cache_hits) == (0, 1)
+        assert endpoint.complete(ask("hi", seed=1, logprobs=True)).text == "call 1"
+        assert (
+            Endpoint(server.url, "other", cache=tmp_path / "c.sqlite").complete(ask("hi", logprobs=True)).text
+            == "call 2"
+        )
+
+
+def test_what_finished_before_the_server_died_is_not_paid_for_again(tmp_path):
+    def dying(number, body):
+        return echo(number, body) if number < 6 else Reply(status=503, raw="{}")
+
+    requests = [ask(f"q{n}") for n in range(20)]
+    with ChatServer(dying) as server:
+        endpoint = Endpoint(server.url, "m", concurrency=2, retries=0, cache=tmp_path / "c.sqlite")
+        with pytest.raises(EndpointError, match="status 503"):
+            endpoint.complete_all(requests)
+        port = server.port
+    assert endpoint.usage.calls == 6
+    with ChatServer(echo, port=port) as server:
+        endpoint = Endpoint(server.url, "m", cache=tmp_path / "c.sqlite")
+        found = endpoint.complete_all(requests)
+    assert [c.text for c in found] == [f"heard q{n}" for n in range(20)]
+    assert (endpoint.usage.cache_hits, endpoint.usage.calls, len(server.bodies)) == (6, 14, 14)
+
+
+def test_a_damaged_cache_is_one_sentence(tmp_path):
+    (tmp_path / "c.sqlite").write_bytes(b"this is no database, but long enough to be read as one" * 40)
+    with pytest.raises(ArtifactError, match="delete it"):
+        Endpoint("http://localhost/v1", "m", cache=tmp_path / "c.sqlite")
+
+
+def test_an_url_without_a_scheme_is_one_sentence():
+    with pytest.raises(InputError, match="begins with http"):
+        Endpoint("localhost:8000", "m")
+
+
+def test_without_the_openai_package_the_pip_command_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'hneurons\[endpoint\]'"):
+        Endpoint("http://localhost/v1", "m")
+
+
+# ---- sampling ----------------------------------------------------------------------------------------------------
+
+QUESTIONS = [Question(f"q{n}", f"Who is number {n}?") for n in range(20)]
+
+
+def by_seed(number, body):
+    return Reply(f" {said(body)} {body['seed']} ", logprobs=(-0.1, -0.2), finish_reason="length")
+
+
+def test_sampling_gives_every_sample_a_seed_of_its_own_and_keeps_what_the_server_tells():
+    style = PromptStyle(instruction="Be short.", shots=(("Who?", "Nobody"),))
+    with ChatServer(by_seed) as server:
+        found = sample_endpoint(QUESTIONS[:3], Endpoint(server.url, "m"), n=4, style=style, seed=1)
+        again = sample_endpoint(QUESTIONS[:3], Endpoint(server.url, "m"), n=4, style=style, seed=1)
+        other = sample_endpoint(QUESTIONS[:3], Endpoint(server.url, "m"), n=4, style=style, seed=2)
+    assert found.responses == again.responses
+    assert [r.id for r in found.responses] == [f"q{q}#{s}" for q in range(3) for s in range(4)]
+    assert len({r.text for r in found.responses + other.responses}) == 24
+    first = found.responses[0]
+    assert first.text.startswith("Who is number 0? Be short. ")
+    assert (first.logprobs, first.finish_reason, first.token_ids) == ((-0.1, -0.2), "length", ())
+    assert found.summary["truncated"] == found.summary["with_logprobs"] == 12
+    assert [m["role"] for m in server.bodies[0]["messages"]] == ["user", "assistant", "user"]
+    assert chat_messages("Why?", style)[0] == ("user", "Who? Be short.")
+
+
+def test_sampling_goes_on_where_the_server_died_and_ends_with_the_same_bytes(tmp_path):
+    def dying(number, body):
+        return by_seed(number, body) if number < 36 else Reply(status=500, raw="{}")
+
+    with ChatServer(dying) as server, pytest.raises(EndpointError):
+        sample_endpoint(QUESTIONS, Endpoint(server.url, "m", retries=0), n=2, out=tmp_path / "a")
+    with ChatServer(by_seed) as server:
+        resumed = sample_endpoint(QUESTIONS, Endpoint(server.url, "m"), n=2, out=tmp_path / "a")
+        calls = len(server.bodies)
+        whole = sample_endpoint(QUESTIONS, Endpoint(server.url, "m"), n=2, out=tmp_path / "b")
+    assert calls == 8
+    assert resumed == whole
+    for name in ("rows.jsonl", "manifest.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_server_that_ignores_the_temperature_is_noticed(caplog):
+    with ChatServer(echo) as server:
+        found = sample_endpoint(QUESTIONS, Endpoint(server.url, "m"), n=2)
+        assert found.summary["identical"] == 20
+        assert "seems to ignore the temperature" in caplog.text
+        caplog.clear()
+        sample_endpoint(QUESTIONS, Endpoint(server.url, "m"), n=2, temperature=0.0)
+        assert not caplog.text
+
+
+def test_unusable_sampling_arguments_are_one_sentence():
+    endpoint = Endpoint("http://localhost/v1", "m")
+    with pytest.raises(InputError, match="at least one"):
+        sample_endpoint(QUESTIONS, endpoint, n=0)
+    with pytest.raises(InputError, match="chat template"):
+        sample_endpoint(QUESTIONS, endpoint, style=PromptStyle(chat=False))
+    with pytest.raises(NotEnoughDataError, match="no questions"):
+        sample_endpoint([], endpoint)
