@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,6 @@ LAYERS = (
     "evaluators",
     "cli",
 )
-# Run.report() opens the door to the page about a run; the page itself reads runs.
-DOORS = {("runs", "report")}
 FILES = sorted(SOURCE.rglob("*.py"))
 PLACED = [p for p in FILES if p.parent != SOURCE or p.stem in LAYERS]
 HEAVY = ("torch", "transformers", "sklearn", "scipy", "matplotlib", "datasets", "openai", "pyarrow", "jinja2")
@@ -47,17 +46,21 @@ def layer_of(module: str) -> str:
     return module.split(".")[1] if module.count(".") else ""
 
 
-def imports_of(tree: ast.AST) -> Iterator[str]:
-    """Modules a file imports when it runs, at any depth; those for type checkers alone are left out."""
+def imports_of(tree: ast.AST, modules: Container[str] = ()) -> Iterator[str]:
+    """Modules a file imports when it runs, at any depth; those for type checkers alone are left out.
+
+    A name imported from a package counts as the module of that name where `modules` has one.
+    """
     if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
         return
     if isinstance(tree, ast.Import):
         yield from (alias.name for alias in tree.names)
     if isinstance(tree, ast.ImportFrom):
         assert tree.level == 0, "imports are absolute"
-        yield tree.module or ""
+        module = tree.module or ""
+        yield from {inner if (inner := f"{module}.{a.name}") in modules else module for a in tree.names}
     for child in ast.iter_child_nodes(tree):
-        yield from imports_of(child)
+        yield from imports_of(child, modules)
 
 
 @pytest.mark.parametrize("path", PLACED, ids=name_of)
@@ -68,8 +71,17 @@ def test_imports_go_down_only(path: Path) -> None:
         if not module.startswith("hneurons."):
             continue
         other = layer_of(module)
-        allowed = LAYERS.index(other) <= LAYERS.index(own) or (own, other) in DOORS
-        assert allowed, f"{name_of(path)} imports {module}, which stands above it"
+        assert LAYERS.index(other) <= LAYERS.index(own), f"{name_of(path)} imports {module}, which stands above it"
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    names = {".".join(("hneurons", *p.relative_to(SOURCE).with_suffix("").parts)): p for p in FILES}
+    homes = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {name: set(imports_of(ast.parse(path.read_text()), homes)) for name, path in homes.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if "cli" not in p.relative_to(SOURCE).parts], ids=name_of)

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from hneurons.neurons.contributions import Contributions, measure_contributions
     from hneurons.neurons.neuron_set import NeuronSet
     from hneurons.releases.release import Release, load_release, push_release, save_release
+    from hneurons.runs.folder import RunFolder
     from hneurons.runs.origin import measure_origin
-    from hneurons.runs.run import Run, RunPlan
+    from hneurons.runs.plan import RunPlan
+    from hneurons.runs.run import Run
 
 __version__ = "0.1.0"
 
@@ -51,7 +53,8 @@ _HOMES = {
     "Release": "releases.release",
     "Response": "core.types",
     "Run": "runs.run",
-    "RunPlan": "runs.run",
+    "RunFolder": "runs.folder",
+    "RunPlan": "runs.plan",
     "Sampling": "models.sampling",
     "compare_sets": "mechanism.set_overlap",
     "evaluate_detector": "detection.evaluation",
@@ -92,6 +95,7 @@ __all__ = [
     "Release",
     "Response",
     "Run",
+    "RunFolder",
     "RunPlan",
     "Sampling",
     "compare_sets",

@@ -153,6 +153,7 @@ def test_fit_takes_the_point_that_was_chosen_and_keeps_the_table(tmp_path: Path)
 def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from hneurons.report.run_report import write_run_report
     from hneurons.runs.run import Run
 
     plant_judge(monkeypatch)
@@ -167,7 +168,7 @@ def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
     assert (table["benchmark"], table["n"]) == ("facts", 4)
     assert sum("sum" in row for row in table["grid"]) >= 1
     job.evaluate()
-    text = re.sub(r"\s+", " ", job.report().read_text())
+    text = re.sub(r"\s+", " ", write_run_report(job).read_text())
     assert "Chosen by accuracy and ability" in text
     assert "share of 4 facts items" in text
     assert text.count("←") == 2
@@ -179,7 +180,7 @@ def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
     for more in ((), ("--when-risk", "0.3")):
         done = CliRunner().invoke(app, [*swept, "--limit", "4", "--max-new-tokens", "4", "--device", "cpu", *more])
         assert done.exit_code == 0, done.exception
-    page = job.report().read_text()
+    page = write_run_report(job).read_text()
     text = re.sub(r"\s+", " ", page)
     assert "What scaling the neurons does" in text
     assert "all-risk-0.3" in text and "only while the running risk is above 0.3" in text
@@ -190,7 +191,8 @@ def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
 
 
 def test_only_a_benchmark_of_ability_may_choose_the_penalty(tmp_path: Path) -> None:
-    from hneurons.runs.run import Run, RunPlan
+    from hneurons.runs.plan import RunPlan
+    from hneurons.runs.run import Run
 
     run = Run(tmp_path, RunPlan(model="none", questions="facts", limit=40))
     with pytest.raises(InputError, match="should show an ability"):
@@ -200,7 +202,8 @@ def test_only_a_benchmark_of_ability_may_choose_the_penalty(tmp_path: Path) -> N
 def test_no_fact_of_a_test_set_chooses_the_penalty_in_other_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hneurons.runs.run import TRAIN, Run, RunPlan
+    from hneurons.runs.plan import TRAIN, RunPlan
+    from hneurons.runs.run import Run
 
     run = Run(tmp_path, RunPlan(model="none", questions="facts", limit=400))
     monkeypatch.setattr(Run, "model", None)

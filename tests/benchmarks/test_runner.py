@@ -32,7 +32,7 @@ from hneurons.neurons.controls import draw_control
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.records.record import Condition, Record
 from hneurons.report.bench_report import run_sweeps
-from hneurons.runs.run import RunPlan
+from hneurons.runs.plan import RunPlan
 from support.chat_server import ChatServer, Reply
 from support.tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
 

@@ -326,7 +326,7 @@ def test_the_verbs_publish_export_and_import(
     from dataclasses import asdict
 
     from hneurons.core.artifacts import Manifest, file_hash
-    from hneurons.runs.run import RunPlan
+    from hneurons.runs.plan import RunPlan
     from support.tiny_exports import load, save_model
 
     def run(*arguments: object) -> tuple[int, str, str]:

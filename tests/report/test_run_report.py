@@ -29,7 +29,8 @@ from hneurons.report import figures
 from hneurons.report.findings import describe_result, explain_missing, judge_result, list_caveats, read_difference
 from hneurons.report.provenance import reproduce_command
 from hneurons.report.run_report import write_run_report
-from hneurons.runs.run import Run, RunPlan
+from hneurons.runs.plan import RunPlan
+from hneurons.runs.run import Run
 from support.tiny_models import tiny_model
 
 KNOWN, MADE_UP = ["Paris", "café", "tea"], ["William", "lazy dog", "東京"]

@@ -20,8 +20,11 @@ from hneurons.detection.transfer import DETECTOR, RANDOM_KINDS
 from hneurons.mechanism.weight_drift import measure_drift
 from hneurons.models.language_model import load_model
 from hneurons.report.origin_report import describe_origin, draw_ranks, judge_drift
+from hneurons.report.run_report import write_run_report
+from hneurons.runs.folder import RunFolder
 from hneurons.runs.origin import BaseRun, load_origin, measure_origin
-from hneurons.runs.run import STAGES, TRAIN, Run
+from hneurons.runs.plan import STAGES, TRAIN
+from hneurons.runs.run import Run
 from support.places import ROOT
 from support.planted import read_tree
 from support.tiny_models import tiny_tokenizer, tiny_transformer
@@ -114,7 +117,7 @@ def test_the_command_prints_tables_and_json_and_refreshes_the_page(place: Path) 
     assert set(row["transfer"]) == {"file", "file-2"} and row["ranks"]["population"] == 3 * 48
     page = (place / "run" / "report.html").read_text(encoding="utf-8")
     assert 'id="origin"' in page and "Were the neurons there before tuning?" in page and "<svg" in page
-    assert 'id="origin"' not in Run(place / "bare").report().read_text(encoding="utf-8")
+    assert 'id="origin"' not in write_run_report(RunFolder(place / "bare")).read_text(encoding="utf-8")
 
 
 def test_results_of_another_detector_are_not_shown(place: Path, tmp_path: Path) -> None:
@@ -126,7 +129,7 @@ def test_results_of_another_detector_are_not_shown(place: Path, tmp_path: Path) 
     shown = describe_origin(run.folder)
     assert shown == {"stale": True, "base": str(place / "base")}
     run.evaluate()
-    assert "belong to another detector" in run.report().read_text(encoding="utf-8")
+    assert "belong to another detector" in write_run_report(run).read_text(encoding="utf-8")
 
 
 def test_equal_checkpoints_have_no_ranks_and_the_page_says_so(place: Path, tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_equal_checkpoints_have_no_ranks_and_the_page_says_so(place: Path, tmp_p
     assert found.ranks is not None and found.ranks.equal
     assert judge_drift(found)[0].startswith("No drift: the feed-forward weights of the two checkpoints are equal")
     assert draw_ranks(found.ranks) == ""
-    assert "No drift" in Run(tmp_path / "run").report().read_text(encoding="utf-8")
+    assert "No drift" in write_run_report(RunFolder(tmp_path / "run")).read_text(encoding="utf-8")
 
 
 def test_other_bases_and_other_tuned_models_are_refused_before_anything_is_written(place: Path, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.models.language_model import load_model
 from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.runs.run import STAGES, TRAIN, Run, RunPlan
+from hneurons.runs.plan import STAGES, TRAIN, RunPlan
+from hneurons.runs.run import Run
 from support.planted import read_tree
 from support.tiny_run import make_plan, plant_judge, write_questions
 

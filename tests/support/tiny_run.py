@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from hneurons.core.types import Question, Verdict
-from hneurons.runs.run import RunPlan
+from hneurons.runs.plan import RunPlan
 from support.tiny_models import tiny_tokenizer, tiny_transformer
 
 

@@ -14,7 +14,9 @@ from hneurons.cli.bench import bench
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
 from hneurons.models.endpoint import open_endpoint
-from hneurons.runs.run import Run, RunPlan
+from hneurons.runs.folder import RunFolder
+from hneurons.runs.plan import RunPlan
+from hneurons.runs.run import Run
 
 if TYPE_CHECKING:
     from hneurons.models.endpoint import Endpoint
@@ -112,6 +114,7 @@ def run(
 ) -> None:
     """The main job: sample, label, select, locate, contributions, fit, evaluate, report."""
     from hneurons.cli.output import print_json, print_run, run_row
+    from hneurons.report.run_report import write_run_report
 
     judge, sampler = open_endpoint(judge_url, judge_model), open_endpoint(sample_url, sample_model)
     job = Run(out, plan, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
@@ -119,7 +122,7 @@ def run(
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions, job.fit):
         stage()
     results = job.evaluate()
-    report_path = job.report()
+    report_path = write_run_report(RunFolder(out))
     _report_usage(judge, sampler)
     if as_json:
         print_json(run_row(job, results, report_path))
@@ -224,8 +227,9 @@ def evaluate(
 @app.command()
 def report(folder: Folder, as_json: Json = False) -> None:
     """Write the run as one self-contained HTML page."""
-    path = Run(folder).report()
-    _emit({"report": str(path)}, as_json, "report")
+    from hneurons.report.run_report import write_run_report
+
+    _emit({"report": str(write_run_report(RunFolder(folder)))}, as_json, "report")
 
 
 @app.command()

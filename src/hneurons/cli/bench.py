@@ -131,7 +131,7 @@ def find_places(
 ) -> tuple[Path, str, Path]:
     """Neurons, model and folder of results; of a run its detector, its model and a folder under RUN/bench."""
     from hneurons.core.errors import InputError
-    from hneurons.runs.run import RUN_JSON, RunPlan
+    from hneurons.runs.plan import RUN_JSON, RunPlan
 
     if (neurons / RUN_JSON).is_file():
         name = scope if when_risk is None else f"{scope}-risk-{when_risk:g}"

@@ -68,7 +68,7 @@ def publish(
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import load_evaluation
     from hneurons.releases.release import push_release, save_release
-    from hneurons.runs.run import RunPlan
+    from hneurons.runs.plan import RunPlan
 
     plan = RunPlan.load(folder)
     results = load_evaluation(folder / "evaluation")

@@ -31,6 +31,8 @@ def measure_run_origin(
     from hneurons.cli.output import print_json
     from hneurons.core.errors import MissingExtraError
     from hneurons.models.endpoint import open_endpoint
+    from hneurons.report.run_report import write_run_report
+    from hneurons.runs.folder import RunFolder
     from hneurons.runs.origin import measure_origin
     from hneurons.runs.run import Run
 
@@ -38,7 +40,7 @@ def measure_run_origin(
     run.demand_endpoint()
     found = measure_origin(run, base, tuned=tuned, draws=draws)
     try:
-        page: Path | None = run.report()
+        page: Path | None = write_run_report(RunFolder(folder))
     except MissingExtraError as error:
         typer.echo(str(error), err=True)
         page = None

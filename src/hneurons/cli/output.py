@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hneurons.core.stats import Estimate
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
-    from hneurons.runs.run import Run
+    from hneurons.runs.folder import RunFolder
 
 
 def print_json(value: Any) -> None:
@@ -71,10 +71,8 @@ def results_row(results: "dict[str, DatasetResult]") -> dict[str, Any]:
     return {name: {k: v for k, v in asdict(r).items() if k not in ("items", "roc")} for name, r in results.items()}
 
 
-def run_row(run: "Run", results: "dict[str, DatasetResult]", report: Path) -> dict[str, Any]:
-    from hneurons.detection.detector import Detector
-
-    detector = detector_row(Detector.load(run.folder / "detector"))
+def run_row(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path) -> dict[str, Any]:
+    detector = detector_row(run.load_detector())
     return {"plan": asdict(run.plan), "detector": detector, "evaluation": results_row(results), "report": str(report)}
 
 
@@ -134,19 +132,17 @@ def _number(estimate: "Estimate") -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def print_run(run: "Run", results: "dict[str, DatasetResult]", report: Path) -> None:
+def print_run(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path) -> None:
     from rich.console import Console
 
-    from hneurons.detection.detector import Detector
-
-    print_detector(Detector.load(run.folder / "detector"))
+    print_detector(run.load_detector())
     print_evaluation(results)
     Console().print(f"report: {report}", soft_wrap=True)
 
 
 def describe(path: Path) -> dict[str, Any]:
     """Settings and counts of a stage's folder, or of every stage of a run. Raises `InputError` for anything else."""
-    from hneurons.runs.run import RUN_JSON, RunPlan
+    from hneurons.runs.plan import RUN_JSON, RunPlan
 
     if (path / MANIFEST).is_file():
         return asdict(Manifest.load(path))

@@ -54,7 +54,7 @@ def check_count(name: str, value: object) -> None:
 
 
 def _folder(given: Path) -> Path:
-    from hneurons.runs.run import RUN_JSON
+    from hneurons.runs.plan import RUN_JSON
 
     return given / "detector" if (given / RUN_JSON).is_file() else given
 

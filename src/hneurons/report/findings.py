@@ -8,7 +8,7 @@ from hneurons.core.stats import Estimate
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
 from hneurons.detection.fitting import STABLE
-from hneurons.runs.run import RunPlan
+from hneurons.runs.plan import RunPlan
 
 Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Dataset -> stage -> the counts of that finished stage."""

@@ -8,17 +8,18 @@ from typing import Any
 
 from hneurons.core.artifacts import Manifest
 from hneurons.detection.fitting import fit_detector
-from hneurons.runs.run import STAGES, Run, RunPlan
+from hneurons.runs.folder import RunFolder
+from hneurons.runs.plan import STAGES, RunPlan
 
 
-def describe_command(run: Run, stages: Mapping[str, Manifest]) -> str:
+def describe_command(run: RunFolder, stages: Mapping[str, Manifest]) -> str:
     """The command lines that make `run` again; `stages` are the manifests of its finished training stages."""
     models = {stage: manifest.settings.get("model") for stage, manifest in stages.items()}
     sampler = models.get("responses")
     return reproduce_command(
         run.plan,
         run.folder.resolve().name,
-        fit=Manifest.load(run.folder / "detector").settings,
+        fit=Manifest.load(run.detector).settings,
         judge=models.get("verdicts") or models.get("spans") or "",
         sampler=sampler if isinstance(sampler, str) else "",
     )

@@ -6,16 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hneurons.answers.judging import load_judgements
-from hneurons.answers.selection import load_examples
 from hneurons.benchmarks.results import neurons_id
-from hneurons.core.artifacts import MANIFEST, Manifest, write_atomic
+from hneurons.core.artifacts import Manifest, write_atomic
 from hneurons.core.errors import ArtifactError, MissingExtraError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
 from hneurons.detection.baselines import BASELINES
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult, load_evaluation
+from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
 from hneurons.detection.fitting import STABLE
 from hneurons.report import figures
 from hneurons.report.bench_report import add_filters, run_sweeps
@@ -32,15 +30,15 @@ from hneurons.report.findings import (
 )
 from hneurons.report.origin_report import describe_origin
 from hneurons.report.provenance import collect_versions, describe_command
-from hneurons.runs.run import TRAIN, Run
+from hneurons.runs.folder import RunFolder
+from hneurons.runs.plan import TRAIN
 
 REPORT = "report.html"
 _SHOWN = 5  # examples of each kind
 _TABLES = ("path", "stability", "chosen", "choice")  # settings that are shown in places of their own
-_STAGES = ("responses", "verdicts", "examples", "spans", "contributions")
 
 
-def write_run_report(run: Run) -> Path:
+def write_run_report(run: RunFolder) -> Path:
     """Write `report.html` into the run's folder and return its path; equal runs give equal bytes.
 
     Reads finished stages only and loads no model. Raises `InputError` or `ArtifactError` where detector or evaluation
@@ -63,11 +61,11 @@ def write_run_report(run: Run) -> Path:
     return path
 
 
-def _contents(run: Run) -> dict[str, Any]:
-    detector = Detector.load(run.folder / "detector")
-    results = load_evaluation(run.folder / "evaluation")
+def _contents(run: RunFolder) -> dict[str, Any]:
+    detector = run.load_detector()
+    results = run.load_evaluation()
     _check_same_detector(run.folder, detector)
-    manifests = {name: _finished(run, name) for name in [TRAIN, *_datasets(run.folder, results)]}
+    manifests = {name: run.manifests(name) for name in [TRAIN, *_datasets(run.folder, results)]}
     summaries = {name: {s: m.summary for s, m in stages.items()} for name, stages in manifests.items()}
     neurons = detector.neuron_set()
     testable = {name: result for name, result in results.items() if is_testable(result)}
@@ -128,13 +126,6 @@ def _datasets(folder: Path, results: Mapping[str, DatasetResult]) -> list[str]:
     """Test sets in the order of the evaluation, then those without one."""
     there = sorted(p.name for p in (folder / "test").iterdir()) if (folder / "test").is_dir() else []
     return list(dict.fromkeys([*results, *there]))
-
-
-def _finished(run: Run, dataset: str) -> dict[str, Manifest]:
-    """Manifests of a dataset's finished stages."""
-    places = {stage: run.place(dataset, stage) for stage in _STAGES}
-    loaded = {stage: Manifest.load(place) for stage, place in places.items() if (place / MANIFEST).is_file()}
-    return {stage: manifest for stage, manifest in loaded.items() if manifest.complete}
 
 
 class _Count(NamedTuple):
@@ -231,11 +222,10 @@ def _strongest(neurons: Any) -> list[tuple[int, int, float, float]]:
     return list(zip(*(c.tolist() for c in columns), strict=True))[:20]
 
 
-def _examples(run: Run, detector: Detector, result: DatasetResult) -> list[dict[str, Any]]:
+def _examples(run: RunFolder, detector: Detector, result: DatasetResult) -> list[dict[str, Any]]:
     """Answers of one test set: those the detector is surest of, rightly and wrongly, strongest first."""
-    place = run.place(result.name, "spans")
-    known = {e.id: e for e in load_examples(place, stage="spans").examples}
-    reasons = {j.id: j.reason for j in load_judgements(run.place(result.name, "verdicts")).judgements}
+    known = {e.id: e for e in run.load_located(result.name)}
+    reasons = {j.id: j.reason for j in run.load_judgements(result.name)}
     items = [(known[i], wrong, odds) for i, wrong, odds in result.items if i in known]
     flagged = detector.threshold
     kinds = (

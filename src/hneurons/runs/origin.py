@@ -16,7 +16,9 @@ from hneurons.core.artifacts import Manifest, file_hash, storage_errors, write_a
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question
-from hneurons.runs.run import TRAIN, Run
+from hneurons.runs.folder import PARTS
+from hneurons.runs.plan import TRAIN
+from hneurons.runs.run import Run
 
 if TYPE_CHECKING:
     from hneurons.detection.detector import Detector
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 ORIGIN = "origin"
 RESULT = "origin.json"
-_STAGES = ("responses", "verdicts", "examples", "spans", "contributions")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class BaseRun(Run):
 
         return PromptStyle(shots=self.run.style.shots, chat=False)
 
+    def datasets(self) -> list[str]:
+        return [name for name in self.run.datasets() if name != TRAIN]
+
     def place(self, dataset: str, stage: str) -> Path:
         return self.folder / ORIGIN / "base" / dataset / stage
 
@@ -103,14 +107,12 @@ def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int 
     Raises `InputError` for an unfinished run, a `tuned` that is not the run's model, or a base of another
     architecture, shape or tokenizer, before anything is written.
     """
-    from hneurons.detection.detector import Detector
     from hneurons.detection.transfer import check_transferable, transfer_detector
     from hneurons.mechanism.drift_ranks import average_contributions, rank_drift
     from hneurons.mechanism.weight_drift import check_alike, measure_drift, summarize
     from hneurons.models.stored_weights import open_stored
-    from hneurons.neurons.contributions import load_contributions
 
-    detector, tuned = Detector.load(run.folder / "detector"), tuned or run.plan.model
+    detector, tuned = run.load_detector(), tuned or run.plan.model
     folder = run.folder / ORIGIN
     _check_tuned(detector, tuned)
     check_alike(open_stored(base), open_stored(tuned))
@@ -120,8 +122,8 @@ def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int 
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions):
         stage()
     drift = measure_drift(base, tuned, out=folder / "drift")
-    there = {name: job.dataset(name) for name in job._testable()}
-    own = {name: run.dataset(name) for name in run._testable() if name in there}
+    there = {name: job.dataset(name) for name in job.testable()}
+    own = {name: run.dataset(name) for name in run.testable() if name in there}
     train = run.dataset(TRAIN)
     transfer = transfer_detector(
         detector, train, there, tuned=own, tokenizers=tokenizers, draws=draws, seed=run.plan.seed,
@@ -129,10 +131,10 @@ def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int 
     )  # fmt: skip
     neurons, ranks = detector.neuron_set(), None
     if len(neurons):
-        means = average_contributions(load_contributions(run.place(TRAIN, "contributions")))
+        means = average_contributions(train.contributions)
         ranks = rank_drift(drift, neurons, contributions=means, seed=run.plan.seed)
     counts = {
-        name: {stage: Manifest.load(job.place(name, stage)).summary for stage in _STAGES[: 5 if name in there else 4]}
+        name: {stage: Manifest.load(job.place(name, stage)).summary for stage in PARTS[: 5 if name in there else 4]}
         for name in job.questions
     }
     found = Origin(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Format = Literal["lora", "weights", "gguf", "lora-gguf"]
 FORMATS: tuple[str, ...] = get_args(Format)
-EXPORT_JSON = "hneurons_export.json"
 MAX_RANK = 512  # the largest rank vLLM serves
 
 

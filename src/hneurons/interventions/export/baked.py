@@ -7,9 +7,8 @@ from typing import Any
 import torch
 
 from hneurons.core.errors import ArtifactError, InputError
-from hneurons.interventions.export import EXPORT_JSON
 from hneurons.interventions.export.source import neurons_by_layer
-from hneurons.interventions.export.target import copy_file, replacing
+from hneurons.interventions.export.target import EXPORT_JSON, copy_file, replacing
 from hneurons.models.stored_weights import Projection, StoredModel
 from hneurons.neurons.neuron_set import NeuronSet
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from hneurons.core.errors import InputError
-from hneurons.interventions.export import EXPORT_JSON
 from hneurons.interventions.export.source import neurons_by_layer, read_neurons
-from hneurons.interventions.export.target import replacing
+from hneurons.interventions.export.target import EXPORT_JSON, replacing
 from hneurons.models.stored_weights import StoredFFN, StoredModel
 from hneurons.neurons.neuron_set import NeuronSet
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from hneurons.core.artifacts import storage_errors
 
+EXPORT_JSON = "hneurons_export.json"
+"""The file in an exported folder that says what was scaled."""
+
 
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:

@@ -1,0 +1,109 @@
+"""A run's folder: where each stage lies, how far it has come, and what it holds. No model is needed to read it.
+
+run.json            what was asked for
+train/STAGE/        responses, verdicts, examples, spans, contributions of the questions trained on
+test/NAME/STAGE/    the same for each test set, one natural sample a question
+detector/ evaluation/ report.html
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hneurons.core.artifacts import MANIFEST, Manifest
+from hneurons.core.types import Example, Judgement, Response
+from hneurons.runs.plan import TRAIN, RunPlan
+
+if TYPE_CHECKING:
+    from hneurons.detection.detector import Detector
+    from hneurons.detection.evaluation import Dataset, DatasetResult
+    from hneurons.neurons.contributions import Contributions
+
+PARTS = ("responses", "verdicts", "examples", "spans", "contributions")
+"""Folders of a dataset's stages, in the order in which they are made."""
+
+
+class RunFolder:
+    """What a run has written, read from `folder`, with its `plan`.
+
+    Every `load_...` raises `InputError` where the stage was not made, and `ArtifactError` where it is unfinished or
+    was changed since.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plan = RunPlan.load(folder)
+
+    @property
+    def detector(self) -> Path:
+        """The folder of the run's own detector."""
+        return self.folder / "detector"
+
+    @property
+    def evaluation(self) -> Path:
+        """The folder of the evaluation of that detector."""
+        return self.folder / "evaluation"
+
+    def place(self, dataset: str, stage: str) -> Path:
+        """The folder of a dataset's stage."""
+        return self.folder / (TRAIN if dataset == TRAIN else f"test/{dataset}") / stage
+
+    def datasets(self) -> list[str]:
+        """Names of the run's datasets: "train" and then every test set, in the order of the plan."""
+        return self.plan.datasets()
+
+    def manifests(self, dataset: str) -> dict[str, Manifest]:
+        """Manifests of a dataset's finished stages, by stage."""
+        places = {part: self.place(dataset, part) for part in PARTS}
+        loaded = {part: Manifest.load(place) for part, place in places.items() if (place / MANIFEST).is_file()}
+        return {part: manifest for part, manifest in loaded.items() if manifest.complete}
+
+    def load_responses(self, dataset: str) -> list[Response]:
+        from hneurons.answers.responses import load_responses
+
+        return load_responses(self.place(dataset, "responses")).responses
+
+    def load_judgements(self, dataset: str) -> list[Judgement]:
+        from hneurons.answers.judging import load_judgements
+
+        return load_judgements(self.place(dataset, "verdicts")).judgements
+
+    def load_selected(self, dataset: str) -> list[Example]:
+        """Selected examples, before their answers are located."""
+        from hneurons.answers.selection import load_examples
+
+        return load_examples(self.place(dataset, "examples")).examples
+
+    def load_located(self, dataset: str) -> list[Example]:
+        """Selected examples with the spans of their answers; the span is None where none was found."""
+        from hneurons.answers.selection import load_examples
+
+        return load_examples(self.place(dataset, "spans"), stage="spans").examples
+
+    def load_contributions(self, dataset: str) -> "Contributions":
+        from hneurons.neurons.contributions import load_contributions
+
+        return load_contributions(self.place(dataset, "contributions"))
+
+    def testable(self) -> list[str]:
+        """Datasets in which an answer was located; a test set may have none, which the report says."""
+        return [
+            name
+            for name in self.datasets()
+            if name == TRAIN or any(example.token_span for example in self.load_located(name))
+        ]
+
+    def dataset(self, name: str) -> "Dataset":
+        """Located examples and contributions of a finished dataset."""
+        from hneurons.detection.evaluation import Dataset
+
+        return Dataset(self.load_located(name), self.load_contributions(name))
+
+    def load_detector(self) -> "Detector":
+        from hneurons.detection.detector import Detector
+
+        return Detector.load(self.detector)
+
+    def load_evaluation(self) -> "dict[str, DatasetResult]":
+        from hneurons.detection.evaluation import load_evaluation
+
+        return load_evaluation(self.evaluation)
