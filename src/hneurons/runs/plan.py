@@ -102,7 +102,7 @@ class RunPlan:
             raise ArtifactError(f"{path} is damaged ({error}): start the run again in a new folder") from error
 
     def datasets(self) -> list[str]:
-        """Names of the datasets: "train", the held-out part of `questions`, then `tests`; repeated ones are numbered."""
+        """Dataset names: "train", the held-out part of `questions`, then `tests`; repeated names are numbered."""
         names: list[str] = [TRAIN]
         for spec in (self.questions, *self.tests):
             base = spec.partition(":")[0]
