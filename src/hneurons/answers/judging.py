@@ -34,7 +34,7 @@ class Judge:
         raise NotImplementedError
 
 
-JUDGES: Registry[type[Judge]] = Registry("judge")
+JUDGES: Registry[type[Judge]] = Registry("judge", base=Judge)
 
 
 @JUDGES.register("alias")

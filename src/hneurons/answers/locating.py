@@ -38,7 +38,7 @@ class Finder:
         raise NotImplementedError
 
 
-FINDERS: Registry[type[Finder]] = Registry("finder")
+FINDERS: Registry[type[Finder]] = Registry("finder", base=Finder)
 
 _EXTRACT = """Question: {question}
 Response: {response}

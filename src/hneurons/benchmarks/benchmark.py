@@ -87,7 +87,7 @@ class Benchmark:
         return judge_records(self, cells, endpoint)
 
 
-BENCHMARKS: Registry[type[Benchmark]] = Registry("benchmark")
+BENCHMARKS: Registry[type[Benchmark]] = Registry("benchmark", base=Benchmark)
 
 
 def judge_records(

@@ -10,6 +10,7 @@ HNeuronsError                exit code 1: the run could not go on
 ├── EndpointError            exit code 1: a judge or model server did not answer
 ├── CaptureError             exit code 1: a hook did not fire exactly once, so measurements would be wrong
 ├── NotEnoughDataError       exit code 1: a class is empty or too small to go on
+├── PluginError              exit code 1: another package offers something that cannot be used
 └── MissingExtraError        exit code 2: an optional package is needed
 """
 
@@ -51,6 +52,10 @@ class CaptureError(HNeuronsError):
 
 
 class NotEnoughDataError(HNeuronsError):
+    pass
+
+
+class PluginError(HNeuronsError):
     pass
 
 
