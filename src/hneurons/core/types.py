@@ -131,7 +131,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """What a neuron index is worth only together with: two models with equal identity have the same neurons."""
+    """What a neuron index is worth only together with: two models with equal identity have the same neurons.
+
+    `weights` is two digests joined by a hyphen: of the down-projections, which is all that earlier versions knew, and
+    of every weight of the decoder in its place.
+    """
 
     name: str
     architecture: str
@@ -148,7 +152,13 @@ class ModelIdentity:
     def differences(self, other: Self) -> list[str]:
         """Fields, the name aside, in which `other` differs, as readable text."""
         mine, theirs = asdict(self), asdict(other)
-        return [f"{k}: {mine[k]} against {theirs[k]}" for k in mine if k != "name" and mine[k] != theirs[k]]
+        alike = {"name", "weights"} if self.same_weights(other) else {"name"}
+        return [f"{k}: {mine[k]} against {theirs[k]}" for k in mine if k not in alike and mine[k] != theirs[k]]
+
+    def same_weights(self, other: Self) -> bool:
+        """Whether both hold the same weights, as far as the older of the two identities tells."""
+        mine, theirs = self.weights.split("-"), other.weights.split("-")
+        return all(a == b for a, b in zip(mine, theirs, strict=False))
 
 
 def _span(value: list[int] | None) -> Span | None:

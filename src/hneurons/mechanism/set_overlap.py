@@ -85,7 +85,7 @@ def compare_sets(
         p=_chance(shared, total, len(first), len(second)),
         correlation=_spearman(*values),
         compared=compared,
-        same_weights=a.identity.weights == b.identity.weights,
+        same_weights=a.identity.same_weights(b.identity),
     )
 
 

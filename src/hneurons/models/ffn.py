@@ -86,7 +86,7 @@ def _find_ffn(index: int, layer_name: str, layer: nn.Module, config: object) -> 
                 f"{layer_name}.{name} ({type(module).__name__}) is part of a mixture of experts: a neuron there has no "
                 "single contribution per token; hneurons reads dense FFNs only, choose a dense model"
             )
-        shape = _linear_shape(module)
+        shape = linear_shape(module)
         if shape is not None and shape[1] == hidden:
             candidates[name] = (module, shape[0])
     wanted = next((size for size in (getattr(config, n, None) for n in _SIZE_NAMES) if isinstance(size, int)), None)
@@ -105,7 +105,7 @@ def _find_ffn(index: int, layer_name: str, layer: nn.Module, config: object) -> 
     return FFN(index, f"{layer_name}.{name}", module, neurons, hidden)
 
 
-def _linear_shape(module: nn.Module) -> tuple[int, int] | None:
+def linear_shape(module: nn.Module) -> tuple[int, int] | None:
     """(inputs, outputs) of a linear map; None for anything else."""
     if isinstance(module, Conv1D):
         return module.weight.shape[0], module.weight.shape[1]

@@ -1,6 +1,5 @@
 """A loaded decoder with everything the stages need to know about it."""
 
-import hashlib
 from functools import cached_property
 from typing import Any, Literal
 
@@ -8,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hneurons.core.errors import InputError, PromptTooLongError
+from hneurons.core.errors import HNeuronsError, InputError, PromptTooLongError
 from hneurons.core.types import ModelIdentity
 from hneurons.models.checkpoints import load_checkpoint
 from hneurons.models.ffn import FFN, find_ffns, text_decoder
-from hneurons.models.identity import build_identity
+from hneurons.models.identity import build_identity, identify_weights
 from hneurons.models.prompts import PromptStyle, encode_prompt, uses_chat
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -21,13 +20,15 @@ DType = Literal["float32", "bfloat16", "float16"]
 class LanguageModel:
     """A decoder in eval mode, its tokenizer and its FFNs.
 
-    Attributes: `model` (transformers), `tokenizer`, `ffns` (one per decoder layer), `name` as the user gave it.
+    Attributes: `model` (transformers), `tokenizer`, `ffns` (one per decoder layer), `name` as the user gave it,
+    `source` the folder or hub id it was loaded from, if any.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, *, name: str) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, *, name: str, source: str | None = None) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self.source = source
         self.ffns: list[FFN] = find_ffns(model)
 
     @property
@@ -64,12 +65,10 @@ class LanguageModel:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        digest = hashlib.blake2b(digest_size=8)
-        for ffn in self.ffns:
-            # Every weight counts; rounded to bfloat16, so that float32 and bfloat16 copies of a model are one.
-            bits = ffn.columns.detach().to(torch.bfloat16).view(torch.int16)
-            digest.update(bits.sum(-1, dtype=torch.int64).cpu().numpy().tobytes())
-        return build_identity(self.name, self.model.config, self.ffns, digest.hexdigest(), self.tokenizer)
+        weights = identify_weights(self.model, self.ffns)
+        if self.model.dtype == torch.float16 and self.source is not None:
+            weights = _weights_before_float16(self.source, weights)
+        return build_identity(self.name, self.model.config, self.ffns, weights, self.tokenizer)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -110,5 +109,16 @@ def load_model(model: str, *, dtype: DType = "float32", device: str | None = Non
     if dtype not in ("float32", "bfloat16", "float16"):
         raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded, tokenizer, _ = load_checkpoint(model, dtype=dtype, device=device)
-    return LanguageModel(loaded, tokenizer, name=model)
+    loaded, tokenizer, source = load_checkpoint(model, dtype=dtype, device=device)
+    return LanguageModel(loaded, tokenizer, name=model, source=source)
+
+
+def _weights_before_float16(source: str, loaded: str) -> str:
+    """The digest of the checkpoint's own weights, if those loaded are they: float16 rounds off what bfloat16 keeps."""
+    from hneurons.models.stored_weights import open_stored
+
+    try:
+        stored = open_stored(source)
+    except HNeuronsError:  # of another format than safetensors
+        return loaded
+    return stored.weights_digest() if stored.weights_digest(torch.float16) == loaded else loaded

@@ -1,13 +1,9 @@
 """Feed-forward weights of a checkpoint on disk: found by structure, read block by block, never held whole.
 
 The model is built without weights to learn which parameters are the up-, gate- and down-projections; the safetensors
-headers say where their bytes are. They are read with pread: mapping a file would let resident memory grow to its size.
+headers say where their bytes are.
 """
 
-import hashlib
-import json
-import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,43 +16,19 @@ from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, UnsupportedModelError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
-from hneurons.models.checkpoints import resolve_checkpoint
-from hneurons.models.ffn import FFN, _linear_shape, find_ffns, text_decoder
-from hneurons.models.identity import build_identity
+from hneurons.models.checkpoints import load_checkpoint, resolve_checkpoint
+from hneurons.models.ffn import FFN, find_ffns, linear_shape, text_decoder
+from hneurons.models.identity import (
+    build_identity,
+    decoder_tensors,
+    digest_down_projections,
+    digest_tensors,
+    identify_weights,
+)
+from hneurons.models.safetensors_files import StoredTensor, read_header, weight_files
 
-BLOCK = 1 << 18  # values read at a time: 2 MiB as float64, which the caches hold
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken"]  # weights, tokenizer, chat template
 _OTHER_TOWERS = ("vision", "visual", "image", "audio", "speech")
-
-
-class StoredTensor(NamedTuple):
-    """A two-dimensional tensor in a safetensors file: its first byte, type and shape."""
-
-    path: Path
-    offset: int
-    dtype: torch.dtype
-    shape: tuple[int, int]
-
-    def blocks(self, rows: range, *, step: int | None = None) -> Iterator[Tensor]:
-        """Adjacent rows as float64 [some rows, columns], about `BLOCK` values at a time.
-
-        A block is valid until the next is asked for: one buffer serves all, as new ones leave 150 MB of heap in pieces.
-        """
-        width = self.shape[1]
-        step = min(step or max(1, BLOCK // width), max(1, len(rows)))
-        raw = bytearray(step * width * self.dtype.itemsize)
-        stored = torch.frombuffer(raw, dtype=self.dtype).view(step, width)
-        values = torch.empty(step, width, dtype=torch.float64)
-        size = width * self.dtype.itemsize
-        file = os.open(self.path, os.O_RDONLY)
-        try:
-            for first in range(rows.start, rows.stop, step):
-                count = min(step, rows.stop - first)
-                _pread(file, memoryview(raw)[: count * size], self.offset + first * size, self.path)
-                yield values[:count].copy_(stored[:count])
-        finally:
-            os.close(file)
 
 
 class Projection(NamedTuple):
@@ -85,6 +57,7 @@ class StoredModel:
     neurons: int
     hidden_size: int
     files: tuple[Path, ...]
+    tensors: dict[str, StoredTensor | str] = field(repr=False, compare=False)  # by name in the files
     skeleton: Any = field(repr=False, compare=False)  # the transformers model on the meta device
 
     @property
@@ -131,18 +104,52 @@ class StoredModel:
         ffns = find_ffns(self.skeleton)
         return build_identity(self.name, self.skeleton.config, ffns, self.weights_digest(), tokenizer)
 
-    def weights_digest(self) -> str:
-        """What `ModelIdentity.weights` is for this checkpoint, loaded in whatever type."""
-        digest = hashlib.blake2b(digest_size=8)
-        for ffn in self.layers:
-            across = 1 if ffn.down.by == "column" else 0
-            sums = [
-                block.bfloat16().view(torch.int16).sum(across, dtype=torch.int64)
-                for block in ffn.down.tensor.blocks(ffn.down.rows)
-            ]
-            total = torch.cat(sums) if across else torch.stack(sums).sum(dim=0)
-            digest.update(total.numpy().tobytes())
-        return digest.hexdigest()
+    def weights_digest(self, through: torch.dtype | None = None) -> str:
+        """What `ModelIdentity.weights` is for this checkpoint, loaded in whatever type.
+
+        With `through`, of the weights after rounding to that type.
+        """
+        tensors = self._decoder_tensors()
+        if tensors is None:
+            return self._loaded_digest(through or torch.bfloat16)
+        pieces = {name: _rounded(tensor.pieces(), through) for name, tensor in tensors.items()}
+        sums = (_bit_sums(ffn.down, through) for ffn in self.layers)
+        return f"{digest_down_projections(sums)}-{digest_tensors(pieces)}"
+
+    def _decoder_tensors(self) -> dict[str, StoredTensor] | None:
+        """Where the tensors of `decoder_tensors` lie; None where transformers makes some of them out of others."""
+        down = f"{find_ffns(self.skeleton)[0].name}.weight"
+        key = next(key for key, tensor in self.tensors.items() if tensor == self.layers[0].down.tensor)
+        prefix, found = key.removesuffix(down), {}
+        embedding, head = self.skeleton.get_input_embeddings(), self.skeleton.get_output_embeddings()
+        for name, wanted in decoder_tensors(self.skeleton).items():
+            keys = [f"{prefix}{name}"]
+            if name.startswith("head.") or (head is not None and wanted is embedding.weight is head.weight):
+                end = name.removeprefix("head.") if name.startswith("head.") else "weight"
+                keys += [k for k in self.tensors if k.endswith((f"lm_head.{end}", f"embed_out.{end}"))]
+            tensor = next((self.tensors[key] for key in keys if key in self.tensors), None)
+            if not isinstance(tensor, StoredTensor) or tensor.shape != tuple(wanted.shape):
+                return None
+            found[name] = tensor
+        return found
+
+    def _loaded_digest(self, dtype: torch.dtype) -> str:
+        model, _, _ = load_checkpoint(self.name, dtype=str(dtype).removeprefix("torch."), device="cpu")
+        return identify_weights(model, find_ffns(model))
+
+
+def _rounded(pieces: Iterator[Tensor], dtype: torch.dtype | None) -> Iterator[Tensor]:
+    return (piece.to(dtype) if dtype else piece for piece in pieces)
+
+
+def _bit_sums(down: Projection, dtype: torch.dtype | None) -> Tensor:
+    """What `digest_down_projections` reads of one layer, int64 [hidden size]."""
+    across = 1 if down.by == "column" else 0
+    sums = [
+        block.bfloat16().view(torch.int16).sum(across, dtype=torch.int64)
+        for block in _rounded(down.tensor.blocks(down.rows), dtype)
+    ]
+    return torch.cat(sums) if across else torch.stack(sums).sum(dim=0)
 
 
 def open_stored(model: str) -> StoredModel:
@@ -152,8 +159,8 @@ def open_stored(model: str) -> StoredModel:
     is no decoder or has layers without a single dense FFN, `ArtifactError` for weights that are damaged or incomplete.
     """
     folder = _folder(model)
-    files = _weight_files(folder)
-    headers = {name: tensor for path in files for name, tensor in _read_header(path).items()}
+    files = weight_files(folder)
+    headers = {name: tensor for path in files for name, tensor in read_header(path).items()}
     skeleton, ffns = _skeleton(folder)
     decoder, layers = text_decoder(skeleton), []
     for ffn in ffns:
@@ -168,7 +175,7 @@ def open_stored(model: str) -> StoredModel:
         )
     config = skeleton.config.get_text_config(decoder=True)
     return StoredModel(
-        model, config.model_type, tuple(layers), ffns[0].neurons, ffns[0].hidden_size, tuple(files), skeleton
+        model, config.model_type, tuple(layers), ffns[0].neurons, ffns[0].hidden_size, tuple(files), headers, skeleton
     )
 
 
@@ -183,58 +190,6 @@ def _folder(model: str) -> Path:
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"could not find the files of '{model}': {reason}; give a local folder") from error
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            # A path could lead out of the folder, to anybody's files.
-            odd = [name for name in names if Path(name).name != name or Path(name).suffix != ".safetensors"]
-            if odd or not names:
-                raise ValueError(f"it names {odd[0]!r}, no .safetensors file beside it" if odd else "it names no files")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ArtifactError(f"{index} is damaged ({error}): fetch the checkpoint again") from error
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise ArtifactError(f"{folder} lacks {missing[0]}, which its index names: fetch the checkpoint again")
-        return [folder / name for name in names]
-    if single.is_file():
-        return [single]
-    raise InputError(f"{folder} has no model.safetensors: save the model in that format (save_pretrained does)")
-
-
-def _read_header(path: Path) -> dict[str, StoredTensor | str]:
-    """Two-dimensional tensors by name; the type's name for one that holds no floats."""
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise ValueError(f"its header of {length} bytes is longer than the file")
-            entries = json.loads(file.read(length))
-        entries.pop("__metadata__", None)
-        end = 8 + length + max(entry["data_offsets"][1] for entry in entries.values())
-        if path.stat().st_size < end:
-            raise ValueError(f"{path.stat().st_size} bytes where its header promises {end}")
-        matrices = {name: entry for name, entry in entries.items() if len(entry["shape"]) == 2}
-        return {name: _stored_tensor(path, 8 + length, name, entry) for name, entry in matrices.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error) as error:
-        raise ArtifactError(f"{path} is damaged or truncated ({error}): fetch the checkpoint again") from error
-
-
-def _stored_tensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> StoredTensor | str:
-    """A header's entry. Raises `ValueError` where its bytes are not those of its shape."""
-    dtype = _DTYPES.get(entry["dtype"])
-    if dtype is None:
-        return str(entry["dtype"])
-    numbers = [*entry["shape"], *entry["data_offsets"]]
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise ValueError(f"the place of {name} is no whole numbers")
-    rows, columns, first, end = numbers
-    if end - first != rows * columns * dtype.itemsize:
-        raise ValueError(f"{name} has {end - first} bytes, which are not {rows} x {columns} of {entry['dtype']}")
-    return StoredTensor(path, start + first, dtype, (rows, columns))
 
 
 def _skeleton(folder: Path) -> tuple[Any, list[FFN]]:
@@ -275,7 +230,7 @@ def _entrances(decoder: nn.Module, down: str, neurons: int, hidden: int) -> tupl
     shapes = {
         f"{parent}.{name}": shape
         for name, module in decoder.get_submodule(parent).named_modules()
-        if (shape := _linear_shape(module)) is not None and not any("att" in part for part in name.split("."))
+        if (shape := linear_shape(module)) is not None and not any("att" in part for part in name.split("."))
     }
     fused = [name for name, shape in shapes.items() if shape == (hidden, 2 * neurons)]
     single = [name for name, shape in shapes.items() if shape == (hidden, neurons) and name != down]
@@ -323,11 +278,3 @@ class _Finder:
             raise UnsupportedModelError(f"{name} joins gate and up in columns: this architecture is not supported")
         width = wanted[0] // 2
         return Projection(found[0], "row", range(half * width, (half + 1) * width))
-
-
-def _pread(file: int, view: memoryview, offset: int, path: Path) -> None:
-    while view:
-        count = os.preadv(file, [view], offset)
-        if count == 0:
-            raise ArtifactError(f"{path} is truncated: no data at byte {offset}; fetch the checkpoint again")
-        view, offset = view[count:], offset + count

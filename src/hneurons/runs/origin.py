@@ -7,7 +7,7 @@ RUN/origin/origin.json        all results
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -175,12 +175,12 @@ def _check_tuned(detector: "Detector", tuned: str) -> None:
     from hneurons.models.stored_weights import open_stored
 
     stored = open_stored(tuned)
-    mine = (detector.identity.layers, detector.identity.neurons, detector.identity.weights)
-    theirs = (len(stored.layers), stored.neurons, stored.weights_digest())
-    if mine != theirs:
+    own = detector.identity
+    found = replace(own, layers=len(stored.layers), neurons=stored.neurons, weights=stored.weights_digest())
+    if differences := own.differences(found):
         raise InputError(
-            f"'{tuned}' is not the model of this run, {detector.identity.name} (layers, neurons and weights "
-            f"{mine} against {theirs}): give the checkpoint the run was made with, or run again"
+            f"'{tuned}' is not the model of this run, {own.name} ({'; '.join(differences)}): give the "
+            "checkpoint the run was made with, or run again"
         )
 
 
