@@ -16,6 +16,7 @@ from hneurons.models.prompts import PromptStyle
 from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.capture import ContributionMeter, RegionSums, Sequence, capturing
 from hneurons.neurons.contributions import Contributions, load_contributions, measure_contributions
+from hneurons.neurons.signals import SIGNALS
 from support.planted import read_tree
 from support.tiny_models import DENSE, SHELLS, tiny_model
 
@@ -189,7 +190,10 @@ def test_the_model_is_bit_equal_after_a_measurement_and_after_a_failed_one(famil
         before = model.model(ids).logits.clone()
     state = {k: v.clone() for k, v in model.model.state_dict().items()}
     measure_contributions(model, make_examples(3), style=STYLE)
-    with pytest.raises(ZeroDivisionError), capturing(model, RegionSums(torch.ones(1, 1, 3), 0, model)):
+    with (
+        pytest.raises(ZeroDivisionError),
+        capturing(model, RegionSums(torch.ones(1, 1, 3), 0, model, SIGNALS.get("cett"))),
+    ):
         raise ZeroDivisionError
     with torch.inference_mode():
         assert torch.equal(model.model(ids).logits, before)

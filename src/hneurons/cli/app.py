@@ -175,7 +175,7 @@ def locate(
 
 @app.command()
 def contributions(folder: Folder, device: Device = None, as_json: Json = False) -> None:
-    """Measure every neuron's contribution (CETT) over the answer's tokens and over the others."""
+    """Measure every neuron's signal (by default CETT) over the answer's tokens and over the others."""
     _emit(Run(folder, device=device).contributions(), as_json, "contributions")
 
 
@@ -259,7 +259,7 @@ def show(
 
 @app.command(name="list")
 def list_kind(
-    kind: Annotated[str, typer.Argument(help="questions, judges, finders, models, benchmarks or audits.")],
+    kind: Annotated[str, typer.Argument(help="questions, judges, finders, signals, models, benchmarks or audits.")],
     as_json: Json = False,
 ) -> None:
     """Name what there is to choose from."""

@@ -73,7 +73,7 @@ def bench(
         raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
     guest = load_model(model, dtype=dtype, device=device)  # type: ignore[arg-type]
     selected.check_model(guest)
-    contributions = _contributions(guest) if controls and "contribution_matched" in kinds else None
+    contributions = _contributions(guest, selected.signal) if controls and "contribution_matched" in kinds else None
     sets = draw_sets(selected, kinds, controls, seed, contributions)
     endpoint = open_endpoint(judge_url, judge_model)
     drawn = {name: neurons_id(control) for name, control in sets.items() if control is not selected}
@@ -186,14 +186,14 @@ def draw_sets(
     return sets
 
 
-def _contributions(model: "LanguageModel") -> "NDArray[np.float64]":
-    """Mean CETT over built-in questions, the same whatever is run, so that all benchmarks have the same controls."""
+def _contributions(model: "LanguageModel", signal: str) -> "NDArray[np.float64]":
+    """Mean signal over built-in questions, the same whatever is run, so that all benchmarks have the same controls."""
     from hneurons.benchmarks import load_items
     from hneurons.benchmarks.runner import encode_turns
     from hneurons.neurons.controls import mean_contributions
 
     _, items = load_items("facts", limit=_MATCHED_ON)
-    return mean_contributions(model, [encode_turns(model, item.turns) for item in items])
+    return mean_contributions(model, [encode_turns(model, item.turns) for item in items], signal=signal)
 
 
 def _write_page(results: "dict[str, BenchmarkResult]", about: dict[str, Any], path: Path) -> Path | None:

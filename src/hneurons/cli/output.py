@@ -164,6 +164,7 @@ def known(kind: str) -> dict[str, str]:
     from hneurons.audits import AUDITS
     from hneurons.benchmarks import BENCHMARKS
     from hneurons.models.checkpoints import PACKAGED
+    from hneurons.neurons.signals import SIGNALS
 
     kinds: dict[str, Callable[[], dict[str, str]]] = {
         "audits": AUDITS.summaries,
@@ -171,6 +172,7 @@ def known(kind: str) -> dict[str, str]:
         "questions": QUESTIONS.summaries,
         "judges": JUDGES.summaries,
         "finders": FINDERS.summaries,
+        "signals": SIGNALS.summaries,
         "models": lambda: {name: f"packaged model: {m.pip}" for name, m in PACKAGED.items()},
     }
     if kind not in kinds:

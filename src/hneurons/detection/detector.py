@@ -12,6 +12,7 @@ from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.types import ModelIdentity
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.neurons.signals import CETT
 from hneurons.sparse.matrix import ColumnMatrix
 
 Floats = NDArray[np.float64]
@@ -21,7 +22,7 @@ _MEMORY = 1 << 30
 
 @dataclass(frozen=True)
 class Detector:
-    """log odds of a made-up answer = intercept + sum over columns of coef * CETT, in raw units.
+    """log odds of a made-up answer = intercept + sum over columns of coef * signal, in raw units.
 
     columns: int64 [k], layer * neurons_per_layer + neuron; coef, scale: float64 [k], `coef * scale` being what the
     penalty saw; selection_probability: float64 [k], the share of half-samples that select it, at the point of
@@ -39,6 +40,11 @@ class Detector:
     threshold: float
     settings: dict[str, Any]
     data: dict[str, Any]
+
+    @property
+    def signal(self) -> str:
+        """The name of the signal it reads; CETT where nothing is said."""
+        return str(self.data.get("signal", CETT))
 
     def decide(self, matrix: ColumnMatrix) -> Floats:
         """Log odds, float64 [rows]. Raises `InputError` for features of another shape."""

@@ -186,6 +186,11 @@ def _answer_rows(detector: Detector, data: Dataset, name: str) -> _Rows:
             f"the detector belongs to {detector.identity.name}, the contributions of '{name}' to {measured.name} "
             f"({'; '.join(differences)}): measure them with the detector's model"
         )
+    if detector.signal != data.contributions.signal:
+        raise InputError(
+            f"the detector reads the signal '{detector.signal}', the contributions of '{name}' hold "
+            f"'{data.contributions.signal}': measure them again with --signal {detector.signal}"
+        )
     examples = {e.id: e for e in data.examples}
     rows = data.contributions.rows
     numbers = [i for i, row in enumerate(rows) if row["region"] == "answer"]

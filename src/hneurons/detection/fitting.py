@@ -107,6 +107,11 @@ def fit_detector(
         raise InputError("C fixes the penalty, so there is nothing to choose: give C or a choice, not both")
     rows = training_rows(contributions, labels)
     identity = ModelIdentity(**contributions.manifest.settings["model"])
+    if contributions.shape != (identity.layers, identity.neurons):
+        raise InputError(
+            f"the signal '{contributions.signal}' has {contributions.shape[1]} columns a layer, and {identity.name} "
+            f"has {identity.neurons} neurons: a detector reads neurons, so measure a signal of neurons"
+        )
     settings: dict[str, Any] = {
         "labels": labels, "columns": columns, "C": C, "folds": folds, "subsamples": subsamples, "seed": seed,
         **({} if choice is None else {"choice": choice.settings}),
@@ -171,6 +176,7 @@ def fit_detector(
             "wrong_answers": int(rows.positive.sum()),
             "right_answers": int((rows.is_answer & (rows.positive == 0)).sum()),
             "other": contributions.manifest.settings["other"],
+            "signal": contributions.signal,
         },
     )
     if subsamples:

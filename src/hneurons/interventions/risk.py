@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from hneurons.core.errors import CaptureError, InputError
 from hneurons.detection.detector import Detector
 from hneurons.models.language_model import LanguageModel
+from hneurons.neurons.signals import SIGNALS
 
 
 @dataclass(frozen=True)
 class RiskAbove:
     """Scale a row only while the running risk of its response is above `threshold`, a probability.
 
-    Running risk: the detector's probability of a made-up answer for the mean CETT over the response tokens run so far.
-    The prompt does not count. The decision about a token rests on those before it, so the second response token is the
-    first that can be scaled. z is measured before it is scaled, h as it is. Above 0 is always, above 1 never.
+    Running risk: the detector's probability of a made-up answer for the mean of its signal over the response tokens run
+    so far. The prompt does not count. The decision about a token rests on those before it, so the second response token
+    is the first that can be scaled. z is measured before it is scaled, h as it is. Above 0 is always, above 1 never.
 
     Raises `InputError` for a threshold that is no probability and for a detector without neurons.
     """
@@ -54,29 +55,33 @@ class _Row:
 class RunningRisk:
     """The detector's log odds of every response while it is generated, one token a pass.
 
-    As the detector is linear in the mean CETT, one number a row is kept: the sum over tokens of
-    sum_j coef_j |z_j| ||W_down[:,j]|| / ||h||.
+    As the detector is linear in the mean of its signal, one number a row is kept: the sum over tokens of
+    sum_j coef_j signal_j; for CETT that is sum_j coef_j |z_j| ||W_down[:,j]|| / ||h||.
     """
 
     def __init__(self, model: LanguageModel, when: RiskAbove) -> None:
         when.detector.neuron_set().check_model(model)
         self.model, self.when = model, when
-        layers, places = np.divmod(when.detector.columns, model.shape[1])
+        self.signal = SIGNALS.get(when.detector.signal)
+        layers, places = np.divmod(when.detector.columns, self.signal.width(model))
+        scale = self.signal.scale(model)
         self._columns: dict[int, Tensor] = {}
         self._weights: dict[int, Tensor] = {}
         for layer in np.unique(layers).tolist():
             columns, coef = torch.from_numpy(places[layers == layer]), when.detector.coef[layers == layer]
             device = model.ffns[layer].down.weight.device
             self._columns[layer] = columns.to(device)
-            norms = model.column_norms[layer][columns.to(model.column_norms.device)]
-            self._weights[layer] = norms.to(device) * torch.from_numpy(coef).float().to(device)
+            weights = torch.from_numpy(coef).float().to(device)
+            if scale is not None:
+                weights = scale[layer][columns.to(scale.device)].to(device) * weights
+            self._weights[layer] = weights
         self.forget()
 
     def forget(self) -> None:
         """Start with no response at all."""
         self._rows: dict[Hashable, _Row] = {}
         self._keys: list[Hashable] = []
-        self._parts: dict[int, Tensor] | None = None
+        self._inputs: dict[int, Tensor] | None = None
         self._scores: dict[int, Tensor] = {}
 
     def log_odds(self, key: Hashable) -> float:
@@ -106,10 +111,10 @@ class RunningRisk:
         token; allowed: bool [rows], whether the scope covers the token. Raises `InputError` where response tokens come
         several at a time or out of order: the risk of a token is known only when those before it have been run.
         """
-        self._parts, self._scores, self._keys = None, {}, [None] * len(keys)
+        self._inputs, self._scores, self._keys = None, {}, [None] * len(keys)
         last, active = places[:, -1].tolist(), [False] * len(keys)
         if places.shape[1] == 1:
-            self._parts = {}
+            self._inputs = {}
             for row, (key, place, inside) in enumerate(zip(keys, last, allowed.tolist(), strict=True)):
                 if key is not None and place >= 0:
                     self._keys[row] = key
@@ -135,27 +140,28 @@ class RunningRisk:
             )
 
     def _reader(self, layer: int) -> Any:
-        columns, weights = self._columns[layer], self._weights[layer]
-
         def read(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if self._parts is not None:
-                self._parts[layer] = args[0][..., columns].abs().float() @ weights
+            if self._inputs is not None:
+                self._inputs[layer] = args[0]
 
         return read
 
     def _divider(self, layer: int) -> Any:
+        columns, weights = self._columns[layer], self._weights[layer]
+
         def divide(module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
-            if self._parts is not None:
-                norms = torch.linalg.vector_norm(h.float(), dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-                self._scores[layer] = (self._parts[layer] / norms).reshape(-1)
+            if self._inputs is not None:
+                scores = self.signal.read(layer, self._inputs.pop(layer), h, columns) @ weights
+                divisor = self.signal.divisor(h)
+                self._scores[layer] = (scores if divisor is None else scores / divisor).reshape(-1)
 
         return divide
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         """After a pass: add its token to every response."""
-        if self._parts is None:
+        if self._inputs is None:
             return
-        self._parts = None
+        self._inputs = None
         if len(self._scores) < len(self._columns):
             raise CaptureError(
                 "the running risk was not measured in every layer: another library removed the hooks, or the model is "

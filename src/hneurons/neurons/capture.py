@@ -1,4 +1,4 @@
-"""One forward hook per down-projection turns each batch into region means of every neuron's contribution (CETT)."""
+"""One forward hook per down-projection turns each batch into region means of a signal, by default CETT."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +11,21 @@ from transformers.cache_utils import Cache
 from hneurons.core.errors import CaptureError
 from hneurons.models.kv_cache import BufferCache, prefill_prefix
 from hneurons.models.language_model import LanguageModel
+from hneurons.neurons.signals import CETT, SIGNALS, Signal
 
 
 class RegionSums:
-    """Sums over token regions of |z[j,t]| / ||h[t]||, float32 [rows, layers, regions, neurons].
+    """Sums of a signal over token regions, its scale left out, float32 [rows, layers, regions, columns].
 
-    Multiplied by the column norm this is the sum of CETT[j,t] = |z[j,t]| ||W_down[:,j]||_2 / ||h[t]||_2
-    (arXiv 2512.01797, section 2.2): one small matrix product a layer instead of a loop over neurons or tokens.
-    The result starts as NaN, so a layer whose hook never fired cannot pass for a measurement.
+    The sum is one small matrix product a layer instead of a loop over neurons or tokens. It starts as NaN, so a layer
+    whose hook never fired cannot pass for a measurement.
     """
 
-    def __init__(self, masks: Tensor, start: int, model: LanguageModel) -> None:
+    def __init__(self, masks: Tensor, start: int, model: LanguageModel, signal: Signal) -> None:
         """masks: float32 [rows, regions, tokens] over the tokens from `start` on, 1 where a token counts."""
-        layers, neurons = model.shape
-        self.masks, self.start = masks, start
-        self.sums = torch.full((masks.shape[0], layers, masks.shape[1], neurons), torch.nan, device=masks.device)
+        layers, width = len(model.ffns), signal.width(model)
+        self.masks, self.start, self.signal = masks, start, signal
+        self.sums = torch.full((masks.shape[0], layers, masks.shape[1], width), torch.nan, device=masks.device)
         self.fired = [0] * layers
 
     def add(self, layer: int, z: Tensor, h: Tensor) -> None:
@@ -34,8 +34,9 @@ class RegionSums:
         z, h = z.reshape(rows, -1, z.shape[-1])[:, self.start :], h.reshape(rows, -1, h.shape[-1])[:, self.start :]
         if z.shape[1] != tokens:
             raise CaptureError(f"layer {layer} saw {z.shape[1]} tokens where {tokens} were expected")
-        norms = torch.linalg.vector_norm(h.float(), dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-        torch.bmm(self.masks / norms[:, None], z.abs().float(), out=self.sums[:, layer])
+        divisor = self.signal.divisor(h)
+        weights = self.masks if divisor is None else self.masks / divisor[:, None]
+        torch.bmm(weights, self.signal.read(layer, z, h), out=self.sums[:, layer])
         self.fired[layer] += 1
 
     def demand_one_each(self) -> Tensor:
@@ -74,21 +75,21 @@ class Sequence(NamedTuple):
 
 
 class ContributionMeter:
-    """Runs padded batches through the base model and returns mean contributions per region.
+    """Runs padded batches through the base model and returns the mean of a signal per region.
 
-    The cache of `prefix`, ids that all sequences begin with, is made once and reused by every batch.
+    `signal` names it. The cache of `prefix`, ids that all sequences begin with, is made once and reused by every batch.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: LanguageModel, prefix: list[int], *, regions: int = 2) -> None:
-        self.model, self.prefix = model, prefix
+    def __init__(self, model: LanguageModel, prefix: list[int], *, regions: int = 2, signal: str = CETT) -> None:
+        self.model, self.prefix, self.signal = model, prefix, SIGNALS.get(signal)
         self.cache = prefill_prefix(model.decoder, prefix, model.device) if prefix else None
         self._prefix_sums: Tensor | None = None
         self._buffer: BufferCache | None = None
 
     @torch.inference_mode()
     def measure(self, batch: list[Sequence]) -> Tensor:
-        """Mean CETT, float32 [rows, regions, layers, neurons]; NaN where a row's region has no token."""
+        """Mean of the signal, float32 [rows, regions, layers, columns]; NaN where a row's region has no token."""
         device, start = self.model.device, len(self.prefix)
         width = max(len(s.ids) for s in batch) - start
         ids = torch.zeros(len(batch), width, dtype=torch.long)
@@ -100,12 +101,15 @@ class ContributionMeter:
         counts = torch.tensor([[len(positions) or torch.nan for positions in s.regions] for s in batch])
         used = masks.any(dim=1).any(dim=0).nonzero()
         first = int(used[0]) if len(used) else 0
-        sums = RegionSums(masks[:, :, first:].to(device), first, self.model)
+        sums = RegionSums(masks[:, :, first:].to(device), first, self.model, self.signal)
         with capturing(self.model, sums):
             # Right padding needs no attention mask: causal attention keeps it from earlier tokens.
             self.model.decoder(input_ids=ids.to(device), **self._past(len(batch), start + width))
         totals = sums.demand_one_each().transpose(1, 2) + self._of_prefix(batch)
-        return totals * self.model.column_norms.to(device) / counts.to(device)[:, :, None, None]
+        scale = self.signal.scale(self.model)
+        if scale is not None:
+            totals = totals * scale.to(device)
+        return totals / counts.to(device)[:, :, None, None]
 
     def _past(self, rows: int, capacity: int) -> dict[str, Any]:
         if self.cache is None:
@@ -119,7 +123,7 @@ class ContributionMeter:
         return {"past_key_values": past, "use_cache": True}
 
     def _of_prefix(self, batch: list[Sequence]) -> Tensor:
-        """The prefix's own tokens where a region counts them, to broadcast over [rows, regions, layers, neurons]."""
+        """The prefix's own tokens where a region counts them, to broadcast over [rows, regions, layers, columns]."""
         start = len(self.prefix)
         counted = torch.tensor([[sum(p < start for p in positions) for positions in s.regions] for s in batch])
         if not counted.any():
@@ -128,7 +132,7 @@ class ContributionMeter:
         if partial:
             raise CaptureError("a region may count all of the shared prefix or none of it")
         if self._prefix_sums is None:
-            sums = RegionSums(torch.ones(1, 1, start, device=self.model.device), 0, self.model)
+            sums = RegionSums(torch.ones(1, 1, start, device=self.model.device), 0, self.model, self.signal)
             with capturing(self.model, sums):
                 self.model.decoder(input_ids=torch.tensor([self.prefix], device=self.model.device), use_cache=False)
             self._prefix_sums = sums.demand_one_each()[0, :, 0]

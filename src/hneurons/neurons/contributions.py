@@ -1,4 +1,4 @@
-"""Stage `contributions`: located examples -> one row of every neuron's mean contribution per example and region."""
+"""Stage `contributions`: located examples -> one row of every neuron's mean signal per example and region."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEno
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
+from hneurons.neurons.signals import CETT, SIGNALS
 from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ OtherRegion = Literal["response", "sequence"]
 
 @dataclass(frozen=True, slots=True)
 class Contributions:
-    """Rows x (layers * neurons) of CETT as float16, on disk (`folder`) or in memory (`values`).
+    """Rows x (layers * neurons) of a signal (CETT by default) as float16, on disk (`folder`) or in memory (`values`).
 
     rows: one dict a row, with `id`, `question_id`, `group`, `region` ("answer" or "other"), `hallucinated`, `tokens`.
     Column of (layer, neuron) = layer * neurons + neuron.
@@ -44,6 +45,11 @@ class Contributions:
     def content(self) -> str:
         """16 hex digits of what was measured: the model, style, regions and examples, not the rows alone."""
         return fingerprint([self.manifest.fingerprint, self.rows])
+
+    @property
+    def signal(self) -> str:
+        """The name of what was measured."""
+        return str(self.manifest.settings.get("signal", CETT))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -64,32 +70,36 @@ def measure_contributions(
     *,
     style: "PromptStyle",
     other: OtherRegion = "response",
+    signal: str = CETT,
     batch_size: int = 16,
     out: Path | None = None,
 ) -> Contributions:
-    """Mean CETT of every neuron over each example's answer tokens and over its other tokens (arXiv 2512.01797, 2.2).
+    """Mean signal of every neuron over each example's answer tokens and over its other tokens (arXiv 2512.01797, 2.2).
 
-    `other="response"` counts the response's remaining tokens (Eq. 3), `"sequence"` prompt and template tokens too (the
-    authors' code). Examples without a token span, and regions without tokens, give no row and are counted. `style` must
-    be the one the responses were sampled with. Resumable with `out`.
+    `signal` names what is measured; see `SIGNALS`. `other="response"` counts the response's remaining tokens (Eq. 3),
+    `"sequence"` prompt and template tokens too (the authors' code). Examples without a token span, and regions without
+    tokens, give no row and are counted. `style` must be the one the responses were sampled with. Resumable with `out`.
 
-    Raises `InputError` for an unknown `other`, `NotEnoughDataError` when no example has a span, `CaptureError` when a
-    hook does not fire exactly once, `PromptTooLongError`, `StorageError`.
+    Raises `InputError` for an unknown `other` or `signal`, `NotEnoughDataError` when no example has a span,
+    `CaptureError` when a hook does not fire exactly once, `PromptTooLongError`, `StorageError`.
     """
     check_other(other)
+    width = SIGNALS.get(signal).width(model)
     located = [e for e in examples if e.token_span is not None]
     if not located:
         raise NotEnoughDataError(
             f"none of {len(examples)} examples has an answer span: run 'locate' first, or another --finder"
         )
-    plan = _Plan(model, located, style, other)
+    plan = _Plan(model, located, style, other, signal)
     settings: dict[str, Any] = {
         "model": model.identity.to_row(),
         "style": style.to_row(),
         "other": other,
         "batch_size": batch_size,
-        "shape": model.shape,
+        "shape": (model.shape[0], width),
         "regions": REGIONS,
+        # Folders from before there was a choice have CETT and do not say so.
+        **({} if signal == CETT else {"signal": signal}),
     }
     inputs = {"examples": fingerprint([e.to_row() for e in examples])}
     shards = [plan.order[i : i + SHARD_EXAMPLES] for i in range(0, len(plan.order), SHARD_EXAMPLES)]
@@ -120,7 +130,7 @@ def measure_contributions(
         summary["shards"] = {p.name: file_hash(p) for p in sorted(out.glob("shard-*.safetensors"))}
     store.finish(summary)
     in_memory = np.concatenate(kept) if out is None else None
-    return Contributions(store.rows, model.shape, store.manifest, out, in_memory)
+    return Contributions(store.rows, (model.shape[0], width), store.manifest, out, in_memory)
 
 
 def load_contributions(folder: Path) -> Contributions:
@@ -150,12 +160,12 @@ class _Plan:
     """Token ids, regions and order of the examples, and the prefix they share."""
 
     def __init__(
-        self, model: "LanguageModel", examples: list[Example], style: "PromptStyle", other: OtherRegion
+        self, model: "LanguageModel", examples: list[Example], style: "PromptStyle", other: OtherRegion, signal: str
     ) -> None:
         from hneurons.models.prompts import common_prefix
         from hneurons.neurons.capture import Sequence as TokenSequence
 
-        self.model, self.examples = model, examples
+        self.model, self.examples, self.signal = model, examples, signal
         prompts = [model.encode(e.question.text, style, room=len(e.response.token_ids)) for e in examples]
         # Response tokens never belong to the prefix: at least one prompt token of each row is run again.
         self.prefix = common_prefix(prompts)
@@ -172,7 +182,7 @@ class _Plan:
     def meter(self) -> Any:
         from hneurons.neurons.capture import ContributionMeter
 
-        return ContributionMeter(self.model, self.prefix)
+        return ContributionMeter(self.model, self.prefix, signal=self.signal)
 
 
 def _measure_shard(

@@ -12,6 +12,7 @@ from hneurons.models.language_model import LanguageModel
 from hneurons.neurons.capture import ContributionMeter
 from hneurons.neurons.capture import Sequence as TokenSequence
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.neurons.signals import CETT
 
 ControlKind = Literal["unconstrained", "layer_matched", "contribution_matched"]
 CONTROL_KINDS: tuple[ControlKind, ...] = ("unconstrained", "layer_matched", "contribution_matched")
@@ -81,12 +82,14 @@ def _draw_alike(
     return np.array(chosen, dtype=np.int64)
 
 
-def mean_contributions(model: LanguageModel, sequences: Sequence[list[int]]) -> NDArray[np.float64]:
-    """Mean CETT of every neuron over all tokens of some token sequences, float64 [layers, neurons]."""
+def mean_contributions(
+    model: LanguageModel, sequences: Sequence[list[int]], *, signal: str = CETT
+) -> NDArray[np.float64]:
+    """Mean signal of every neuron over all tokens of some token sequences, float64 [layers, columns]."""
     if not sequences:
         raise InputError("mean contributions need at least one sequence of tokens")
-    meter = ContributionMeter(model, [], regions=1)
-    total, tokens = np.zeros(model.shape), 0
+    meter = ContributionMeter(model, [], regions=1, signal=signal)
+    total, tokens = np.zeros((model.shape[0], meter.signal.width(model))), 0
     ordered = sorted((ids for ids in sequences if ids), key=len)
     for first in range(0, len(ordered), _BATCH):
         batch = ordered[first : first + _BATCH]

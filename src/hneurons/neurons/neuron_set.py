@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.types import ModelIdentity
+from hneurons.neurons.signals import CETT
 
 if TYPE_CHECKING:
     from hneurons.models.language_model import LanguageModel
@@ -50,6 +51,11 @@ class NeuronSet:
 
     def __len__(self) -> int:
         return len(self.layers)
+
+    @property
+    def signal(self) -> str:
+        """The name of the signal the set was found by; CETT where nothing is said."""
+        return str(self.data.get("signal", CETT))
 
     @property
     def columns(self) -> NDArray[np.int64]:

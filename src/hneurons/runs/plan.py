@@ -48,6 +48,7 @@ class RunPlan:
     judge: str = _option("alias", "Who says what is right; see 'list judges'.")
     finder: str = _option("response", "Who finds the answer in a response; see 'list finders'.")
     other: str = _option("response", "The other tokens: the rest of the 'response', or of the whole 'sequence'.")
+    signal: str = _option("cett", "What is measured of every neuron; see 'list signals'.")
     dtype: str = _option("float32", "float32, bfloat16 or float16.")
     seed: int = _option(0, "Seed of everything random.")
 
@@ -57,9 +58,11 @@ class RunPlan:
         from hneurons.answers.locating import FINDERS
         from hneurons.answers.questions import QUESTIONS
         from hneurons.neurons.contributions import check_other
+        from hneurons.neurons.signals import SIGNALS
 
         JUDGES.get(self.judge)
         FINDERS.get(self.finder)
+        SIGNALS.get(self.signal)
         for spec in (self.questions, *self.tests):
             QUESTIONS.get(spec.partition(":")[0])
         check_other(self.other)

@@ -226,6 +226,7 @@ class Run(RunFolder):
                 self.load_located(name),
                 style=self.style,
                 other=self.plan.other,  # type: ignore[arg-type]
+                signal=self.plan.signal,
                 out=self.place(name, "contributions"),
             ).summary
             for name in self.testable()
