@@ -4,13 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hneurons.answers.endpoint_sampling import sample_endpoint
     from hneurons.answers.judges.alias import judge_alias
     from hneurons.answers.judging import label_responses
     from hneurons.answers.locating import locate_answers
     from hneurons.answers.questions import load_questions
     from hneurons.answers.questions.few_shot import few_shot_examples
-    from hneurons.answers.responses import sample_responses
+    from hneurons.answers.responses import sample_endpoint, sample_responses
     from hneurons.answers.selection import select_examples
     from hneurons.core.errors import HNeuronsError
     from hneurons.core.types import Example, Judgement, Question, Response
@@ -72,7 +71,7 @@ _HOMES = {
     "measure_origin": "runs.origin",
     "push_release": "releases.release",
     "rank_drift": "mechanism.drift_ranks",
-    "sample_endpoint": "answers.endpoint_sampling",
+    "sample_endpoint": "answers.responses",
     "sample_responses": "answers.responses",
     "save_release": "releases.release",
     "select_examples": "answers.selection",

@@ -15,7 +15,6 @@ from hneurons.answers.judges.alias import judge_alias
 from hneurons.answers.judging import label_responses
 from hneurons.answers.responses import (
     Judge,
-    decode_answer,
     group_by_question,
     is_hallucination,
     load_responses,
@@ -25,6 +24,7 @@ from hneurons.answers.selection import select_examples
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.types import Question, Response, Verdict
+from hneurons.models.engine import Ask, Engine, LocalEngine, RecordedEngine, Reply, decode_answer
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.prompts import PromptStyle
 from hneurons.models.sampling import Sampling
@@ -64,7 +64,7 @@ def ending() -> LanguageModel:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responses_module, "CHUNK", 4)
+    monkeypatch.setattr(LocalEngine, "chunk", 4)
 
 
 def follow_rule(
@@ -117,7 +117,7 @@ def test_what_is_drawn_depends_on_question_and_sample_alone(
 ) -> None:
     questions = make_questions(7)
     first = {r.id: r.token_ids for r in sample_responses(model, questions, n=3, sampling=SHORT).responses}
-    monkeypatch.setattr(responses_module, "CHUNK", 100)
+    monkeypatch.setattr(LocalEngine, "chunk", 100)
     again = sample_responses(model, questions[::-1][:5], n=4, sampling=SHORT, max_rows=2).responses
     assert {r.id: r.token_ids for r in again if r.sample < 3} == {
         k: v for k, v in first.items() if k.split("#")[0] in {q.id for q in questions[2:]}
@@ -310,7 +310,7 @@ def test_unusable_arguments_are_one_sentence(model: LanguageModel) -> None:
     for agreement, n in ((5, 10), (11, 10), (1, 2)):
         with pytest.raises(InputError, match="min-agreement"):
             sample_responses(model, make_questions(1), n=n, min_agreement=agreement)
-    with pytest.raises(InputError, match="min-agreement"):
+    with pytest.raises(InputError, match="at least one"):
         sample_responses(model, make_questions(1), n=0)
 
 
@@ -351,3 +351,52 @@ def test_rows_on_disk_are_json_with_text_as_it_is(model: LanguageModel, tmp_path
     found = sample_responses(model, make_questions(2), n=2, sampling=SHORT, out=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [Response.from_row(row) for row in rows] == found.responses
+
+
+def test_another_rule_on_recorded_replies_asks_what_it_would_have_asked_of_the_model(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    questions = make_questions(9)
+    options: dict[str, Any] = {"n": 5, "sampling": SHORT}
+    everything = sample_responses(model, questions, out=tmp_path / "all", **options)
+    settings = json.loads((tmp_path / "all" / "manifest.json").read_text())["settings"]
+    recorded: Engine = RecordedEngine(everything.responses, settings)
+    rule = {"judge": judge_by_length, "quota": 3}
+    assert sample_responses(recorded, questions, **options, **rule) == sample_responses(
+        model, questions, **options, **rule
+    )
+    assert sample_responses(recorded, questions, **options).responses == everything.responses
+    with pytest.raises(InputError, match="holds no sample 5 of question q8"):
+        sample_responses(recorded, questions, n=6, sampling=SHORT)
+
+
+def test_any_object_that_follows_the_protocol_answers_and_the_rules_are_the_same() -> None:
+    class Parrot:
+        """Says the question's id and the number of the sample; of every second question always the same."""
+
+        chunk, counts_tokens, name = 4, False, "parrot"
+
+        def settings(self, sampling: Sampling) -> dict[str, Any]:
+            return {"model": "parrot", "sampling": sampling.to_row()}
+
+        def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> "Parrot":
+            return self
+
+        def draw(self, asks: Any, on_reply: Any) -> None:
+            waiting = list(asks)
+            while waiting:
+                ask: Ask = waiting.pop(0)
+                changing = int(ask.question.id[1:]) % 2
+                waiting += on_reply(ask, Reply(f"{ask.question.id} {ask.sample * changing}"))
+
+    questions = make_questions(6)
+    engine: Engine = Parrot()
+    found = sample_responses(engine, questions, n=4)
+    assert [r.id for r in found.responses] == [f"q{i}#{s}" for i in range(6) for s in range(4)]
+    assert found.summary["identical"] == 3 and "tokens" not in found.summary
+
+    def judge(question: Question, text: str) -> Said:
+        return Said("correct" if text.endswith("0") else "incorrect")
+
+    judged = group_by_question(sample_responses(engine, questions, n=4, judge=judge, rounds=(2, 2)).responses)
+    assert {q: len(drawn) for q, drawn in judged.items()} == {f"q{i}": 2 if i % 2 else 4 for i in range(6)}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hneurons.answers.endpoint_sampling import sample_endpoint  # noqa: F401  (loaded before files are limited)
+from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
 from hneurons.cli import main
 from hneurons.models import checkpoints, endpoint
 from hneurons.runs.run import Run

@@ -5,10 +5,11 @@ import time
 
 import pytest
 
-from hneurons.answers.endpoint_sampling import chat_messages, sample_endpoint
+from hneurons.answers.responses import sample_endpoint
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError, NotEnoughDataError
 from hneurons.core.types import Question
 from hneurons.models.endpoint import ChatRequest, Endpoint
+from hneurons.models.engine import chat_messages
 from hneurons.models.prompts import PromptStyle
 from support.chat_server import ChatServer, Reply
 

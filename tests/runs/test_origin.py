@@ -10,7 +10,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hneurons.answers import responses as responses_module
 from hneurons.answers.questions import load_questions, question_key
 from hneurons.answers.selection import load_examples
 from hneurons.cli.app import app
@@ -18,6 +17,7 @@ from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, SchemaError
 from hneurons.detection.transfer import DETECTOR, RANDOM_KINDS
 from hneurons.mechanism.weight_drift import measure_drift
+from hneurons.models.engine import LocalEngine
 from hneurons.models.language_model import load_model
 from hneurons.report.origin_report import describe_origin, draw_ranks, judge_drift
 from hneurons.report.run_report import write_run_report
@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("origin")
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
-        patch.setattr(responses_module, "CHUNK", 25)
+        patch.setattr(LocalEngine, "chunk", 25)
         run = Run(folder / "run", make_plan(folder))
         for stage in WORK:
             getattr(run, stage)()
@@ -65,7 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def planted_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_judge(monkeypatch)
-    monkeypatch.setattr(responses_module, "CHUNK", 25)
+    monkeypatch.setattr(LocalEngine, "chunk", 25)
 
 
 def test_the_base_model_answers_the_runs_test_questions_in_base_format(place: Path) -> None:

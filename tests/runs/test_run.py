@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hneurons.answers import responses as responses_module
 from hneurons.answers.questions import load_questions, question_key
 from hneurons.answers.selection import load_examples
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.models.engine import LocalEngine
 from hneurons.models.language_model import load_model
 from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.neuron_set import NeuronSet
@@ -31,7 +31,7 @@ WORK = [stage for stage in STAGES if stage != "report"]
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_judge(monkeypatch)
-    monkeypatch.setattr(responses_module, "CHUNK", 25)
+    monkeypatch.setattr(LocalEngine, "chunk", 25)
     monkeypatch.setattr(contributions_module, "SHARD_EXAMPLES", 20)
 
 
@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipeline")
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
-        patch.setattr(responses_module, "CHUNK", 25)
+        patch.setattr(LocalEngine, "chunk", 25)
         patch.setattr(contributions_module, "SHARD_EXAMPLES", 20)
         run = Run(folder / "whole", make_plan(folder))
         for stage in WORK:

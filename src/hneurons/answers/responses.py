@@ -1,5 +1,6 @@
 """Stage `sample`: questions -> responses, drawn in rounds that stop as soon as a question cannot be consistent."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,13 +13,16 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question, Response, Verdict
 
 if TYPE_CHECKING:
+    from hneurons.models.endpoint import Endpoint
+    from hneurons.models.engine import Ask, Engine, Reply
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
-    from hneurons.models.sampling import Branch, Generation, Sampling
+    from hneurons.models.sampling import Sampling
 
 STAGE = "responses"
-CHUNK = 128  # questions committed together; fixed, so that stopping rules do not depend on batch sizes
 LEAD = 32  # how far one class may be ahead of the other, shared out over the relations
+MANY = 8  # so many questions whose samples are all the same are no accident
+_log = logging.getLogger(__name__)
 
 
 class Judged(Protocol):
@@ -66,7 +70,7 @@ class Classes:
 
 
 def sample_responses(
-    model: "LanguageModel",
+    model: "LanguageModel | Engine",
     questions: Sequence[Question],
     *,
     n: int = 10,
@@ -80,71 +84,112 @@ def sample_responses(
     max_rows: int = 128,
     out: Path | None = None,
 ) -> Responses:
-    """Draw up to `n` responses a question (arXiv 2512.01797, section 2.1).
+    """Draw up to `n` responses a question (arXiv 2512.01797, section 2.1) from a local model or any other engine.
 
-    With a `judge`, sampling goes in `rounds` and stops at a question as soon as neither class can reach
-    `min_agreement` (default: all `n`); a class that is far ahead of the other in its relation (`LEAD`), or has reached
-    `quota`, is no longer pursued, and once `quota` consistent questions a class are there sampling ends. Without a
-    judge all `n` are drawn. What is drawn for a sample depends only on (seed, question id, sample). Resumable with
-    `out`; `judge_version` counts changes of the judge's rules, which decide where sampling stops, so that responses
-    stopped by other rules are refused.
+    Without a judge all `n` are drawn. With a `judge`, sampling goes in `rounds` and ends early in three ways:
+
+    - at a question, as soon as neither class can reach `min_agreement` (default: all `n`);
+    - for a class that is far ahead of the other in its relation (`LEAD`) or has reached `quota`;
+    - altogether, once `quota` consistent questions a class are there.
+
+    What is drawn for a sample depends only on (seed, question id, sample). Resumable with `out`. `judge_version` counts
+    changes of the judge's rules, which decide where sampling stops: responses stopped by other rules are refused.
+    `max_rows` is for a local model. Where an engine gives no token ids, the summary counts the questions whose samples
+    are all `identical`, with a warning where all are: its server may ignore the temperature.
 
     Raises `InputError` for unusable arguments, `NotEnoughDataError` without questions, `PromptTooLongError`,
-    `StorageError`.
+    `EndpointError` when an endpoint is lost, with all finished chunks kept, and `StorageError`.
     """
+    from hneurons.models.engine import LocalEngine
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
     from hneurons.models.sampling import Sampling
 
-    assert isinstance(model, LanguageModel)
+    engine: Engine = LocalEngine(model, max_rows=max_rows) if isinstance(model, LanguageModel) else model
     sampling, style, needed = sampling or Sampling(), style or PromptStyle(), min_agreement or n
-    if n < 1 or not n / 2 < needed <= n:
+    if n < 1:
+        raise InputError(f"at least one sample a question is needed, got n = {n}")
+    if not n / 2 < needed <= n:
         raise InputError(f"min-agreement must be more than half of n and at most n = {n}, got {needed}")
     if not questions:
         raise NotEnoughDataError("there are no questions to ask: give a question set that is not empty")
-    settings = {
-        "model": model.identity.to_row(),
-        "sampling": sampling.to_row(),
-        "style": style.to_row(),
-        "n": n,
-        "judge": getattr(judge, "__name__", None),
-        "judge_version": judge_version,
-        "rounds": rounds if judge else (n,),
-        "min_agreement": needed,
-        "quota": quota,
-    }
-    chunks = [list(questions[i : i + CHUNK]) for i in range(0, len(questions), CHUNK)]
+    settings = {**engine.settings(sampling), "style": style.to_row(), "n": n}
+    if judge or isinstance(engine, LocalEngine):
+        settings |= {
+            "judge": getattr(judge, "__name__", None),
+            "judge_version": judge_version,
+            "rounds": rounds if judge else (n,),
+            "min_agreement": needed,
+            "quota": quota,
+        }
+    chunks = [list(questions[i : i + engine.chunk]) for i in range(0, len(questions), engine.chunk)]
     inputs = {"questions": fingerprint([q.to_row() for q in questions])}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
-    if store.complete:
-        return Responses([Response.from_row(row) for row in store.rows], style, store.manifest.summary)
-
-    prompts = [model.encode(q.text, style, room=sampling.max_new_tokens) for q in questions]
-    sampler = _Sampler(model, prompts, sampling, model.stops(style), max_rows)
-    progress_of = _Progress(questions, n, needed, quota, judge)
-    progress_of.count([Response.from_row(row) for row in store.rows])
-    with progress("sample", len(questions), done=min(store.done * CHUNK, len(questions)), unit="questions") as advance:
-        for chunk in chunks[store.done :]:
-            if progress_of.full():
-                break
-            plan = _Plan(chunk, rounds if judge else (n,), progress_of)
-            start = next(i for i, q in enumerate(questions) if q is chunk[0])
-            drawn = sampler.draw(plan, prompts[start : start + len(chunk)])
-            store.commit([r.to_row() for r in drawn])
-            progress_of.count(drawn)
-            advance(len(chunk), progress_of.note())
-    responses = [Response.from_row(row) for row in store.rows]
-    asked = min(store.done * CHUNK, len(questions))
-    summary = {
-        "questions": len(questions),
-        "asked": asked,
-        "responses": len(responses),
-        "tokens": sum(len(r.token_ids) for r in responses),
-        "truncated": sum(r.finish_reason == "length" for r in responses),
-        "stopped_early": sum(len(rs) < n for rs in group_by_question(responses).values()),
-    }
-    store.finish(summary)
+    if not store.complete:
+        answering = engine.prepare(questions, style, sampling)
+        state = _Progress(questions, n, needed, quota, judge)
+        state.count([Response.from_row(row) for row in store.rows])
+        asked = min(store.done * engine.chunk, len(questions))
+        with progress("sample", len(questions), done=asked, unit="questions") as advance:
+            for chunk in chunks[store.done :]:
+                if state.full():
+                    break
+                plan = _Plan(chunk, rounds if judge else (n,), state)
+                answering.draw(plan.first_round(), plan.after)
+                drawn = plan.responses()
+                store.commit([r.to_row() for r in drawn])
+                state.count(drawn)
+                advance(len(chunk), state.note())
+        found = [Response.from_row(row) for row in store.rows]
+        asked = min(store.done * engine.chunk, len(questions))
+        store.finish(_summary(engine, found, n, {"questions": len(questions), "asked": asked}))
+    responses, summary = [Response.from_row(row) for row in store.rows], store.manifest.summary
+    if sampling.temperature > 0 and n > 1 and summary.get("identical", 0) == len(questions) >= MANY:
+        _log.warning(
+            "all %d samples of each of %d questions are the same: %s seems to ignore the temperature "
+            "(transformers serve does where the model's generation_config.json does not say do_sample)",
+            n,
+            len(questions),
+            engine.name,
+        )
     return Responses(responses, style, summary)
+
+
+def sample_endpoint(
+    questions: Sequence[Question],
+    endpoint: "Endpoint",
+    *,
+    n: int = 10,
+    temperature: float = 1.0,
+    top_p: float = 0.9,
+    top_k: int | None = None,
+    max_tokens: int = 50,
+    seed: int = 0,
+    style: "PromptStyle | None" = None,
+    out: Path | None = None,
+) -> Responses:
+    """`sample_responses` from an endpoint: `top_k` is sent only where given, and all `n` are drawn."""
+    from hneurons.models.engine import EndpointEngine
+    from hneurons.models.sampling import Sampling
+
+    sampling = Sampling(temperature, top_k, top_p, max_tokens, seed)
+    return sample_responses(EndpointEngine(endpoint), questions, n=n, sampling=sampling, style=style, out=out)
+
+
+def _summary(engine: "Engine", responses: list[Response], n: int, counts: dict[str, int]) -> dict[str, Any]:
+    drawn = group_by_question(responses).values()
+    summary = {
+        **counts,
+        "responses": len(responses),
+        "truncated": sum(r.finish_reason == "length" for r in responses),
+    }
+    if engine.counts_tokens:
+        summary["tokens"] = sum(len(r.token_ids) for r in responses)
+        summary["stopped_early"] = sum(len(rs) < n for rs in drawn)
+    else:
+        summary["identical"] = sum(len({r.text for r in rs}) == 1 for rs in drawn)
+        summary["with_logprobs"] = sum(bool(r.logprobs) for r in responses)
+    return summary
 
 
 def load_responses(folder: Path) -> Responses:
@@ -210,85 +255,31 @@ class _Plan:
     """Which samples of one chunk's questions to draw next, decided when a round of a question is complete."""
 
     def __init__(self, chunk: list[Question], rounds: tuple[int, ...], state: _Progress) -> None:
-        self.chunk, self.rounds, self.state = chunk, rounds, state
+        self.chunk, self.state = chunk, state
+        self.bounds = [min(sum(rounds[: i + 1]), state.n) for i in range(len(rounds))]
         self.wanted = {relation: state.wanted(relation) for relation in {q.relation for q in chunk}}
-        self.texts: list[dict[int, str]] = [{} for _ in chunk]
+        self.drawn: dict[str, dict[int, Response]] = {question.id: {} for question in chunk}
 
-    def first_round(self) -> list[tuple[int, int]]:
-        return [(i, sample) for i in range(len(self.chunk)) for sample in range(min(self.rounds[0], self.state.n))]
+    def first_round(self) -> "list[Ask]":
+        from hneurons.models.engine import Ask
 
-    def after(self, index: int, sample: int, text: str) -> list[tuple[int, int]]:
-        """The (question, sample) pairs to draw once this answer is known."""
-        texts, question = self.texts[index], self.chunk[index]
-        texts[sample] = text
-        bounds = [min(sum(self.rounds[: i + 1]), self.state.n) for i in range(len(self.rounds))]
-        if len(texts) not in bounds or len(texts) == self.state.n:
+        return [Ask(question, sample) for question in self.chunk for sample in range(self.bounds[0])]
+
+    def after(self, ask: "Ask", reply: "Reply") -> "list[Ask]":
+        """What to ask once this answer is known."""
+        question, drawn = ask.question, self.drawn[ask.question.id]
+        drawn[ask.sample] = reply.to_response(ask)
+        if len(drawn) not in self.bounds or len(drawn) == self.state.n:
             return []
-        classes = Counter(self.state.class_of(question, text) for text in texts.values())
-        left = self.state.n - len(texts)
+        classes = Counter(self.state.class_of(question, response.text) for response in drawn.values())
+        left = self.state.n - len(drawn)
         if not any(classes[c] + left >= self.state.needed for c in self.wanted[question.relation]):
             return []
-        following = next((b for b in bounds if b > len(texts)), self.state.n)
-        return [(index, s) for s in range(len(texts), following)]
+        following = next((bound for bound in self.bounds if bound > len(drawn)), self.state.n)
+        return [ask._replace(sample=sample) for sample in range(len(drawn), following)]
 
-
-class _Sampler:
-    """Draws a plan's samples from a local model."""
-
-    def __init__(
-        self,
-        model: "LanguageModel",
-        prompts: list[list[int]],
-        sampling: "Sampling",
-        stops: frozenset[int],
-        max_rows: int,
-    ) -> None:
-        from hneurons.models.prompts import common_prefix
-        from hneurons.models.sampling import prefill_shared
-
-        self.model, self.sampling, self.stops, self.max_rows = model, sampling, stops, max_rows
-        self.prefix = common_prefix(prompts)
-        positions = max(map(len, prompts)) + 2 * sampling.max_new_tokens
-        if positions > model.attention_window:
-            self.prefix = []  # the masked gap behind a shared prefix would push part of it out of the window
-        self.prefix_cache = prefill_shared(model, self.prefix)
-
-    def draw(self, plan: _Plan, prompts: list[list[int]]) -> list[Response]:
-        from hneurons.models.sampling import Branch, Prompts, generate
-
-        prefilled = Prompts(self.model, prompts, self.prefix, self.prefix_cache, self.sampling.top_k)
-        drawn: list[Response] = []
-
-        def branch(index: int, sample: int) -> Branch:
-            return Branch(index, (plan.chunk[index].id, sample))
-
-        def on_done(done: "Branch", generation: "Generation") -> list[Branch]:
-            sample = int(done.seed_parts[1])
-            text = decode_answer(self.model, generation.token_ids, self.stops)
-            drawn.append(
-                Response(
-                    plan.chunk[done.prompt].id,
-                    sample,
-                    text,
-                    generation.token_ids,
-                    generation.logprobs,
-                    generation.finish_reason,
-                )
-            )
-            return [branch(*pair) for pair in plan.after(done.prompt, sample, text)]
-
-        first = [branch(*pair) for pair in plan.first_round()]
-        generate(self.model, prefilled, first, self.sampling, self.stops, on_done=on_done, max_rows=self.max_rows)
-        order = {q.id: i for i, q in enumerate(plan.chunk)}
-        return sorted(drawn, key=lambda r: (order[r.question_id], r.sample))
-
-
-def decode_answer(model: "LanguageModel", token_ids: Sequence[int], stops: frozenset[int]) -> str:
-    """Text of generated ids without the stop token, stripped; for base models what precedes the line break."""
-    ids = list(token_ids)
-    if ids and ids[-1] in model.stop_ids:
-        ids.pop()
-    text = str(model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-    if stops - model.stop_ids:
-        text = text.split("\n", 1)[0]
-    return text.strip()
+    def responses(self) -> list[Response]:
+        """In question order, then sample order."""
+        return [
+            self.drawn[question.id][sample] for question in self.chunk for sample in sorted(self.drawn[question.id])
+        ]

@@ -290,7 +290,7 @@ class _Job:
         return found
 
     def _decode(self, generation: "Generation") -> str:
-        from hneurons.answers.responses import decode_answer
+        from hneurons.models.engine import decode_answer
 
         return decode_answer(self.model, generation.token_ids, self.stops)
 

@@ -211,7 +211,7 @@ class HNeuronsAPI(ModelAPI):
             generate(self.model, ready, branches, sampling, self.stops, on_done=keep, max_rows=self.max_rows)
 
     def _output(self, request: _Request, drawn: "Generation", seconds: float) -> ModelOutput:
-        from hneurons.answers.responses import decode_answer
+        from hneurons.models.engine import decode_answer
 
         text = decode_answer(self.model, drawn.token_ids, self.stops)
         message = ChatMessageAssistant(content=text, model=self.model_name, source="generate")

@@ -26,16 +26,20 @@ _SHRINK_BELOW = 0.75  # share of rows needed at which the batch is made smaller
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Decoding settings; the defaults are the paper's (arXiv 2512.01797, section 2). `temperature=0` is greedy."""
+    """Decoding settings; the defaults are the paper's (arXiv 2512.01797, section 2).
+
+    `temperature=0` is greedy. `top_k=None` keeps the whole vocabulary.
+    """
 
     temperature: float = 1.0
-    top_k: int = 50
+    top_k: int | None = 50
     top_p: float = 0.9
     max_new_tokens: int = 50
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and self.top_k >= 1 and 0 < self.top_p <= 1 and self.max_new_tokens >= 1):
+        top_k = 1 if self.top_k is None else self.top_k
+        if not (self.temperature >= 0 and top_k >= 1 and 0 < self.top_p <= 1 and self.max_new_tokens >= 1):
             raise InputError(
                 f"sampling needs temperature >= 0, top-k >= 1, 0 < top-p <= 1 and at least one new token; got {self}"
             )
@@ -81,10 +85,10 @@ class Candidates(NamedTuple):
     log_total: Tensor  # float32 [rows]
 
 
-def top_candidates(logits: Tensor, top_k: int) -> Candidates:
+def top_candidates(logits: Tensor, top_k: int | None) -> Candidates:
     """logits: [rows, vocabulary]."""
     logits = logits.float()
-    kept, ids = torch.topk(logits, min(top_k, logits.shape[-1]), dim=-1)
+    kept, ids = torch.topk(logits, min(top_k or logits.shape[-1], logits.shape[-1]), dim=-1)
     return Candidates(kept, ids, torch.logsumexp(logits, dim=-1))
 
 
@@ -129,7 +133,7 @@ class Prompts:
         prompts: Sequence[list[int]],
         prefix: list[int],
         prefix_cache: Cache,
-        top_k: int,
+        top_k: int | None,
         *,
         steering: Steering | None = None,
     ) -> None:
@@ -236,7 +240,8 @@ class _Batch:
         self.mask[:, : prompts.start] = 1
         self.positions = torch.zeros(rows, dtype=torch.long, device=device)
         self.tokens = torch.zeros(rows, dtype=torch.long, device=device)
-        kept = min(sampling.top_k, model.model.get_output_embeddings().weight.shape[0])
+        vocabulary = model.model.get_output_embeddings().weight.shape[0]
+        kept = min(sampling.top_k or vocabulary, vocabulary)
         self.candidates = Candidates(
             torch.zeros(rows, kept, device=device),
             torch.zeros(rows, kept, dtype=torch.long, device=device),

@@ -151,7 +151,7 @@ class Run(RunFolder):
     def _sample_from_endpoint(
         self, sampler: "Endpoint", name: str, questions: list[Question], n: int
     ) -> dict[str, Any]:
-        from hneurons.answers.endpoint_sampling import sample_endpoint
+        from hneurons.answers.responses import sample_endpoint
 
         return sample_endpoint(
             questions,

@@ -1,0 +1,215 @@
+"""What answers questions: a local model, an endpoint, or replies recorded earlier, all asked in the same way."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from hneurons.core.errors import InputError
+from hneurons.core.seeds import derive_seed
+from hneurons.core.types import FinishReason, Question, Response
+from hneurons.models.endpoint import ChatRequest, Endpoint, Message
+from hneurons.models.language_model import LanguageModel
+from hneurons.models.prompts import PromptStyle, common_prefix
+from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
+
+
+class Ask(NamedTuple):
+    """One answer that is wanted: to which question, and the number of the sample, which seeds it."""
+
+    question: Question
+    sample: int
+
+
+class Reply(NamedTuple):
+    """One answer. `token_ids` and `logprobs` are empty where the engine does not give them."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: FinishReason = "stop"
+
+    def to_response(self, ask: Ask) -> Response:
+        return Response(ask.question.id, ask.sample, self.text, self.token_ids, self.logprobs, self.finish_reason)
+
+
+OnReply = Callable[[Ask, Reply], Iterable[Ask]]
+"""Takes an answer and returns what is to be asked next because of it."""
+
+
+class Answering(Protocol):
+    """An engine made ready for a list of questions, a style and decoding settings."""
+
+    def draw(self, asks: Iterable[Ask], on_reply: OnReply) -> None:
+        """Answer everything in `asks`, and everything that `on_reply` then asks of the same questions, in any order."""
+
+
+class Engine(Protocol):
+    """A source of answers. Samples differ by (seed, question id, sample number) alone.
+
+    Attributes:
+        chunk: The number of questions whose answers are kept together.
+        counts_tokens: Whether replies come with token ids.
+        name: How a message calls the engine.
+    """
+
+    chunk: int
+    counts_tokens: bool
+    name: str
+
+    def settings(self, sampling: Sampling) -> dict[str, Any]:
+        """What the manifest records: the `model` and its `sampling`."""
+
+    def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> Answering:
+        """Check all questions before any is answered. Raises `InputError` or `PromptTooLongError`."""
+
+
+class LocalEngine:
+    """A model in this process. At most `max_rows` answers are drawn at a time."""
+
+    chunk = 128
+    counts_tokens = True
+
+    def __init__(self, model: LanguageModel, *, max_rows: int = 128) -> None:
+        self.model, self.max_rows, self.name = model, max_rows, model.name
+
+    def settings(self, sampling: Sampling) -> dict[str, Any]:
+        return {"model": self.model.identity.to_row(), "sampling": sampling.to_row()}
+
+    def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> Answering:
+        return _LocalAnswering(self, questions, style, sampling)
+
+
+class _LocalAnswering:
+    """All prompts in token ids, and the cache of what they begin with."""
+
+    def __init__(
+        self, engine: LocalEngine, questions: Sequence[Question], style: PromptStyle, sampling: Sampling
+    ) -> None:
+        self.model, self.max_rows, self.sampling = engine.model, engine.max_rows, sampling
+        self.stops = self.model.stops(style)
+        self.ids = {q.id: self.model.encode(q.text, style, room=sampling.max_new_tokens) for q in questions}
+        prompts = list(self.ids.values())
+        self.prefix = common_prefix(prompts)
+        if max(map(len, prompts)) + 2 * sampling.max_new_tokens > self.model.attention_window:
+            self.prefix = []  # the masked gap behind a shared prefix would push part of it out of the window
+        self.prefix_cache = prefill_shared(self.model, self.prefix)
+
+    def draw(self, asks: Iterable[Ask], on_reply: OnReply) -> None:
+        wanted = list(asks)
+        questions = {ask.question.id: ask.question for ask in wanted}
+        places = {question_id: place for place, question_id in enumerate(questions)}
+        prompts = [self.ids[question_id] for question_id in questions]
+        ready = Prompts(self.model, prompts, self.prefix, self.prefix_cache, self.sampling.top_k)
+
+        def branch(ask: Ask) -> Branch:
+            return Branch(places[ask.question.id], (ask.question.id, ask.sample))
+
+        def on_done(done: Branch, drawn: Generation) -> list[Branch]:
+            question_id, sample = done.seed_parts
+            text = decode_answer(self.model, drawn.token_ids, self.stops)
+            reply = Reply(text, drawn.token_ids, drawn.logprobs, drawn.finish_reason)
+            return [branch(ask) for ask in on_reply(Ask(questions[str(question_id)], int(sample)), reply)]
+
+        first = [branch(ask) for ask in wanted]
+        generate(self.model, ready, first, self.sampling, self.stops, on_done=on_done, max_rows=self.max_rows)
+
+
+class EndpointEngine:
+    """A chat model behind an endpoint, which applies its own chat template.
+
+    `top_k` is sent only where the sampling has one: it is not part of the OpenAI interface, though vLLM, SGLang and
+    llama.cpp take it. Whether the server honours temperature and seed is up to it.
+    """
+
+    chunk = 16
+    counts_tokens = False
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint, self.name = endpoint, endpoint.url
+
+    def settings(self, sampling: Sampling) -> dict[str, Any]:
+        row = sampling.to_row()
+        return {"model": self.endpoint.model, "sampling": {"max_tokens": row.pop("max_new_tokens"), **row}}
+
+    def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> Answering:
+        if style.chat is False:
+            raise InputError("an endpoint applies the model's own chat template: the base format is for local models")
+        return _EndpointAnswering(self.endpoint, style, sampling)
+
+
+class _EndpointAnswering(NamedTuple):
+    endpoint: Endpoint
+    style: PromptStyle
+    sampling: Sampling
+
+    def draw(self, asks: Iterable[Ask], on_reply: OnReply) -> None:
+        waiting = list(asks)
+        while waiting:
+            replies = self.endpoint.complete_all([self._request(ask) for ask in waiting])
+            following: list[Ask] = []
+            for ask, found in zip(waiting, replies, strict=True):
+                reply = Reply(found.text.strip(), logprobs=found.logprobs, finish_reason=found.finish_reason)
+                following += on_reply(ask, reply)
+            waiting = following
+
+    def _request(self, ask: Ask) -> ChatRequest:
+        sampling = self.sampling
+        return ChatRequest(
+            chat_messages(ask.question.text, self.style),
+            max_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            seed=derive_seed("endpoint", sampling.seed, ask.question.id, ask.sample) % 2**31,
+            logprobs=True,
+        )
+
+
+class RecordedEngine:
+    """Answers drawn earlier, by (question id, sample): what another judge or stopping rule would have asked for.
+
+    `settings` are those of the stage that drew them. Raises `InputError` on an answer that is not there.
+    """
+
+    chunk = 128
+
+    def __init__(self, responses: Iterable[Response], settings: Mapping[str, Any], *, name: str = "the record") -> None:
+        self.replies = {(r.question_id, r.sample): r for r in responses}
+        self.recorded, self.name = settings, name
+        self.counts_tokens = any(r.token_ids for r in self.replies.values())
+
+    def settings(self, sampling: Sampling) -> dict[str, Any]:
+        return {"model": self.recorded["model"], "sampling": self.recorded["sampling"]}
+
+    def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> Answering:
+        return self
+
+    def draw(self, asks: Iterable[Ask], on_reply: OnReply) -> None:
+        waiting = list(asks)
+        while waiting:
+            ask = waiting.pop()
+            found = self.replies.get((ask.question.id, ask.sample))
+            if found is None:
+                raise InputError(
+                    f"{self.name} holds no sample {ask.sample} of question {ask.question.id}: ask for fewer samples, "
+                    "or sample from the model itself"
+                )
+            waiting += on_reply(ask, Reply(found.text, found.token_ids, found.logprobs, found.finish_reason))
+
+
+def chat_messages(question: str, style: PromptStyle) -> tuple[Message, ...]:
+    """The conversation that ends with the question, shots as earlier turns."""
+    messages: list[Message] = []
+    for shot, answer in style.shots:
+        messages += [("user", f"{shot} {style.instruction}".strip()), ("assistant", answer.strip())]
+    return (*messages, ("user", f"{question} {style.instruction}".strip()))
+
+
+def decode_answer(model: LanguageModel, token_ids: Sequence[int], stops: frozenset[int]) -> str:
+    """Text of generated ids without the stop token, stripped; for base models what precedes the line break."""
+    ids = list(token_ids)
+    if ids and ids[-1] in model.stop_ids:
+        ids.pop()
+    text = str(model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    if stops - model.stop_ids:
+        text = text.split("\n", 1)[0]
+    return text.strip()
