@@ -343,7 +343,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
         (("--dtype", "int3"), "neurons", "unknown dtype"),
         ((), "other", "belong to tiny-llama"),
         ((), "empty", "is empty"),
-        ((), "nowhere", "no neuron set"),
+        ((), "nowhere", "there is no folder"),
     ],
 )
 def test_the_command_refuses_bad_input_in_one_sentence(
@@ -447,7 +447,7 @@ def test_a_risk_without_a_detector_and_a_folder_that_is_no_run_are_refused(saved
     for options, message in (
         ((*place, "--out", str(tmp_path)), "no run, so --model is needed"),
         ((*place, "--model", str(saved / "model")), "no run, so --out is needed"),
-        ((*place, "--model", "m", "--out", str(tmp_path), "--when-risk", "0.5"), "--when-risk needs a detector"),
+        ((*place, "--model", "m", "--out", str(tmp_path), "--when-risk", "0.5"), "holds neurons but no detector"),
     ):
         done = bench_run(*options)
         assert isinstance(done.exception, InputError)

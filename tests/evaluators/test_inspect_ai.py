@@ -314,7 +314,7 @@ def test_replies_of_other_alphas_are_never_taken_from_inspects_cache(
         ({"neurons": "NEURONS"}, "neurons was given without alpha=NUMBER"),
         ({"neurons": "NEURONS", "alpha": "much"}, "alpha should be a finite number such as 0, 0.5 or 2, found 'much'"),
         ({"neurons": "NEURONS", "alpha": "nan"}, "found 'nan'"),
-        ({"neurons": "nowhere", "alpha": 2}, "nowhere holds no neuron set"),
+        ({"neurons": "nowhere", "alpha": 2}, "there is no folder nowhere"),
         ({"neurons": "OTHER", "alpha": 2}, "these neurons belong to other, not to"),
         ({"neurones": "NEURONS", "alpha": 2}, "unknown model argument 'neurones': known are neurons, alpha, dtype"),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),

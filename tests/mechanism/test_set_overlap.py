@@ -12,7 +12,7 @@ from hneurons.cli.app import app
 from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, NotEnoughDataError
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.fitting import fit_detector
-from hneurons.mechanism.set_overlap import compare_sets, load_set, read_probabilities
+from hneurons.mechanism.set_overlap import compare_sets, read_probabilities
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.sparse.stability import select_stability
 from support.planted import make_dataset
@@ -101,7 +101,6 @@ def test_the_gate_passes_fails_and_refuses(tmp_path: Path) -> None:
     make_set([1, 2, 3, 4]).save(tmp_path / "a")
     make_set([1, 2, 3, 50], identity=OTHER).save(tmp_path / "run" / "detector")
     make_set([1], identity=replace(IDENTITY, layers=9)).save(tmp_path / "other")
-    assert len(load_set(tmp_path / "run")) == 4
     runner, pair = CliRunner(), [str(tmp_path / "a"), str(tmp_path / "run")]
     passed = runner.invoke(app, ["drift", *pair, "--max", "0.5", "--json"])
     assert passed.exit_code == 0
@@ -113,7 +112,7 @@ def test_the_gate_passes_fails_and_refuses(tmp_path: Path) -> None:
     assert "differ by 0.400 (1 - Jaccard), more than the 0.3" in str(failed.exception)
     for arguments, said in (
         ([pair[0], str(tmp_path / "other")], "layers: 4 against 9"),
-        ([pair[0], str(tmp_path / "nothing")], "holds no neuron set"),
+        ([pair[0], str(tmp_path / "nothing")], "there is no folder"),
     ):
         refused = runner.invoke(app, ["drift", *arguments])
         assert isinstance(refused.exception, InputError) and said in str(refused.exception)

@@ -17,9 +17,10 @@ from hneurons.core.stats import Estimate
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR, RANDOM, DatasetResult, Difference, RandomNeurons, Score
+from hneurons.neurons.opening import open_neurons
 from hneurons.releases.classifier_import import read_classifier
 from hneurons.releases.domains import judge_domain
-from hneurons.releases.release import load_neurons, load_release, push_release, save_release
+from hneurons.releases.release import load_release, push_release, save_release
 from support.hub_server import run_hub
 from support.tiny_models import tiny_model
 
@@ -168,7 +169,7 @@ def test_a_damaged_release_is_one_sentence(tmp_path: Path) -> None:
     refused("hneurons.json", b"[" * 100_000, "is damaged")
     with pytest.raises(InputError, match="is no release"):
         load_release(tmp_path.parent)
-    with pytest.raises(InputError, match="there is no folder nothing: give a folder or a hub id"):
+    with pytest.raises(InputError, match="there is no folder nothing: give the folder of a run"):
         load_release("nothing")
     with pytest.raises(StorageError, match="could not write"):
         save_release(Path("/proc/hneurons"), make_detector(), RESULTS)
@@ -222,11 +223,11 @@ def test_neurons_are_read_of_sets_detectors_and_releases_that_are_whole(tmp_path
     detector.save(tmp_path / "detector")
     detector.neuron_set().save(tmp_path / "set")
     save_release(tmp_path / "release", detector, RESULTS)
-    found = [load_neurons(tmp_path / name) for name in ("detector", "set", "release")]
+    found = [open_neurons(tmp_path / name) for name in ("detector", "set", "release")]
     assert [neurons.columns.tolist() for neurons in found] == [[3, 100]] * 3
     replace(detector, columns=np.array([4, 41, 101])).neuron_set().save(tmp_path / "release")
     with pytest.raises(ArtifactError, match=r"neurons\.safetensors is missing or is not what was published"):
-        load_neurons(tmp_path / "release")
+        open_neurons(tmp_path / "release")
 
 
 def test_a_release_goes_to_the_hub_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +241,7 @@ def test_a_release_goes_to_the_hub_and_comes_back(tmp_path: Path, monkeypatch: p
         assert loaded.about == saved.about and loaded.folder.is_relative_to(tmp_path / "cache")
         push_release(tmp_path / "release", "owner/open", public=True)
         assert not hub.private["owner/open"]
-        with pytest.raises(EndpointError, match=r"could not fetch owner/nothing: "):
+        with pytest.raises(EndpointError, match="there is no folder owner/nothing, and the hub does not give it: "):
             load_release("owner/nothing")
         (tmp_path / "release" / "neurons.json").write_text("{}")
         with pytest.raises(ArtifactError):
@@ -250,7 +251,7 @@ def test_a_release_goes_to_the_hub_and_comes_back(tmp_path: Path, monkeypatch: p
 
 def test_without_a_hub_fetching_and_pushing_are_one_sentence(tmp_path: Path) -> None:
     save_release(tmp_path, make_detector(), RESULTS)
-    with pytest.raises(EndpointError, match="could not fetch owner/name"):
+    with pytest.raises(EndpointError, match="the hub does not give it"):
         load_release("owner/name")
     with pytest.raises(EndpointError, match="could not push to owner/name"):
         push_release(tmp_path, "owner/name")

@@ -213,7 +213,9 @@ def fit(
 @app.command()
 def evaluate(
     folder: Folder,
-    detector: Annotated[Path | None, typer.Option(help="Detector to test; default: the run's own.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Run, detector, release or hub id to test; default: the run's own detector.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write it; default: in the run.")] = None,
     as_json: Json = False,
 ) -> None:

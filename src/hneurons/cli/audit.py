@@ -80,7 +80,7 @@ def import_records(
 
 def measure_overlap(
     model: Annotated[str, typer.Argument(help="Hub id, local folder, .gguf file or packaged alias.")],
-    neurons: Annotated[Path, typer.Argument(help="Folder of a neuron set.")],
+    neurons: Annotated[str, typer.Argument(help="Run, detector, neuron set, release or hub id.")],
     harmful: Annotated[Path, typer.Option(help="Harmful instructions: JSONL with 'instruction'.")],
     harmless: Annotated[Path, typer.Option(help="Harmless instructions: JSONL with 'instruction'.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for three runs that 'audit geometry' reads.")],
@@ -91,9 +91,9 @@ def measure_overlap(
     from hneurons.audits import save_run
     from hneurons.mechanism.refusal_overlap import audit_refusal_overlap, capture_last_tokens, find_refusal_directions
     from hneurons.models.language_model import load_model
-    from hneurons.neurons.neuron_set import NeuronSet
+    from hneurons.neurons.opening import open_neurons
 
-    chosen, loaded = NeuronSet.load(neurons), load_model(model, device=device)
+    chosen, loaded = open_neurons(neurons), load_model(model, device=device)
     chosen.check_model(loaded)
     kinds = [_instructions(harmful), _instructions(harmless)]
     cuts = [len(texts) * 4 // 5 for texts in kinds]

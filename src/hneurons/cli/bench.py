@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from hneurons.interventions.scaling import Scope
     from hneurons.models.language_model import LanguageModel
     from hneurons.neurons.neuron_set import NeuronSet
+    from hneurons.neurons.opening import NeuronSource
 
 _MATCHED_ON = 64  # questions on which the contributions of contribution-matched controls are measured
 
 
 def bench(
     names: Annotated[list[str], typer.Argument(help="Benchmarks, as NAME or NAME:FILE; see 'list benchmarks'.")],
-    neurons: Annotated[Path, typer.Option(help="Folder of a run, a detector or a neuron set.")],
+    neurons: Annotated[str, typer.Option(help="Run, detector, neuron set, release or hub id.")],
     model: Annotated[
         str | None, typer.Option(help="Hub id, local folder, .gguf file or packaged model; default: the run's.")
     ] = None,
@@ -59,16 +60,18 @@ def bench(
     from hneurons.models.endpoint import open_endpoint
     from hneurons.models.language_model import load_model
     from hneurons.neurons.neuron_set import NeuronSet
+    from hneurons.neurons.opening import find_neurons
 
     alphas, where = read_alphas(alpha), read_scope(scope)
-    neurons, model, out = find_places(neurons, model, out, scope, when_risk)
+    source = find_neurons(neurons)
+    model, out = find_places(source, model, out, scope, when_risk)
     kinds = [kind.strip() for kind in control_kinds.split(",") if kind.strip()]
     if controls and not kinds:
         raise InputError("--control-kinds names no kind of random neurons: name one, or give --controls 0")
     loaded = {spec.partition(":")[0]: load_items(spec, limit=limit, seed=seed) for spec in names}
     if len(loaded) < len(names):
         raise InputError("a benchmark is named twice: name each once, or use two --out folders")
-    selected, when = NeuronSet.load(neurons), read_policy(neurons, when_risk)
+    selected, when = NeuronSet.load(source.folder), read_policy(source.folder, when_risk)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
     guest = load_model(model, dtype=dtype, device=device)  # type: ignore[arg-type]
@@ -127,20 +130,21 @@ def read_scope(text: str) -> "Scope":
 
 
 def find_places(
-    neurons: Path, model: str | None, out: Path | None, scope: str, when_risk: float | None
-) -> tuple[Path, str, Path]:
-    """Neurons, model and folder of results; of a run its detector, its model and a folder under RUN/bench."""
+    source: "NeuronSource", model: str | None, out: Path | None, scope: str, when_risk: float | None
+) -> tuple[str, Path]:
+    """Model and folder of results; of a run its model and a folder under RUN/bench."""
     from hneurons.core.errors import InputError
-    from hneurons.runs.plan import RUN_JSON, RunPlan
+    from hneurons.runs.plan import RunPlan
 
-    if (neurons / RUN_JSON).is_file():
+    if source.run is not None:
         name = scope if when_risk is None else f"{scope}-risk-{when_risk:g}"
-        model, out = model or RunPlan.load(neurons).model, out or neurons / "bench" / name
-        neurons = neurons / "detector"
+        model, out = model or RunPlan.load(source.run).model, out or source.run / "bench" / name
     if model is None or out is None:
         lacking = "--model" if model is None else "--out"
-        raise InputError(f"{neurons} is no run, so {lacking} is needed: give it, or the folder of a run as --neurons")
-    return neurons, model, out
+        raise InputError(
+            f"{source.folder} is no run, so {lacking} is needed: give it, or the folder of a run as --neurons"
+        )
+    return model, out
 
 
 def earlier_results(out: Path, about: dict[str, Any]) -> "dict[str, BenchmarkResult]":
@@ -161,13 +165,10 @@ def read_policy(neurons: Path, when_risk: float | None) -> "RiskAbove | None":
     """When to scale, by the detector that stands beside the neurons. Raises `InputError` where there is none."""
     if when_risk is None:
         return None
-    from hneurons.core.errors import InputError
-    from hneurons.detection.detector import DETECTOR_JSON, Detector
+    from hneurons.detection.detector import open_detector
     from hneurons.interventions.risk import RiskAbove
 
-    if not (neurons / DETECTOR_JSON).is_file():
-        raise InputError(f"--when-risk needs a detector, and {neurons} is none: give the folder of a run or of 'fit'")
-    return RiskAbove(Detector.load(neurons), when_risk)
+    return RiskAbove(open_detector(neurons), when_risk)
 
 
 def draw_sets(

@@ -24,7 +24,7 @@ def _file_errors() -> Iterator[None]:
 
 @_file_errors()
 def export(
-    neurons: Annotated[str, typer.Argument(help="Folder or hub id of a detector, neuron set or published release.")],
+    neurons: Annotated[str, typer.Argument(help="Run, detector, neuron set, release or hub id.")],
     model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model of these neurons.")],
     out: Annotated[Path, typer.Option("--out", help="New folder, or new file for gguf and lora-gguf.")],
     alpha: Annotated[float, typer.Option(help="Factor of the neurons' activations; 0 silences, 1 changes nothing.")],
@@ -40,9 +40,9 @@ def export(
 
     from hneurons.cli.output import print_json
     from hneurons.interventions.export import export_neurons
-    from hneurons.releases.release import fetch_release, load_neurons
+    from hneurons.neurons.opening import open_neurons
 
-    chosen = load_neurons(fetch_release(neurons))
+    chosen = open_neurons(neurons)
     done = export_neurons(
         chosen, alpha, model=model, out=out, format=format, max_rank=max_rank, gguf=gguf  # type: ignore[arg-type]
     )  # fmt: skip

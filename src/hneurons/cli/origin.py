@@ -51,8 +51,8 @@ def measure_run_origin(
 
 
 def measure_set_drift(
-    a: Annotated[Path, typer.Argument(help="Folder of a run, detector or neuron set.")],
-    b: Annotated[Path, typer.Argument(help="The same of another checkpoint or another fit.")],
+    a: Annotated[str, typer.Argument(help="Run, detector, neuron set, release or hub id.")],
+    b: Annotated[str, typer.Argument(help="The same of another checkpoint or another fit.")],
     limit: Annotated[
         float | None, typer.Option("--max", min=0, max=1, help="Exit with 1 when 1 - Jaccard is above this.")
     ] = None,
@@ -63,9 +63,10 @@ def measure_set_drift(
 
     from hneurons.cli.output import print_json
     from hneurons.core.errors import HNeuronsError
-    from hneurons.mechanism.set_overlap import compare_sets, load_set, read_probabilities
+    from hneurons.mechanism.set_overlap import compare_sets, read_probabilities
+    from hneurons.neurons.opening import open_neurons
 
-    first, second = load_set(a), load_set(b)
+    first, second = open_neurons(a), open_neurons(b)
     known = read_probabilities(a), read_probabilities(b)
     both = (known[0], known[1]) if known[0] is not None and known[1] is not None else None
     found = compare_sets(first, second, probabilities=both)

@@ -142,7 +142,8 @@ def print_run(run: "RunFolder", results: "dict[str, DatasetResult]", report: Pat
 
 def describe(path: Path) -> dict[str, Any]:
     """Settings and counts of a stage's folder, or of every stage of a run. Raises `InputError` for anything else."""
-    from hneurons.runs.plan import RUN_JSON, RunPlan
+    from hneurons.neurons.opening import RUN_JSON
+    from hneurons.runs.plan import RunPlan
 
     if (path / MANIFEST).is_file():
         return asdict(Manifest.load(path))

@@ -12,6 +12,7 @@ from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.types import ModelIdentity
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.neurons.opening import find_neurons
 from hneurons.neurons.signals import CETT
 from hneurons.sparse.matrix import ColumnMatrix
 
@@ -113,3 +114,16 @@ class Detector:
             )
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise ArtifactError(f"the detector in {folder} is damaged ({error}): run 'fit' again") from error
+
+
+def open_detector(source: str | Path) -> Detector:
+    """The detector of a run, a folder of 'fit', a release or a hub id, named as in `open_neurons`.
+
+    Raises `InputError` where neurons stand alone, and what `open_neurons` raises.
+    """
+    folder = find_neurons(source).folder
+    if not (folder / DETECTOR_JSON).is_file():
+        raise InputError(
+            f"{folder} holds neurons but no detector (no {DETECTOR_JSON}): give a run, the folder of 'fit' or a release"
+        )
+    return Detector.load(folder)

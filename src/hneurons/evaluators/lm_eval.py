@@ -30,9 +30,9 @@ class HNeuronsLM(HFLM):  # type: ignore[misc]
     """The harness's own Hugging Face model, run while neurons are scaled: log-likelihoods and generation alike.
 
     pretrained: as `load_model` takes it: hub id, local folder, `.gguf` file or packaged model. neurons, alpha: the
-    folder of a run, a detector or a neuron set, and the factor; neither for the plain model. The other arguments are
-    `HFLM`'s. Raises what `read_steering` raises, `InputError` for arguments that are not these, a model that cannot be
-    loaded and neurons of another model, `UnsupportedModelError`.
+    folder of a run, a detector, a neuron set or a release, or a hub id, and the factor. Leave both out for the plain
+    model. The other arguments are `HFLM`'s. Raises what `read_steering` raises, `InputError` for arguments that are
+    not these, a model that cannot be loaded and neurons of another model, `UnsupportedModelError`.
     """
 
     def __init__(

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from hneurons.core.errors import HNeuronsError, InputError
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.neurons.opening import open_neurons
 
 
 class Steered(NamedTuple):
@@ -18,19 +18,17 @@ class Steered(NamedTuple):
 
 
 def read_steering(neurons: object, alpha: object) -> Steered | None:
-    """The neuron set in a folder (of a run: its detector's) and alpha; None, the plain model, where neither is given.
+    """The neurons, named as in `open_neurons`, and alpha; None, the plain model, where neither is given.
 
-    Raises `InputError` where one is given without the other, for an alpha that is no finite number, a folder without
-    neuron set, `ArtifactError` for a damaged one, a release that was changed among them.
+    Raises `InputError` where one is given without the other and for an alpha that is no finite number, and what
+    `open_neurons` raises.
     """
-    from hneurons.releases.release import load_neurons
-
     if neurons is None and alpha is None:
         return None
     if neurons is None or alpha is None:
         given, lacking = ("alpha", "neurons=FOLDER") if neurons is None else ("neurons", "alpha=NUMBER")
         raise InputError(f"{given} was given without {lacking}: give both, or neither for the plain model")
-    return Steered(load_neurons(_folder(Path(str(neurons)).expanduser())), _number(alpha))
+    return Steered(open_neurons(str(neurons)), _number(alpha))
 
 
 @contextmanager
@@ -51,12 +49,6 @@ def check_count(name: str, value: object) -> None:
     """Raise `InputError` where an argument that counts something is neither left out nor a whole number above 0."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise InputError(f"{name} should be a whole number from 1 up, found '{value}'")
-
-
-def _folder(given: Path) -> Path:
-    from hneurons.runs.plan import RUN_JSON
-
-    return given / "detector" if (given / RUN_JSON).is_file() else given
 
 
 def _number(alpha: object) -> float:

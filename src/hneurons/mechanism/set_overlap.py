@@ -9,7 +9,8 @@ import numpy as np
 
 from hneurons.core.artifacts import MANIFEST, Manifest, file_hash
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
-from hneurons.neurons.neuron_set import NEURONS_JSON, NeuronSet
+from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.neurons.opening import find_neurons
 from hneurons.sparse.state import STATE
 
 Probabilities = Mapping[int, float]
@@ -89,14 +90,12 @@ def compare_sets(
     )
 
 
-def load_set(folder: Path) -> NeuronSet:
-    """The neuron set of a run, a detector or a set's own folder. Raises `InputError` for any other folder."""
-    return NeuronSet.load(_place(folder))
+def read_probabilities(source: str | Path) -> dict[int, float] | None:
+    """Selection probabilities from the half-samples kept beside a detector; None where there are none.
 
-
-def read_probabilities(folder: Path) -> dict[int, float] | None:
-    """Selection probabilities from the half-samples kept beside a detector; None where there are none."""
-    place = _place(folder) / "stability"
+    `source` names the neurons as in `open_neurons`.
+    """
+    place = find_neurons(source).folder / "stability"
     if not (place / MANIFEST).is_file():
         return None
     from safetensors import SafetensorError
@@ -121,13 +120,6 @@ def read_probabilities(folder: Path) -> dict[int, float] | None:
     for (column, _), count in counts.items():
         found[column] = max(found.get(column, 0.0), count / len(halves))
     return found
-
-
-def _place(folder: Path) -> Path:
-    for place in (folder, folder / "detector"):
-        if (place / NEURONS_JSON).is_file():
-            return place
-    raise InputError(f"{folder} holds no neuron set: give a run, or the folder of a detector or neuron set")
 
 
 def _values(

@@ -20,6 +20,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.detection.evaluation import DatasetResult
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
+from hneurons.neurons.opening import RELEASE_JSON, RELEASE_VERSION, damaged_release, fetch_folder, read_release
 from hneurons.releases.domains import domain_row
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 
     from hneurons.models.language_model import LanguageModel
 
-RELEASE_JSON, CARD = "hneurons.json", "README.md"
-RELEASE_VERSION = 1
+CARD = "README.md"
 _FILES = (DETECTOR_JSON, DETECTOR_TENSORS, NEURONS_JSON, NEURONS_TENSORS)
 _FIELDS = ("model", "neurons", "thresholds", "data", "plan", "tested_on", "failed_on", "domains", "files")
 
@@ -134,20 +134,14 @@ def load_release(source: str | Path, *, model: "LanguageModel | None" = None) ->
     Raises `InputError` where there is none or, with `model`, where it belongs to another model, naming what differs;
     `ArtifactError` where a file is damaged, missing or was changed after publishing.
     """
-    folder = fetch_release(source)
+    folder = fetch_folder(source)
     if not (folder / RELEASE_JSON).is_file():
         raise InputError(f"{folder} is no release (no {RELEASE_JSON}): make one with 'publish'")
+    about = read_release(folder, files=_FILES)
     try:
-        about = json.loads((folder / RELEASE_JSON).read_text(encoding="utf-8"))
-        if about["schema_version"] != RELEASE_VERSION:
-            raise ValueError(f"schema version {about['schema_version']}, this hneurons reads {RELEASE_VERSION}")
-        lacking = [f"no {name}" for name in _FIELDS if name not in about]
-        lacking += [f"no content hash of {name}" for name in _FILES if name not in about.get("files", {})]
+        lacking = [name for name in _FIELDS if name not in about]
         if lacking:
-            raise ValueError(f"{RELEASE_JSON} has {lacking[0]}")
-        changed = [name for name, content in about["files"].items() if not _is_whole(folder / name, content)]
-        if changed:
-            raise ValueError(f"{changed[0]} is missing or is not what was published")
+            raise ValueError(f"{RELEASE_JSON} has no {lacking[0]}")
         detector = Detector.load(folder)
         _check_numbers(detector)
         if any(about["model"][name] != value for name, value in asdict(detector.identity).items()):
@@ -155,36 +149,10 @@ def load_release(source: str | Path, *, model: "LanguageModel | None" = None) ->
         if about["neurons"] != _finite(_neuron_rows(detector.neuron_set())):
             raise ValueError(f"{RELEASE_JSON} and {DETECTOR_JSON} name different neurons")
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise ArtifactError(f"the release in {folder} is damaged ({error}): fetch or publish it again") from error
+        raise damaged_release(folder, error) from error
     if model is not None:
         detector.neuron_set().check_model(model)
     return Release(folder, detector, about)
-
-
-def load_neurons(folder: Path) -> NeuronSet:
-    """The neurons of a detector, a neuron set or a release, which is read as `load_release` reads it or refused.
-
-    Raises `InputError` where there are none, `ArtifactError` where they are damaged.
-    """
-    return load_release(folder).neurons if (folder / RELEASE_JSON).exists() else NeuronSet.load(folder)
-
-
-def fetch_release(source: str | Path) -> Path:
-    """The local folder of a release or neuron set: the folder itself, or a snapshot of a hub id in the hub's cache.
-
-    Raises `InputError` for what is neither, `EndpointError` where the hub does not give it.
-    """
-    if Path(source).is_dir():
-        return Path(source)
-    repo, _, revision = str(source).partition("@")
-    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
-        raise InputError(f"there is no folder {source}: give a folder or a hub id (owner/name)")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=[RELEASE_JSON, CARD, *_FILES]))
-    except Exception as error:  # the hub's client raises errors of several libraries
-        raise EndpointError(f"could not fetch {source}: {_first_line(error)}") from error
 
 
 def push_release(folder: Path, repo: str, *, public: bool = False) -> str:
@@ -274,10 +242,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _is_whole(path: Path, content: str) -> bool:
-    return path.is_file() and file_hash(path) == content
 
 
 def _first_line(error: Exception) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hneurons.core.artifacts import MANIFEST, Manifest, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.neurons.opening import RUN_JSON
 
 if TYPE_CHECKING:
     from hneurons.models.sampling import Sampling
 
-RUN_JSON = "run.json"
 TRAIN = "train"
 STAGES = ("sample", "label", "select", "locate", "contributions", "fit", "evaluate", "report")
 

@@ -276,11 +276,11 @@ class Run(RunFolder):
             raise NotEnoughDataError(f"all questions of {spec} are in the run's test sets: give a file with others")
         return CapabilityChoice(self.model, spec.partition(":")[0], benchmark, kept, max_rows=self.max_rows)
 
-    def evaluate(self, *, detector: Path | None = None, out: Path | None = None) -> "dict[str, DatasetResult]":
+    def evaluate(self, *, detector: str | Path | None = None, out: Path | None = None) -> "dict[str, DatasetResult]":
         """Stage `evaluate` on every test set, with the run's own detector unless another is named."""
-        from hneurons.detection.detector import Detector
+        from hneurons.detection.detector import open_detector
         from hneurons.detection.evaluation import evaluate_detector
 
+        fitted = self.load_detector() if detector is None else open_detector(detector)
         tests = {name: self.dataset(name) for name in self.testable() if name != TRAIN}
-        fitted = Detector.load(detector or self.detector)
         return evaluate_detector(fitted, self.dataset(TRAIN), tests, out=out or self.evaluation)
