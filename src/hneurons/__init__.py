@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from hneurons.answers.selection import select_examples
     from hneurons.core.errors import HNeuronsError
     from hneurons.core.types import Example, Judgement, Question, Response
+    from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.detector import Detector
-    from hneurons.detection.evaluation import Dataset, evaluate_detector
+    from hneurons.detection.evaluation import evaluate_detector
     from hneurons.detection.fitting import fit_detector
     from hneurons.detection.transfer import transfer_detector
     from hneurons.interventions.export import Export, export_neurons
@@ -38,7 +39,7 @@ __version__ = "0.1.0"
 # Loaded on first use, so that importing the package costs nothing.
 _HOMES = {
     "Contributions": "neurons.contributions",
-    "Dataset": "detection.evaluation",
+    "Dataset": "detection.answer_rows",
     "Detector": "detection.detector",
     "Endpoint": "models.endpoint",
     "Example": "core.types",

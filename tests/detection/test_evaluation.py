@@ -12,9 +12,10 @@ import pytest
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.stats import auroc, bootstrap, bootstrap_aurocs
 from hneurons.core.types import Example
+from hneurons.detection.answer_rows import Dataset
 from hneurons.detection.baselines import BASELINES, baseline_scores
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import Dataset, evaluate_detector, load_evaluation
+from hneurons.detection.evaluation import evaluate_detector, load_evaluation
 from hneurons.detection.fitting import fit_detector
 from support.planted import make_dataset, make_example, make_identity, read_tree
 

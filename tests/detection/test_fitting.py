@@ -11,8 +11,9 @@ from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.stats import Estimate, auroc, bootstrap
 from hneurons.core.types import Example, Question, Response
 from hneurons.detection import fitting
+from hneurons.detection.answer_rows import Dataset
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import Dataset, evaluate_detector
+from hneurons.detection.evaluation import evaluate_detector
 from hneurons.detection.fitting import fit_detector, training_rows
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import measure_contributions

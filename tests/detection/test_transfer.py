@@ -13,8 +13,8 @@ from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import auroc
 from hneurons.core.types import ModelIdentity
+from hneurons.detection.answer_rows import Dataset
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import Dataset
 from hneurons.detection.fitting import fit_detector
 from hneurons.detection.transfer import (
     ANY,
@@ -145,7 +145,7 @@ def test_random_sets_are_counted_against_neurons_fitted_alike(results: dict[str,
 
 def test_a_question_that_was_trained_on_is_refused(detector: Detector, train: Dataset) -> None:
     same = make_dataset(120, planted=PLANTED, identity=BASE)
-    with pytest.raises(InputError, match="120 questions of 'x' were trained on"):
+    with pytest.raises(InputError, match="120 questions of the test set 'x' were trained on"):
         transfer_detector(detector, train, {"x": same}, draws=1)
     with pytest.raises(NotEnoughDataError, match="all of one class"):
         transfer_detector(detector, make_dataset(30, wrong_share=1.0), {"x": base_rows(PLANTED)}, draws=1)

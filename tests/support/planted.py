@@ -8,7 +8,7 @@ import numpy as np
 from hneurons.core.artifacts import Manifest
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example, ModelIdentity, Question, Response
-from hneurons.detection.evaluation import Dataset
+from hneurons.detection.answer_rows import Dataset
 from hneurons.neurons.contributions import Contributions
 
 

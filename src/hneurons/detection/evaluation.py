@@ -4,33 +4,31 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hneurons.core.artifacts import Manifest, keep_result, read_result
-from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, percentile_interval
-from hneurons.core.types import Example, ModelIdentity
+from hneurons.detection.answer_rows import (
+    AnswerRows,
+    Dataset,
+    Decided,
+    Floats,
+    Indices,
+    answer_rows,
+    check_unseen,
+    refit,
+    training_answers,
+)
 from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
-from hneurons.neurons.contributions import Contributions
 
 STAGE = "evaluation"
 RESULT = "evaluation.json"
 DETECTOR, REFITTED, RANDOM = "H-neuron detector", "H-neurons, refitted", "random neurons"
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
-
-class Dataset(NamedTuple):
-    """Located examples and their contributions."""
-
-    examples: Sequence[Example]
-    contributions: Contributions
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +91,6 @@ class DatasetResult:
         return next(found, None)
 
 
-_Decided = tuple[Floats, float]
-"""Decision values of a method, and the threshold above which it calls an answer made up."""
-
-
-class _Rows(NamedTuple):
-    """Answer rows of a dataset in example order."""
-
-    examples: list[Example]
-    labels: Bools
-    groups: list[str]
-    matrix: Any
-
-
 def evaluate_detector(
     detector: Detector,
     train: Dataset,
@@ -126,9 +111,7 @@ def evaluate_detector(
     Raises `NotEnoughDataError` for a training set without both classes or a test set without located answers,
     `InputError` when a test question was trained on, or contributions are of another model or other examples.
     """
-    known = _answer_rows(detector, train, "train")
-    if known.labels.all() or not known.labels.any():
-        raise NotEnoughDataError(f"'train' has {len(known.labels)} located answers, all of one class: both are needed")
+    known = training_answers(detector, train)
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
     inputs = {name: data.contributions.content for name, data in {"train": train, **tests}.items()}
     manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
@@ -136,18 +119,12 @@ def evaluate_detector(
         manifest = manifest.resume(out)
         if manifest.complete:
             return load_evaluation(out)
-    trained_on = {g for g in known.groups}
     columns = detector.neuron_set().columns
     results: dict[str, DatasetResult] = {}
     with progress("evaluate", len(tests), unit="datasets") as advance:
         for name, data in tests.items():
-            rows = _answer_rows(detector, data, name)
-            shared = trained_on & set(rows.groups)
-            if shared:
-                raise InputError(
-                    f"{len(shared)} questions of the test set '{name}' were trained on (first: {min(shared)}): "
-                    "evaluate on other questions"
-                )
+            rows = answer_rows(detector, data, name)
+            check_unseen(known, rows, name)
             results[name] = _evaluate(detector, columns, known, rows, name, len(data.examples), draws, seed)
             advance()
     if out is not None:
@@ -178,40 +155,11 @@ def _result_from_row(row: dict[str, Any]) -> DatasetResult:
     )
 
 
-def _answer_rows(detector: Detector, data: Dataset, name: str) -> _Rows:
-    measured = ModelIdentity(**data.contributions.manifest.settings["model"])
-    differences = detector.identity.differences(measured)
-    if differences:
-        raise InputError(
-            f"the detector belongs to {detector.identity.name}, the contributions of '{name}' to {measured.name} "
-            f"({'; '.join(differences)}): measure them with the detector's model"
-        )
-    if detector.signal != data.contributions.signal:
-        raise InputError(
-            f"the detector reads the signal '{detector.signal}', the contributions of '{name}' hold "
-            f"'{data.contributions.signal}': measure them again with --signal {detector.signal}"
-        )
-    examples = {e.id: e for e in data.examples}
-    rows = data.contributions.rows
-    numbers = [i for i, row in enumerate(rows) if row["region"] == "answer"]
-    numbers.sort(key=lambda i: str(rows[i]["id"]))
-    unknown = [rows[i]["example_id"] for i in numbers if rows[i]["example_id"] not in examples]
-    if unknown:
-        raise InputError(
-            f"the contributions of '{name}' are of other examples (first: {unknown[0]}): give those that were measured"
-        )
-    if not numbers:
-        raise NotEnoughDataError(f"'{name}' has no located answers: leave it out, or ask more questions")
-    chosen = [examples[rows[i]["example_id"]] for i in numbers]
-    labels = np.array([e.hallucinated for e in chosen], dtype=bool)
-    return _Rows(chosen, labels, [e.question.group for e in chosen], data.contributions.matrix(numbers))
-
-
 def _evaluate(
     detector: Detector,
-    columns: NDArray[np.int64],
-    train: _Rows,
-    test: _Rows,
+    columns: Indices,
+    train: AnswerRows,
+    test: AnswerRows,
     name: str,
     total: int,
     draws: int,
@@ -220,10 +168,12 @@ def _evaluate(
     from sklearn.metrics import roc_curve
 
     decided = detector.decide(test.matrix)
-    methods = {DETECTOR: (decided, detector.threshold)}
+    methods = {DETECTOR: Decided(decided, detector.threshold)}
     if len(columns):
-        methods[REFITTED] = _refit(train, test, columns)
-    methods |= {method: (values, 0.0) for method, values in baseline_scores(train.examples, test.examples).items()}
+        methods[REFITTED] = refit(train, test, columns)
+    methods |= {
+        method: Decided(values, 0.0) for method, values in baseline_scores(train.examples, test.examples).items()
+    }
     drawn = _random_neurons(train, test, columns, draws, seed)
     areas = _resampled_areas([*methods.values(), *drawn], test, seed)
     one_class = test.labels.all() or not test.labels.any()
@@ -247,14 +197,14 @@ def _evaluate(
     )
 
 
-def _resampled_areas(methods: Sequence[_Decided], rows: _Rows, seed: int) -> Floats:
+def _resampled_areas(methods: Sequence[Decided], rows: AnswerRows, seed: int) -> Floats:
     """AUROC of each method on all rows, and below it on resamples that all share: [1 + draws, methods]."""
     values = np.stack([values for values, _ in methods], axis=1)
     found = [auroc(rows.labels, column) for column in values.T]
     return np.vstack([found, bootstrap_aurocs(rows.labels, values, groups=rows.groups, seed=seed)])
 
 
-def _scores(methods: Mapping[str, _Decided], areas: Floats, rows: _Rows, seed: int) -> tuple[Score, ...]:
+def _scores(methods: Mapping[str, Decided], areas: Floats, rows: AnswerRows, seed: int) -> tuple[Score, ...]:
     right = np.stack([(values > threshold) == rows.labels for values, threshold in methods.values()], axis=1)
     means = bootstrap_means(right, groups=rows.groups, seed=seed, draws=BOOTSTRAPS)
     n = len(set(rows.groups))
@@ -279,25 +229,14 @@ def _differences(methods: list[str], areas: Floats, n: int) -> tuple[Difference,
     return tuple(Difference(method, other, percentile_interval(gap[0], gap[1:], n)) for method, other, gap in gaps)
 
 
-def _refit(train: _Rows, test: _Rows, columns: NDArray[np.int64]) -> _Decided:
-    """Logistic regression (L2, C = 1) on standardised columns: decision values on `test` and its threshold."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
-    model.fit(train.matrix.gather(columns, 1 << 30).T, train.labels)
-    return model.decision_function(test.matrix.gather(columns, 1 << 30).T), 0.0
-
-
-def _random_neurons(train: _Rows, test: _Rows, columns: NDArray[np.int64], draws: int, seed: int) -> list[_Decided]:
+def _random_neurons(train: AnswerRows, test: AnswerRows, columns: Indices, draws: int, seed: int) -> list[Decided]:
     """Each draw's decisions on `test`; none where there is no H-neuron to be matched or no other neuron."""
     others = np.setdiff1d(np.arange(train.matrix.shape[1]), columns)
     size = min(len(columns), len(others))
     found = []
     for draw in range(draws if size else 0):
         rng = np.random.default_rng(derive_seed("random neurons", seed, draw))
-        found.append(_refit(train, test, np.sort(rng.choice(others, size, replace=False))))
+        found.append(refit(train, test, np.sort(rng.choice(others, size, replace=False))))
     return found
 
 

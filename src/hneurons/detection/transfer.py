@@ -15,14 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.artifacts import Manifest, forget_other, keep_result, read_result
-from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, percentile_interval
 from hneurons.core.types import ModelIdentity
+from hneurons.detection.answer_rows import (
+    AnswerRows,
+    Dataset,
+    Floats,
+    Indices,
+    answer_rows,
+    check_unseen,
+    refit,
+    training_answers,
+)
 from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import Dataset, _answer_rows, _refit, _Rows
 from hneurons.models.checkpoints import tokenizer_hash
 from hneurons.sparse.matrix import ArrayMatrix
 
@@ -33,8 +42,6 @@ FOLDS = 5
 DETECTOR, SAME_FIT, REFITTED = "detector", "H-neurons", "refitted on the base model: "
 ANY, LAYERS = "random neurons", "random neurons of the same layers"
 RANDOM_KINDS = (ANY, LAYERS)
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
 _MEMORY = 1 << 28
 _PROBES = ("Question: What is the capital of France?\nAnswer:", " naïve café, 東京 1969!", "  two  spaces\n\n")
 
@@ -159,9 +166,7 @@ def transfer_detector(
     Raises `InputError` as `check_transferable` does, and for a question that was trained on; `NotEnoughDataError` for
     a training set of one class or a base dataset without located answers.
     """
-    known = _answer_rows(detector, train, "train")
-    if known.labels.all() or not known.labels.any():
-        raise NotEnoughDataError(f"'train' has {len(known.labels)} located answers, all of one class: both are needed")
+    known = training_answers(detector, train)
     measured = {name: ModelIdentity(**data.contributions.manifest.settings["model"]) for name, data in base.items()}
     moved = {name: check_transferable(detector, found, tokenizers=tokenizers) for name, found in measured.items()}
     inputs = {"train": train.contributions.content}
@@ -175,14 +180,10 @@ def transfer_detector(
         manifest = manifest.resume(out)
         if manifest.complete:
             return load_transfer(out)
-    sets = [_Base(name, _answer_rows(moved[name], data, name), len(data.examples)) for name, data in base.items()]
+    sets = [_Base(name, answer_rows(moved[name], data, name), len(data.examples)) for name, data in base.items()]
     for item in sets:
-        shared = set(known.groups) & set(item.rows.groups)
-        if shared:
-            raise InputError(
-                f"{len(shared)} questions of '{item.name}' were trained on (first: {min(shared)}): ask other questions"
-            )
-    own = {n: _answer_rows(detector, data, n) for n, data in (tuned or {}).items() if n in base}
+        check_unseen(known, item.rows, item.name)
+    own = {n: answer_rows(detector, data, n) for n, data in (tuned or {}).items() if n in base}
     found = _transfer(detector, known, sets, own, draws, seed)
     if out is not None:
         keep_result(out, RESULT, {n: asdict(r) for n, r in found.items()}, manifest)
@@ -199,12 +200,12 @@ def load_transfer(folder: Path) -> dict[str, TransferResult]:
 
 class _Base(NamedTuple):
     name: str
-    rows: _Rows
+    rows: AnswerRows
     total: int
 
 
 def _transfer(
-    detector: Detector, train: _Rows, base: Sequence[_Base], tuned: Mapping[str, _Rows], draws: int, seed: int
+    detector: Detector, train: AnswerRows, base: Sequence[_Base], tuned: Mapping[str, AnswerRows], draws: int, seed: int
 ) -> dict[str, TransferResult]:
     columns = detector.neuron_set().columns
     tests = [item.rows for item in base] + list(tuned.values())
@@ -244,7 +245,7 @@ def _regroup(sets: Mapping[str, Sequence[Any]], values: Sequence[Floats]) -> dic
     return {name: [next(left) for _ in group] for name, group in sets.items()}
 
 
-def _summarize(groups: Mapping[str, Sequence[Floats]], rows: _Rows, seed: int) -> tuple[Transferred, ...]:
+def _summarize(groups: Mapping[str, Sequence[Floats]], rows: AnswerRows, seed: int) -> tuple[Transferred, ...]:
     """Every group of decision values, the detector first, under the same resamples; undecided groups are left out."""
     groups = {name: group for name, group in groups.items() if len(group) and not np.isnan(group).any()}
     values = np.stack([decided for group in groups.values() for decided in group], axis=1)
@@ -283,7 +284,9 @@ class _Fitted(NamedTuple):
     cross_fitted: list[Floats]
 
 
-def _fit_all(train: _Rows, tests: Sequence[_Rows], base: int, sets: Sequence[Indices], seed: int) -> Iterator[_Fitted]:
+def _fit_all(
+    train: AnswerRows, tests: Sequence[AnswerRows], base: int, sets: Sequence[Indices], seed: int
+) -> Iterator[_Fitted]:
     """The sets one after the other; as many as fit into memory are read together."""
     rows = len(train.labels) + sum(len(test.labels) for test in tests)
     step = max(1, _MEMORY // (4 * rows * max((len(columns) for columns in sets), default=1)))
@@ -296,20 +299,20 @@ def _fit_all(train: _Rows, tests: Sequence[_Rows], base: int, sets: Sequence[Ind
         everything = train._replace(matrix=ArrayMatrix(np.concatenate(values)))
         for columns in batch:
             places = np.searchsorted(union, columns)
-            moved = _refit(known, everything, places)[0]
+            moved = refit(known, everything, places).values
             again = [_cross_fit(t, v, places, s) for t, v, s in zip(tests[:base], values, splits, strict=False)]
             yield _Fitted(list(np.split(moved, edges)), again)
 
 
-def _read(rows: _Rows, columns: Indices) -> NDArray[np.float32]:
+def _read(rows: AnswerRows, columns: Indices) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows.matrix.gather(columns, _MEMORY).T)
 
 
-def _in_memory(rows: _Rows, columns: Indices) -> _Rows:
+def _in_memory(rows: AnswerRows, columns: Indices) -> AnswerRows:
     return rows._replace(matrix=ArrayMatrix(_read(rows, columns)))
 
 
-def _split(rows: _Rows, seed: int) -> list[tuple[Indices, Indices]]:
+def _split(rows: AnswerRows, seed: int) -> list[tuple[Indices, Indices]]:
     """Folds of whole questions, each fitted on both classes; none where a class has too few questions for that."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -323,7 +326,7 @@ def _split(rows: _Rows, seed: int) -> list[tuple[Indices, Indices]]:
 
 
 def _cross_fit(
-    rows: _Rows, values: NDArray[np.float32], places: Indices, folds: Sequence[tuple[Indices, Indices]]
+    rows: AnswerRows, values: NDArray[np.float32], places: Indices, folds: Sequence[tuple[Indices, Indices]]
 ) -> Floats:
     """Decision values from fits on the other questions; NaN where there are no folds."""
     decided = np.full(len(rows.labels), np.nan)
@@ -331,7 +334,7 @@ def _cross_fit(
         known, new = (
             rows._replace(labels=rows.labels[part], matrix=ArrayMatrix(values[part])) for part in (seen, held)
         )
-        decided[held] = _refit(known, new, places)[0]
+        decided[held] = refit(known, new, places).values
     return decided
 
 

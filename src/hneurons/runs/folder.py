@@ -14,8 +14,9 @@ from hneurons.core.types import Example, Judgement, Response
 from hneurons.runs.plan import TRAIN, RunPlan
 
 if TYPE_CHECKING:
+    from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.detector import Detector
-    from hneurons.detection.evaluation import Dataset, DatasetResult
+    from hneurons.detection.evaluation import DatasetResult
     from hneurons.neurons.contributions import Contributions
 
 PARTS = ("responses", "verdicts", "examples", "spans", "contributions")
@@ -94,7 +95,7 @@ class RunFolder:
 
     def dataset(self, name: str) -> "Dataset":
         """Located examples and contributions of a finished dataset."""
-        from hneurons.detection.evaluation import Dataset
+        from hneurons.detection.answer_rows import Dataset
 
         return Dataset(self.load_located(name), self.load_contributions(name))
 

@@ -1,0 +1,107 @@
+"""The answer rows of a dataset, and what every comparison of neurons does with them: refit and decide."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.types import Example, ModelIdentity
+from hneurons.detection.detector import Detector
+from hneurons.neurons.contributions import Contributions
+from hneurons.sparse.matrix import ColumnMatrix
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.int64]
+_MEMORY = 1 << 30
+
+
+class Dataset(NamedTuple):
+    """Located examples and their contributions."""
+
+    examples: Sequence[Example]
+    contributions: Contributions
+
+
+class AnswerRows(NamedTuple):
+    """Answer rows of a dataset in the order of their ids.
+
+    labels: bool [rows], True where the answer is wrong; groups: what a bootstrap draws whole; matrix: the rows' signal.
+    """
+
+    examples: list[Example]
+    labels: Bools
+    groups: list[str]
+    matrix: ColumnMatrix
+
+
+class Decided(NamedTuple):
+    """Decision values of a method, float64 [rows], and the threshold above which it calls an answer made up."""
+
+    values: Floats
+    threshold: float
+
+
+def answer_rows(detector: Detector, data: Dataset, name: str) -> AnswerRows:
+    """The located answers of a dataset with their labels and contributions.
+
+    Raises `InputError` for contributions of another model or signal than the detector's or of other examples,
+    `NotEnoughDataError` where no answer is located. `name` stands for the dataset in these messages.
+    """
+    measured = ModelIdentity(**data.contributions.manifest.settings["model"])
+    differences = detector.identity.differences(measured)
+    if differences:
+        raise InputError(
+            f"the detector belongs to {detector.identity.name}, the contributions of '{name}' to {measured.name} "
+            f"({'; '.join(differences)}): measure them with the detector's model"
+        )
+    if detector.signal != data.contributions.signal:
+        raise InputError(
+            f"the detector reads the signal '{detector.signal}', the contributions of '{name}' hold "
+            f"'{data.contributions.signal}': measure them again with --signal {detector.signal}"
+        )
+    examples = {e.id: e for e in data.examples}
+    rows = data.contributions.rows
+    numbers = [i for i, row in enumerate(rows) if row["region"] == "answer"]
+    numbers.sort(key=lambda i: str(rows[i]["id"]))
+    unknown = [rows[i]["example_id"] for i in numbers if rows[i]["example_id"] not in examples]
+    if unknown:
+        raise InputError(
+            f"the contributions of '{name}' are of other examples (first: {unknown[0]}): give those that were measured"
+        )
+    if not numbers:
+        raise NotEnoughDataError(f"'{name}' has no located answers: leave it out, or ask more questions")
+    chosen = [examples[rows[i]["example_id"]] for i in numbers]
+    labels = np.array([e.hallucinated for e in chosen], dtype=bool)
+    return AnswerRows(chosen, labels, [e.question.group for e in chosen], data.contributions.matrix(numbers))
+
+
+def training_answers(detector: Detector, train: Dataset) -> AnswerRows:
+    """As `answer_rows`, for what other methods are fitted on. Raises `NotEnoughDataError` for a single class."""
+    known = answer_rows(detector, train, "train")
+    if known.labels.all() or not known.labels.any():
+        raise NotEnoughDataError(f"'train' has {len(known.labels)} located answers, all of one class: both are needed")
+    return known
+
+
+def check_unseen(train: AnswerRows, test: AnswerRows, name: str) -> None:
+    """Raise `InputError` where a question of the test set, or another about the same fact, was trained on."""
+    shared = set(train.groups) & set(test.groups)
+    if shared:
+        raise InputError(
+            f"{len(shared)} questions of the test set '{name}' were trained on (first: {min(shared)}): "
+            "give a test set of other questions"
+        )
+
+
+def refit(train: AnswerRows, test: AnswerRows, columns: Indices) -> Decided:
+    """Logistic regression (L2, C = 1) on standardised columns: decision values on `test` and its threshold."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
+    model.fit(train.matrix.gather(columns, _MEMORY).T, train.labels)
+    return Decided(model.decision_function(test.matrix.gather(columns, _MEMORY).T), 0.0)
