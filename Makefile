@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 OUT ?= demo-run
 
-.PHONY: demo test check bench clean
+.PHONY: demo fast test check reference bench clean
 
 # The model is small and weak, so the settings are mild: five examples before each question and a low temperature, at
 # which all ten samples agree on enough questions.
@@ -13,12 +13,21 @@ demo: $(VENV)/ready
 	$(BIN)/hneurons run --model smollm2-135m --questions facts --limit 1600 --shots 5 --temperature 0.2 \
 	  --per-class 150 --test-per-class 120 --max-new-tokens 24 --out $(OUT)
 
+# Tests that need no model file and take no long time.
+fast: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -n 2 -m "not slow and not real_model"
+
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: $(VENV)/ready-dev
-	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/build_reference.py --check
+
+reference: $(VENV)/ready-dev
+	$(BIN)/python scripts/build_reference.py
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python bench/sampling.py

@@ -115,7 +115,7 @@ def _class(node: ast.ClassDef) -> list[str]:
     lines = ["```python", f"class {node.name}({bases})" if bases else f"class {node.name}"]
     fields = [n for n in node.body if isinstance(n, ast.AnnAssign) and not ast.unparse(n.target).startswith("_")]
     lines += [
-        f"    {ast.unparse(f.target)}: {ast.unparse(f.annotation)}" + (f" = {_default(f.value)}" if f.value else "")
+        f"    {ast.unparse(f.target)}: {_type(f.annotation)}" + (f" = {_default(f.value)}" if f.value else "")
         for f in fields
     ]
     made = next((n for n in node.body if isinstance(n, Function) and n.name == "__init__"), None)
@@ -130,7 +130,7 @@ def _class(node: ast.ClassDef) -> list[str]:
         marks = {ast.unparse(d).split(".")[-1] for d in method.decorator_list}
         shown = _signature(method)
         if marks & {"property", "cached_property"} and method.returns:
-            shown = [f"{method.name}: {ast.unparse(method.returns)}"]
+            shown = [f"{method.name}: {_type(method.returns)}"]
         lines += ["", f"### {node.name}.{method.name}", "", "```python", *shown, "```", "", *_prose(words)]
     return lines
 
@@ -150,7 +150,7 @@ def _signature(node: Function, name: str = "") -> list[str]:
     arguments = node.args
     if arguments.args and arguments.args[0].arg in ("self", "cls"):
         arguments.args.pop(0)
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    returns = f" -> {_type(node.returns)}" if node.returns else ""
     parts = list(_parameters(arguments))
     whole = f"{name or node.name}({', '.join(parts)}){returns}"
     if len(whole) <= 100:
@@ -174,7 +174,14 @@ def _parameters(arguments: ast.arguments) -> Iterator[str]:
 
 
 def _parameter(argument: ast.arg, default: ast.expr | None) -> str:
-    return ast.unparse(argument) + (f" = {ast.unparse(default)}" if default is not None else "")
+    kind = f": {_type(argument.annotation)}" if argument.annotation else ""
+    return f"{argument.arg}{kind}" + (f" = {ast.unparse(default)}" if default is not None else "")
+
+
+def _type(annotation: ast.expr) -> str:
+    """A type without the quotes it needs where a name is not imported when the code runs."""
+    text = ast.unparse(annotation)
+    return str(annotation.value) if isinstance(annotation, ast.Constant) and annotation.value else text
 
 
 def _first_sentence(text: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import time
@@ -35,6 +36,8 @@ LAYERS = (
 )
 FILES = sorted(SOURCE.rglob("*.py"))
 PLACED = [p for p in FILES if p.parent != SOURCE or p.stem in LAYERS]
+TESTS = Path(__file__).parent
+NO_ROOMS = {"support", "plugin"}  # helpers of tests, and a package that tests install
 HEAVY = ("torch", "transformers", "sklearn", "scipy", "matplotlib", "datasets", "openai", "pyarrow", "jinja2")
 
 
@@ -111,6 +114,24 @@ def test_no_file_pickles_and_none_is_called_utils(path: Path) -> None:
     modules = set(imports_of(ast.parse(path.read_text())))
     assert not modules & {"pickle", "joblib", "dill", "cloudpickle"}
     assert path.stem != "utils"
+
+
+def test_every_folder_of_tests_mirrors_a_room() -> None:
+    for folder in (path for path in TESTS.rglob("*") if path.is_dir() and any(path.glob("*.py"))):
+        place = folder.relative_to(TESTS)
+        assert place.parts[0] in NO_ROOMS or (SOURCE / place).is_dir(), f"tests/{place} tests no folder of the package"
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))
+def test_no_test_imports_a_test(path: Path) -> None:
+    for module in imports_of(ast.parse(path.read_text())):
+        assert not module.rpartition(".")[2].startswith("test_") and not module.startswith("tests"), module
+
+
+def test_the_picture_of_the_architecture_shows_every_room() -> None:
+    picture = (TESTS.parent / "docs" / "images" / "architecture.svg").read_text()
+    shown = set(re.findall(r'class="name"[^>]*>(\w+)<', picture))
+    assert shown == {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
 
 
 def test_public_names_are_sorted_and_there() -> None:
