@@ -56,8 +56,9 @@ def test_todays_date_does_not_enter_a_prompt() -> None:
     tokenizer = tiny_tokenizer(chat=True)
     tokenizer.chat_template = (
         "{% if date_string is not defined %}{{ strftime_now('%d %b %Y') }}{% else %}{{ date_string }}{% endif %}"
+        ": {{ messages[0]['content'] }}"
     )
-    assert render_prompt(tokenizer, "Who?", PromptStyle()) == "1 January 2025"
+    assert render_prompt(tokenizer, "Who?", PromptStyle(instruction="")) == "1 January 2025: Who?"
 
 
 def test_a_style_survives_its_row() -> None:

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from hneurons.core.errors import CaptureError
-
 
 def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     """What a run would rely on. Raises the error that names the first thing that is wrong.
 
-    Checks that every decoder layer has one dense FFN, that prompts hold no doubled start token, that generated tokens
-    map back to characters, that every hook fires once and that scaling by alpha = 1 leaves logits bit-equal; estimates
-    the bytes a run writes.
+    Checks that every decoder layer has one dense FFN, that prompts ask the question and end where the answer begins,
+    that generated tokens map back to characters, that every hook fires once and that scaling by alpha = 1 leaves
+    logits bit-equal; estimates the bytes a run writes.
     """
     import numpy as np
     import torch
@@ -27,9 +25,6 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     question = "What is the capital of France?"
     prompt = loaded.encode(question, style)
     tokenizer = loaded.tokenizer
-    doubled = len(prompt) > 1 and prompt[0] == prompt[1] == tokenizer.bos_token_id
-    if doubled:
-        raise CaptureError(f"prompts of {model} begin with two start tokens: its template and tokenizer both add one")
     answer = "It's Zürich, 東京 or Paris."
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     text = tokenizer.decode(ids)

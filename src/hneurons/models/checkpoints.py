@@ -1,6 +1,7 @@
 """Where a model's files come from: hub id, local folder, GGUF file or a packaged model, converted once to a cache."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -178,5 +179,6 @@ def tokenizer_hash(tokenizer: Any) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         digest.update(f"{index}\t{token}\n".encode())
-    digest.update((tokenizer.chat_template or "").encode() if isinstance(tokenizer.chat_template, str | None) else b"")
+    template = tokenizer.chat_template or ""
+    digest.update((template if isinstance(template, str) else json.dumps(template, sort_keys=True)).encode())
     return digest.hexdigest()

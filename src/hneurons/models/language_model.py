@@ -12,6 +12,7 @@ from hneurons.core.types import ModelIdentity
 from hneurons.models.checkpoints import load_checkpoint
 from hneurons.models.ffn import FFN, find_ffns, text_decoder
 from hneurons.models.identity import build_identity, identify_weights
+from hneurons.models.prompt_check import check_distinct
 from hneurons.models.prompts import PromptStyle, encode_prompt, uses_chat
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -30,6 +31,7 @@ class LanguageModel:
         self.name = name
         self.source = source
         self.ffns: list[FFN] = find_ffns(model)
+        self._checked_styles: set[PromptStyle] = set()
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +93,14 @@ class LanguageModel:
         return self.stop_ids if uses_chat(self.tokenizer, style) else self.stop_ids | self.newline_ids
 
     def encode(self, question: str, style: PromptStyle, *, room: int = 0) -> list[int]:
-        """Prompt ids. Raises `PromptTooLongError` when prompt plus `room` new tokens exceed the window."""
+        """Prompt ids.
+
+        Raises `PromptTooLongError` when prompt plus `room` new tokens exceed the window, `InputError` where the prompt
+        would not ask the question.
+        """
+        if style not in self._checked_styles:
+            check_distinct(lambda probe: encode_prompt(self.tokenizer, probe, style))
+            self._checked_styles.add(style)
         ids = encode_prompt(self.tokenizer, question, style)
         if len(ids) + room > self.window:
             raise PromptTooLongError(

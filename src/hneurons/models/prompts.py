@@ -1,9 +1,11 @@
 """Questions as token ids: the model's chat template where it has one, else the paper's base format."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hneurons.core.errors import InputError
+from hneurons.models.prompt_check import check_end, check_ids, check_templates, check_turns
 
 SHORT_ANSWER = "Respond with the answer only, without any explanation."
 # Some templates print today's date; a fixed one keeps prompts, and so every number, the same tomorrow.
@@ -50,10 +52,34 @@ def render_prompt(tokenizer: Any, question: str, style: PromptStyle) -> str:
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    """Chat turns (role, content) as text that ends where the model's turn begins."""
-    rendered: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, **_TEMPLATE_OPTIONS
-    )
+    """Chat turns (role, content) as text that ends where the model's turn begins.
+
+    Templates that read content as a list of parts get one. Raises `InputError` for a template that fails, leaves out
+    what the user says or closes the chat.
+    """
+    check_templates(tokenizer)
+    parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in messages]
+    try:
+        text = _apply_template(tokenizer, messages)
+        check_turns(text, messages)
+    except InputError as error:
+        try:
+            text = _apply_template(tokenizer, parts)
+            check_turns(text, messages)
+        except InputError:
+            raise error from None
+    check_end(text, tokenizer)
+    return text
+
+
+def _apply_template(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+    try:
+        rendered: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **_TEMPLATE_OPTIONS
+        )
+    except Exception as error:  # a template is a program, which fails as it likes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"this model's chat template fails on turns of user and assistant ({reason})") from error
     return rendered
 
 
@@ -62,9 +88,14 @@ def _turn(role: str, content: str) -> dict[str, str]:
 
 
 def encode_prompt(tokenizer: Any, question: str, style: PromptStyle) -> list[int]:
-    """Token ids of the whole prompt. A rendered template already holds its special tokens: none are added twice."""
+    """Token ids of the whole prompt. A rendered template already holds its special tokens: none are added twice.
+
+    Raises `InputError` where the prompt would not ask the question, or ends before the answer.
+    """
     text = render_prompt(tokenizer, question, style)
-    return list(tokenizer(text, add_special_tokens=not uses_chat(tokenizer, style))["input_ids"])
+    ids = list(tokenizer(text, add_special_tokens=not uses_chat(tokenizer, style))["input_ids"])
+    check_ids(ids, tokenizer)
+    return ids
 
 
 def common_prefix(prompts: list[list[int]]) -> list[int]:
