@@ -16,8 +16,9 @@ import torch
 from hneurons.benchmarks import load_items
 from hneurons.benchmarks.runner import encode_turns
 from hneurons.detection.detector import Detector
-from hneurons.interventions.risk import RiskAbove
-from hneurons.interventions.scaling import ScaleNeurons
+from hneurons.interventions.gate import RiskAbove
+from hneurons.interventions.scaling import NeuronScaling, ScaleNeurons
+from hneurons.interventions.steering import Steer
 from hneurons.models.language_model import LanguageModel, load_model
 from hneurons.models.prompts import PromptStyle, common_prefix
 from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
@@ -38,7 +39,7 @@ def draw(
     """Greedy replies to all prompts under all alphas, in one queue."""
     found: Tokens = {}
     prefix = common_prefix(prompts)
-    steering = ScaleNeurons.sweep(model, [(neurons, alpha) for alpha in alphas], when=when)
+    steering = Steer(model, [NeuronScaling(neurons, alpha, when=when) for alpha in alphas])
 
     def keep(branch: Branch, generation: Generation) -> tuple[Branch, ...]:
         found[branch.prompt, alphas[branch.condition]] = generation.token_ids

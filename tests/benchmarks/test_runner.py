@@ -24,8 +24,9 @@ from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
 from hneurons.cli.bench import bench
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.detection.detector import Detector
-from hneurons.interventions.risk import RiskAbove
+from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
+from hneurons.interventions.steering import Steer
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import load_model
 from hneurons.neurons.controls import draw_control
@@ -118,14 +119,14 @@ def test_alpha_1_is_run_once_and_stands_under_every_set() -> None:
     }
     assert plain["h_neurons"] == plain["random_layer_matched_0"]
     assert len(plain["h_neurons"]) == 5
-    original = ScaleNeurons.sweep
+    original = Steer.__init__
 
-    def count(model: Any, conditions: Any, **options: Any) -> ScaleNeurons:
+    def count(steer: Steer, model: Any, conditions: Any) -> None:
         steered.append(len(conditions))
-        return original(model, conditions, **options)
+        original(steer, model, conditions)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScaleNeurons, "sweep", count)
+        patch.setattr(Steer, "__init__", count)
         run(model, alphas=(0.0, 1.0, 2.0))
     assert steered == [1 + 2 * 2]
 
@@ -279,7 +280,7 @@ def test_what_cannot_be_run_is_said_in_one_sentence() -> None:
     with pytest.raises(NotEnoughDataError, match="no items"):
         run_benchmark(model, "toy", Toy(), [], make_sets(model))
     empty = NeuronSet.from_columns(model.identity, np.zeros(0, np.int64), np.zeros(0), data={})
-    with pytest.raises(InputError, match="'h_neurons' is empty"):
+    with pytest.raises(InputError, match="'h_neurons': the neuron set is empty"):
         run_benchmark(model, "toy", Toy(), make_items(2), {"h_neurons": empty})
     long = [Item("long", ("word " * 5000,))]
     with pytest.raises(PromptTooLongError, match="item long"):

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from lm_eval.tasks import TaskManager
 from hneurons.answers.questions import load_questions
 from hneurons.core.errors import InputError
 from hneurons.evaluators import lm_eval as ours
+from hneurons.interventions.scaling import NeuronScaling
 from hneurons.models.checkpoints import resolve_checkpoint
 from hneurons.models.language_model import LanguageModel, load_model
 from hneurons.neurons.neuron_set import NeuronSet
@@ -173,7 +175,10 @@ def test_neurons_of_another_model_are_refused_in_one_sentence(tiny: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"parallelize": True}, "unknown model argument 'parallelize': known are pretrained, neurons, alpha, revision"),
+        (
+            {"parallelize": True},
+            "unknown model argument 'parallelize': known are pretrained, neurons, alpha, intervention",
+        ),
         ({"peft": "x"}, "unknown model argument 'peft': known are .*, think_end_token$"),
         ({"max_length": "long"}, "max_length should be a whole number from 1 up, found 'long'"),
         ({"dtype": "float99"}, r"could not load the model '.*' \(AttributeError: "),
@@ -235,3 +240,13 @@ def test_on_smollm2_alpha_1_changes_no_number_and_alpha_0_of_many_neurons_does(t
     none = measure(scaled(many, 0.0, "smollm2-135m"), tasks)
     assert all(mine != theirs for mine, theirs in zip(none[CHOICE], own[CHOICE], strict=True))
     assert none[ANSWER] != own[ANSWER]
+
+
+def test_any_intervention_may_be_given_in_place_of_neurons_and_alpha(tiny: Path, tasks: Path) -> None:
+    scaling = NeuronScaling(NeuronSet.load(tiny / "neurons"), 2.0)
+    given = ours.HNeuronsLM(str(tiny / "model"), intervention=scaling, batch_size=4, device="cpu")
+    assert measure(given, tasks) == measure(scaled(tiny, 2), tasks)
+    with pytest.raises(InputError, match="beside neurons or alpha"):
+        ours.HNeuronsLM(str(tiny / "model"), intervention=scaling, alpha=2.0, device="cpu")
+    with pytest.raises(InputError, match="at all positions"):
+        ours.HNeuronsLM(str(tiny / "model"), intervention=replace(scaling, scope="response"), device="cpu")

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from hneurons.core.errors import CaptureError, InputError
-from hneurons.interventions.scaling import ScaleNeurons
+from hneurons.interventions.intervention import Untouched
+from hneurons.interventions.scaling import NeuronScaling, ScaleNeurons
+from hneurons.interventions.steering import Steer
 from hneurons.models.prompts import common_prefix
 from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
 from hneurons.neurons.neuron_set import NeuronSet
@@ -153,7 +155,7 @@ def test_hooks_stand_on_the_chosen_layers_only() -> None:
 
 def test_hooks_that_another_library_removed_are_an_error_not_a_null_result() -> None:
     model = tiny_model()
-    with pytest.raises(CaptureError, match="without being scaled"), ScaleNeurons(model, neuron_set(model), 2.0):
+    with pytest.raises(CaptureError, match="without being changed"), ScaleNeurons(model, neuron_set(model), 2.0):
         model.ffns[0].down._forward_pre_hooks.clear()
         logits(model)
 
@@ -163,7 +165,7 @@ def test_neurons_of_another_model_are_refused_with_the_reason() -> None:
     with pytest.raises(InputError, match=r"belong to tiny-llama.*weights"):
         ScaleNeurons(tiny_model(), neurons, 2.0)
     with pytest.raises(InputError, match="belong to"):
-        ScaleNeurons.sweep(tiny_model(), [(None, 1.0), (neurons, 2.0)])
+        Steer(tiny_model(), [Untouched(), NeuronScaling(neurons, 2.0)])
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,9 @@ def draw_sweep(
     prompts = make_prompts()
     sampling = sampling or Sampling(temperature=0, max_new_tokens=9)
     prefix = common_prefix(prompts) if share else []
-    steering = ScaleNeurons.sweep(model, conditions, scope=scope)
+    steering = Steer(
+        model, [Untouched() if n is None else NeuronScaling(n, alpha, scope=scope) for n, alpha in conditions]
+    )
     drawn: dict[tuple[int, int], Generation] = {}
     with steering:
         cache = prefill_shared(model, prefix, steering=steering, conditions=len(conditions))

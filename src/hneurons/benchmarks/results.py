@@ -113,6 +113,7 @@ class BenchmarkResult:
     max_tokens: int | None
     conditions: tuple[ConditionResult, ...]
     against: tuple[AgainstControls, ...]
+    no_op: float = NO_OP
 
     @property
     def selected(self) -> ConditionResult:
@@ -149,9 +150,9 @@ def _check(result: BenchmarkResult) -> None:
     if all(condition.kind.startswith("random") for condition in result.conditions):
         raise ValueError("it has no selected condition")
     alphas = [at.alpha for at in result.selected.alphas]
-    if NO_OP not in alphas or any([at.alpha for at in c.alphas] != alphas for c in result.conditions):
-        raise ValueError("its conditions are not all at the same alphas, 1 among them")
-    changing = {f"{alpha:g}" for alpha in alphas if alpha != NO_OP}
+    if result.no_op not in alphas or any([at.alpha for at in c.alphas] != alphas for c in result.conditions):
+        raise ValueError(f"its conditions are not all at the same alphas, {result.no_op:g} among them")
+    changing = {f"{alpha:g}" for alpha in alphas if alpha != result.no_op}
     for one in result.against:
         drawn = len(result.controls(one.kind))
         if not 0 < one.controls == drawn or changing - set(one.above_controls):
@@ -251,6 +252,7 @@ def summarize_run(run: BenchmarkRun) -> BenchmarkResult:
             )
             for kind, controls in kinds.items()
         ),
+        no_op=no_op,
     )
 
 

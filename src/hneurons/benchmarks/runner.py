@@ -1,7 +1,7 @@
-"""Run a benchmark: items x alphas x neuron sets in shared batches, resumable, every reply kept with its grade."""
+"""Run a benchmark: items x interventions x alphas in shared batches, resumable, every reply kept with its grade."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,8 +16,8 @@ from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
 
 if TYPE_CHECKING:
-    from hneurons.interventions.risk import RiskAbove
-    from hneurons.interventions.scaling import Scope
+    from hneurons.interventions.gate import RiskAbove
+    from hneurons.interventions.intervention import Intervention, Scope
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.sampling import Branch, Generation
 
@@ -29,7 +29,7 @@ _CELLS = 256
 
 
 class Cell(NamedTuple):
-    """One way to run an item. `condition` None is the model as it is, which stands for alpha = 1 of every set."""
+    """One way to run an item. `condition` None is the model as it is, which stands for the no-op of every condition."""
 
     condition: str | None
     alpha: float
@@ -55,7 +55,7 @@ def run_benchmark(
     name: str,
     benchmark: Benchmark,
     items: Sequence[Item],
-    sets: Mapping[str, NeuronSet],
+    sets: "Mapping[str, NeuronSet | Intervention]",
     *,
     alphas: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
     scope: "Scope" = "all",
@@ -67,50 +67,56 @@ def run_benchmark(
     max_rows: int = 128,
     out: Path | None = None,
 ) -> BenchmarkRun:
-    """Ask every item under every (neuron set, alpha) and grade the replies (arXiv 2512.01797, section 3).
+    """Ask every item under every (condition, alpha) and grade the replies (arXiv 2512.01797, section 3).
 
-    `sets` are named neuron sets; controls are those that `draw_control` made. alpha = 1 is run once, whether asked for
-    or not, and recorded under every set. Items are committed in chunks, so the same call goes on where it stopped.
-    Prompts are run under the same intervention as the reply (`scope` "all"); with `when` they are run as they are.
-    What is drawn for an item depends on the seed and the item, not on the condition, so conditions are paired.
+    `sets` are named neuron sets, which are scaled at `scope` and while `when` says so, or interventions, which say so
+    themselves. Controls are those that `draw_control` made. The alpha that changes nothing (1 where alpha multiplies)
+    is run once, whether asked for or not, and recorded under every condition. Items are committed in chunks, so that
+    the same call resumes. Prompts are run under the same intervention as the reply where its scope is "all"; with a
+    gate they are run as they are. What is drawn for an item depends on the seed and the item, not on the condition, so
+    conditions are paired.
 
-    Raises `InputError` for no or senseless alphas, an empty set, neurons of another model, or texts to be scored under
-    `when`, `NotEnoughDataError` without items, `PromptTooLongError`, `EndpointError`, `StorageError`.
+    Raises `InputError` for no or senseless alphas, an empty set, neurons of another model, interventions that cannot
+    share a run, or texts to be scored under a gate, `NotEnoughDataError` without items, `PromptTooLongError`,
+    `EndpointError`, `StorageError`.
     """
     if not items:
         raise NotEnoughDataError("there are no items to ask: give a benchmark file that is not empty")
-    alphas = _check_alphas(alphas)
-    for label, neurons in sets.items():
-        neurons.check_model(model)
-        if not len(neurons):
-            raise InputError(f"the neuron set '{label}' is empty, so there is nothing to scale")
-    if not sets:
-        raise InputError("there is no neuron set to scale: give at least one")
+    interventions = _read_interventions(model, sets, scope, when)
+    first = next(iter(interventions.values()))
+    no_op, when = first.no_op, first.when
+    alphas = _check_alphas(alphas, no_op)
     if when is not None and benchmark.scores_text:
         raise InputError(f"'{name}' scores texts whole, and the running risk is known token by token: leave it out")
     tokens = max_new_tokens or benchmark.max_new_tokens
-    conditions = {label: Condition(_kind(neurons)) for label, neurons in sets.items()}
     settings = RunSettings(
-        benchmark=name, outcome=benchmark.outcome, no_op=NO_OP, conditions=conditions, max_tokens=tokens, split=split
+        benchmark=name,
+        outcome=benchmark.outcome,
+        no_op=no_op,
+        scaling="multiplicative" if no_op else "additive",
+        conditions={label: Condition(one.kind) for label, one in interventions.items()},
+        max_tokens=tokens,
+        split=split,
     )
-    cells = [Cell(None, NO_OP), *(Cell(label, alpha) for label in sets for alpha in alphas if alpha != NO_OP)]
+    cells = [Cell(None, no_op), *(Cell(label, alpha) for label in sets for alpha in alphas if alpha != no_op)]
     size = max(1, _CELLS // len(cells))
     chunks = [items[first : first + size] for first in range(0, len(items), size)]
     judge = benchmark.judge_name(endpoint)
     inputs = {
         "model": f"{model.name} {fingerprint(replace(model.identity, name='').to_row())}",
         "items": fingerprint([asdict(item) for item in items]),
-        "neurons": fingerprint({label: neurons.columns.tolist() for label, neurons in sets.items()}),
+        "neurons": fingerprint({label: one.identity() for label, one in interventions.items()}),
         "alphas": ", ".join(f"{alpha:g}" for alpha in alphas),
-        "scope": str(scope),
+        "scope": _describe_scopes(interventions),
         "judge": judge,
         "version": str(benchmark.version),
         "seed": str(seed),
-        **({} if when is None else {"when": _describe(when)}),
+        **({} if when is None else {"when": when.describe()}),
     }
     store = RowStore(out, stage=RUN_STAGE, settings=settings.to_json(), inputs=inputs, expected=len(chunks))
     if not store.complete:
-        job = _Job(model, name, benchmark, cells, sets, scope, when, tokens, seed, max_rows)
+        chosen = [first.at(no_op), *(interventions[cell.condition].at(cell.alpha) for cell in cells if cell.condition)]
+        job = _Job(model, name, benchmark, cells, chosen, tokens, seed, max_rows)
         job.check(items, tokens)
         with progress(name, len(items), done=min(store.done * size, len(items))) as advance:
             for chunk in chunks[store.done :]:
@@ -131,23 +137,39 @@ def count_records(records: Sequence[Record]) -> dict[str, int]:
     }
 
 
-def _check_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
+def _check_alphas(alphas: Sequence[float], no_op: float) -> tuple[float, ...]:
     import math
 
     if not alphas or not all(math.isfinite(alpha) for alpha in alphas):
         raise InputError(f"alphas should be finite numbers such as 0, 0.5, 1, 2; found {list(alphas)}")
-    return tuple(sorted({*map(float, alphas), NO_OP}))
+    return tuple(sorted({*map(float, alphas), no_op}))
 
 
-def _describe(when: "RiskAbove") -> str:
-    detector = when.detector
-    fitted = fingerprint([detector.columns.tolist(), detector.coef.tolist(), detector.intercept])
-    return f"risk above {when.threshold:g} by detector {fitted}"
+def _read_interventions(
+    model: "LanguageModel", sets: "Mapping[str, NeuronSet | Intervention]", scope: "Scope", when: "RiskAbove | None"
+) -> "dict[str, Intervention]":
+    """Every condition as an intervention. Raises `InputError` where one cannot be run, or not beside the others."""
+    from hneurons.interventions.scaling import NeuronScaling
+
+    if not sets:
+        raise InputError("there is nothing to do to the model: give at least one neuron set or intervention")
+    found: dict[str, Intervention] = {}
+    for label, given in sets.items():
+        own = NeuronScaling(given, scope=scope, when=when) if isinstance(given, NeuronSet) else given
+        try:
+            own.check_model(model)
+        except InputError as error:
+            raise InputError(f"'{label}': {error}") from error
+        found[label] = own
+    if len({one.no_op for one in found.values()}) > 1:
+        raise InputError("alpha multiplies in some of these interventions and is added in others: run them apart")
+    return found
 
 
-def _kind(neurons: NeuronSet) -> str:
-    control = neurons.data.get("control")
-    return f"random_{control}" if control else "selected"
+def _describe_scopes(interventions: "Mapping[str, Intervention]") -> str:
+    scopes = {label: str(one.scope) for label, one in interventions.items()}
+    one_for_all = len(set(scopes.values())) == 1
+    return next(iter(scopes.values())) if one_for_all else ", ".join(f"{k}: {v}" for k, v in scopes.items())
 
 
 def _record(row: dict[str, object]) -> Record:
@@ -155,11 +177,11 @@ def _record(row: dict[str, object]) -> Record:
     return Record(**{**row, **tuples})  # type: ignore[arg-type]
 
 
-def _spread(graded: list[list[Record]], cells: list[Cell], sets: Mapping[str, NeuronSet]) -> list[Record]:
-    """Records in the order item, set, alpha; the plain model's stands for alpha = 1 of every set."""
+def _spread(graded: list[list[Record]], cells: list[Cell], labels: Iterable[str]) -> list[Record]:
+    """Records in the order item, condition, alpha; the plain model's stands for the no-op of every condition."""
     rows = []
     for records in graded:
-        for label in sets:
+        for label in labels:
             own = [r for cell, r in zip(cells, records, strict=True) if cell.condition in (None, label)]
             rows += sorted((replace(r, condition=label) for r in own), key=lambda r: r.alpha)
     return rows
@@ -174,22 +196,19 @@ class _Job:
         name: str,
         benchmark: Benchmark,
         cells: list[Cell],
-        sets: Mapping[str, NeuronSet],
-        scope: "Scope",
-        when: "RiskAbove | None",
+        conditions: "Sequence[Intervention]",
         tokens: int,
         seed: int,
         max_rows: int,
     ) -> None:
-        from hneurons.interventions.scaling import ScaleNeurons
+        from hneurons.interventions.steering import Steer
         from hneurons.models.prompts import PromptStyle
         from hneurons.models.sampling import Sampling
 
         self.model, self.name, self.benchmark, self.cells, self.max_rows = model, name, benchmark, cells, max_rows
         self.sampling = Sampling(benchmark.temperature, benchmark.top_k, benchmark.top_p, tokens, seed)
         self.stops = model.stops(PromptStyle())
-        chosen = [(sets[cell.condition] if cell.condition else None, cell.alpha) for cell in cells]
-        self.steering = ScaleNeurons.sweep(model, chosen, scope=scope, when=when)
+        self.steering = Steer(model, conditions)
 
     def check(self, items: Sequence[Item], tokens: int) -> None:
         """Raise `PromptTooLongError` before any work where an item does not fit."""
@@ -239,7 +258,7 @@ class _Job:
         import torch
 
         ids = self.model.tokenizer(item.turns[0])["input_ids"][: min(self.sampling.max_new_tokens, self.model.window)]
-        blank = Record(item.id, "", NO_OP, chars=len(item.turns[0]), n_tokens=len(ids) - 1)
+        blank = Record(item.id, "", self.cells[0].alpha, chars=len(item.turns[0]), n_tokens=len(ids) - 1)
         if len(ids) < 2:
             return [replace(blank, alpha=cell.alpha, error="fewer than two tokens") for cell in self.cells]
         tokens, found = torch.tensor(ids, device=self.model.device), []

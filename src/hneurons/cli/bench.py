@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hneurons.benchmarks.results import BenchmarkResult
-    from hneurons.interventions.risk import RiskAbove
-    from hneurons.interventions.scaling import Scope
+    from hneurons.interventions.gate import RiskAbove
+    from hneurons.interventions.intervention import Scope
     from hneurons.models.language_model import LanguageModel
     from hneurons.neurons.neuron_set import NeuronSet
     from hneurons.neurons.opening import NeuronSource
@@ -166,7 +166,7 @@ def read_policy(neurons: Path, when_risk: float | None) -> "RiskAbove | None":
     if when_risk is None:
         return None
     from hneurons.detection.detector import open_detector
-    from hneurons.interventions.risk import RiskAbove
+    from hneurons.interventions.gate import RiskAbove
 
     return RiskAbove(open_detector(neurons), when_risk)
 

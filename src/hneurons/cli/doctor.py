@@ -14,7 +14,8 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     import torch
 
     from hneurons.answers.spans import token_offsets
-    from hneurons.interventions.scaling import ScaleNeurons
+    from hneurons.interventions.scaling import NeuronScaling
+    from hneurons.interventions.steering import Steer
     from hneurons.models.language_model import load_model
     from hneurons.models.prompts import PromptStyle, render_prompt, uses_chat
     from hneurons.neurons.capture import ContributionMeter, Sequence
@@ -36,12 +37,12 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     contributions = ContributionMeter(loaded, []).measure([sequence])
     inputs = torch.tensor([sequence.ids], device=loaded.device)
     first = np.arange(len(loaded.ffns)) * loaded.shape[1]
-    probes = NeuronSet.from_columns(loaded.identity, first, np.ones(len(first)), data={})
+    probe = NeuronScaling(NeuronSet.from_columns(loaded.identity, first, np.ones(len(first)), data={}))
     with torch.inference_mode():
         plain = loaded.model(inputs).logits
-        with ScaleNeurons(loaded, probes, 1.0):
+        with Steer(loaded, probe.at(probe.no_op)):
             scaled = loaded.model(inputs).logits
-        with ScaleNeurons(loaded, probes, 0.0):
+        with Steer(loaded, probe.at(0.0)):
             silenced = loaded.model(inputs).logits
     exact = torch.equal(plain, scaled) and not torch.equal(plain, silenced)
     layers, neurons = loaded.shape

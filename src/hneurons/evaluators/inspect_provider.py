@@ -24,6 +24,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.evaluators.steering import check_count, loading_errors, read_steering
 
 if TYPE_CHECKING:
+    from hneurons.interventions.intervention import Intervention
     from hneurons.models.sampling import Branch, Generation, Sampling
 
 UNSCALED = {"scaled": False}
@@ -59,9 +60,10 @@ class HNeuronsAPI(ModelAPI):
     """The provider `hneurons/MODEL`, with MODEL as `load_model` takes it.
 
     Model arguments (`-M` on the command line): neurons, alpha (see `read_steering`), dtype, device, max_rows (sequences
-    that run at a time). Prompts and replies are both run under scaling. Options of decoding that a request leaves out
-    are those of `Sampling`, with at most 512 new tokens. A request with a seed draws by the seed alone, one without by
-    its prompt and how often it was asked before. `ModelOutput.metadata` says how a reply was scaled.
+    that run at a time). From Python, `intervention` takes any `Intervention` in place of neurons and alpha. Prompts and
+    replies are both run under it. Options of decoding that a request leaves out are those of `Sampling`, with at most
+    512 new tokens. A request with a seed draws by the seed alone, one without by its prompt and how often it was asked
+    before. `ModelOutput.metadata` says how a reply was changed.
 
     Raises `InputError` for other arguments, a model that cannot be loaded, neurons of another model, options of
     decoding that are not supported, here or in requests, and in requests for tools and images; `PromptTooLongError`.
@@ -76,12 +78,14 @@ class HNeuronsAPI(ModelAPI):
         *,
         neurons: str | None = None,
         alpha: float | None = None,
+        intervention: "Intervention | None" = None,
         dtype: str = "float32",
         device: str | None = None,
         max_rows: int = 64,
         **unknown: object,
     ) -> None:
-        from hneurons.interventions.scaling import ScaleNeurons
+        from hneurons.interventions.intervention import Untouched
+        from hneurons.interventions.steering import Steer
         from hneurons.models.language_model import DType, load_model
         from hneurons.models.prompts import PromptStyle
 
@@ -93,23 +97,23 @@ class HNeuronsAPI(ModelAPI):
             raise InputError(f"unknown dtype '{dtype}': known are {', '.join(get_args(DType))}")
         check_count("max_rows", max_rows)
         sampling = _read_sampling(config)
-        steered = read_steering(neurons, alpha)
+        steered = read_steering(neurons, alpha, intervention)
         with loading_errors(model_name):
             self.model = load_model(model_name, dtype=dtype, device=device)  # type: ignore[arg-type]
         if config.max_tokens is not None:
             self._check_room(0, sampling)
         self.stops = self.model.stops(PromptStyle())
         self.max_rows = max_rows
-        self.steering: ScaleNeurons | None = None
+        self.steering: Steer | None = None
+        self.no_op = 1.0 if steered is None else steered.intervention.no_op
         self.about: dict[str, Any] = {"alpha": 1.0, "neurons": None, "n_neurons": 0}
         if steered is not None:
-            chosen, factor = steered
             # The first condition is the plain model, for requests that ask for it.
-            self.steering = ScaleNeurons.sweep(self.model, [(None, 1.0), (chosen, factor)])
-            columns = fingerprint(chosen.columns.tolist())
-            self.about = {"alpha": factor, "neurons": columns, "n_neurons": len(chosen)}
+            self.steering = Steer(self.model, [Untouched(), steered.intervention])
+            self.about = steered.about
+            changed = self.about.get("neurons") or self.about["intervention"]
             # Inspect's cache of replies knows no other model argument: without this all alphas would share replies.
-            self.base_url = f"neurons:{columns}?alpha={factor:g}&dtype={dtype}"
+            self.base_url = f"neurons:{changed}?alpha={steered.intervention.alpha:g}&dtype={dtype}"
         self._waiting: list[_Request] = []
         self._asked: Counter[str] = Counter()
         self._turn = anyio.Lock()
@@ -222,7 +226,7 @@ class HNeuronsAPI(ModelAPI):
             choices=[ChatCompletionChoice(message=message, stop_reason=reason)],
             usage=ModelUsage(input_tokens=asked, output_tokens=said, total_tokens=asked + said),
             time=seconds,
-            metadata={**self.about, "alpha": self.about["alpha"] if request.scaled else 1.0},
+            metadata={**self.about, "alpha": self.about["alpha"] if request.scaled else self.no_op},
         )
 
 

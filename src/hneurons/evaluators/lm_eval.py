@@ -1,4 +1,4 @@
-"""lm-evaluation-harness: its Hugging Face model with scaled neurons, as `--model hneurons`.
+"""lm-evaluation-harness: its Hugging Face model under an intervention, as `--model hneurons`.
 
 The harness finds models by name only where they were imported, so its command line is started from here:
 `python -m hneurons.evaluators.lm_eval run --model hneurons --model_args pretrained=M,neurons=FOLDER,alpha=2 ...`
@@ -15,6 +15,8 @@ from hneurons.evaluators.steering import check_count, loading_errors, read_steer
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hneurons.interventions.intervention import Intervention
+
 try:
     from lm_eval.api.registry import register_model
     from lm_eval.models.huggingface import HFLM
@@ -27,12 +29,13 @@ except ImportError as error:
 
 @register_model("hneurons")
 class HNeuronsLM(HFLM):  # type: ignore[misc]
-    """The harness's own Hugging Face model, run while neurons are scaled: log-likelihoods and generation alike.
+    """The harness's own Hugging Face model, run under an intervention: log-likelihoods and generation alike.
 
     pretrained: as `load_model` takes it: hub id, local folder, `.gguf` file or packaged model. neurons, alpha: the
     folder of a run, a detector, a neuron set or a release, or a hub id, and the factor. Leave both out for the plain
-    model. The other arguments are `HFLM`'s. Raises what `read_steering` raises, `InputError` for arguments that are
-    not these, a model that cannot be loaded and neurons of another model, `UnsupportedModelError`.
+    model. From Python, `intervention` takes any `Intervention` in their place. The other arguments are `HFLM`'s. Raises
+    what `read_steering` raises, `InputError` for arguments that are not these, a model that cannot be loaded and
+    neurons of another model, `UnsupportedModelError`.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class HNeuronsLM(HFLM):  # type: ignore[misc]
         *,
         neurons: str | None = None,
         alpha: float | None = None,
+        intervention: "Intervention | None" = None,
         revision: str = "main",
         dtype: str = "auto",
         device: str = "cuda",
@@ -52,7 +56,7 @@ class HNeuronsLM(HFLM):  # type: ignore[misc]
         think_end_token: str | int | None = None,
         **unknown: object,
     ) -> None:
-        from hneurons.interventions.scaling import ScaleNeurons
+        from hneurons.interventions.steering import Steer
         from hneurons.models.checkpoints import resolve_checkpoint
         from hneurons.models.language_model import LanguageModel
 
@@ -63,7 +67,7 @@ class HNeuronsLM(HFLM):  # type: ignore[misc]
         if not pretrained or not isinstance(pretrained, str):
             raise InputError("no model was named: give --model_args pretrained=MODEL")
         check_count("max_length", max_length)
-        steered = read_steering(neurons, alpha)
+        steered = read_steering(neurons, alpha, intervention)
         with loading_errors(pretrained):
             super().__init__(
                 resolve_checkpoint(pretrained), revision=revision, dtype=dtype, device=device, batch_size=batch_size,
@@ -74,7 +78,7 @@ class HNeuronsLM(HFLM):  # type: ignore[misc]
         if steered is not None:
             with loading_errors(pretrained):
                 guest = LanguageModel(self.model, self.tokenizer, name=pretrained)
-            self.scaling = ScaleNeurons(guest, steered.neurons, steered.alpha)
+            self.scaling = Steer(guest, steered.intervention)
 
     @classmethod
     def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> Any:

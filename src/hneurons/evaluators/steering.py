@@ -1,34 +1,51 @@
-"""What an evaluator's user gives to have neurons scaled: a folder and alpha, checked before any model is loaded."""
+"""What an evaluator's user gives to have a model changed: a folder and alpha, or an intervention."""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hneurons.core.errors import HNeuronsError, InputError
-from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.core.seeds import fingerprint
 from hneurons.neurons.opening import open_neurons
+
+if TYPE_CHECKING:
+    from hneurons.interventions.intervention import Intervention
 
 
 class Steered(NamedTuple):
-    """Neurons and the factor they are scaled by."""
+    """An intervention, and what a log says about it."""
 
-    neurons: NeuronSet
-    alpha: float
+    intervention: "Intervention"
+    about: dict[str, Any]
 
 
-def read_steering(neurons: object, alpha: object) -> Steered | None:
-    """The neurons, named as in `open_neurons`, and alpha; None, the plain model, where neither is given.
+def read_steering(neurons: object, alpha: object, intervention: "Intervention | None" = None) -> Steered | None:
+    """The neurons, named as in `open_neurons`, scaled by alpha, or the intervention that was given.
 
-    Raises `InputError` where one is given without the other and for an alpha that is no finite number, and what
-    `open_neurons` raises.
+    None, the plain model, where nothing is given. Raises `InputError` where one of neurons and alpha is given without
+    the other, or beside an intervention, for an alpha that is no finite number, and for an intervention that does not
+    act at all positions, as prompts cannot be told from replies; and what `open_neurons` raises.
     """
+    from hneurons.interventions.scaling import NeuronScaling
+
+    if intervention is not None:
+        if neurons is not None or alpha is not None:
+            raise InputError("an intervention was given beside neurons or alpha: give one or the other")
+        if intervention.scope != "all" or intervention.when is not None:
+            raise InputError(
+                "an evaluator intervenes at all positions: give an intervention of scope 'all' without gate"
+            )
+        about = {"alpha": intervention.alpha, "intervention": fingerprint(intervention.identity())}
+        return Steered(intervention, about)
     if neurons is None and alpha is None:
         return None
     if neurons is None or alpha is None:
         given, lacking = ("alpha", "neurons=FOLDER") if neurons is None else ("neurons", "alpha=NUMBER")
         raise InputError(f"{given} was given without {lacking}: give both, or neither for the plain model")
-    return Steered(open_neurons(str(neurons)), _number(alpha))
+    chosen, factor = open_neurons(str(neurons)), _number(alpha)
+    about = {"alpha": factor, "neurons": fingerprint(chosen.columns.tolist()), "n_neurons": len(chosen)}
+    return Steered(NeuronScaling(chosen, factor), about)
 
 
 @contextmanager

@@ -1,33 +1,105 @@
 """Scale neurons while a model runs: z, the down-projection's input, is multiplied by alpha in the chosen columns."""
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal, Self
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hneurons.core.errors import CaptureError, InputError
-from hneurons.interventions.risk import RiskAbove, RunningRisk
+from hneurons.core.errors import InputError
+from hneurons.interventions.gate import RiskAbove
+from hneurons.interventions.intervention import Edit, Rows, Scope
+from hneurons.interventions.steering import Steer
 from hneurons.models.language_model import LanguageModel
 from hneurons.neurons.neuron_set import NeuronSet
 
-Scope = Literal["all", "response"] | int
-"""Where to scale: at all positions; where the response is predicted; or where its first k tokens are."""
+
+@dataclass(frozen=True)
+class NeuronScaling:
+    """Multiply the activations z of some neurons by alpha (arXiv 2512.01797, section 3.1); an `Intervention`.
+
+    Scaling at all positions equals scaling the neurons' columns of W_down. alpha = 1 is bit-exact. Raises `InputError`
+    for an alpha that is no finite number.
+    """
+
+    neurons: NeuronSet
+    alpha: float = 1.0
+    scope: Scope = "all"
+    when: RiskAbove | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.alpha, int | float) or not math.isfinite(self.alpha):
+            raise InputError(f"alpha should be a finite number, such as 0, 0.5 or 2; found {self.alpha!r}")
+
+    @property
+    def no_op(self) -> float:
+        """1, as alpha multiplies."""
+        return 1.0
+
+    @property
+    def kind(self) -> str:
+        """ "selected", or "random_" and the kind of control that was drawn."""
+        control = self.neurons.data.get("control")
+        return f"random_{control}" if control else "selected"
+
+    def at(self, alpha: float) -> Self:
+        """The same neurons scaled by another alpha."""
+        return replace(self, alpha=alpha)
+
+    def identity(self) -> list[int]:
+        """The neurons as columns, layer * neurons_per_layer + neuron."""
+        columns: list[int] = self.neurons.columns.tolist()
+        return columns
+
+    def check_model(self, model: LanguageModel) -> None:
+        """Raise `InputError` for neurons of another model, an empty or ambiguous set, or an alpha beyond float32."""
+        self.neurons.check_model(model)
+        if not len(self.neurons):
+            raise InputError("the neuron set is empty, so there is nothing to scale: choose a set with neurons")
+        if len(np.unique(self.neurons.columns)) < len(self.neurons):
+            raise InputError("the neuron set names a neuron twice: its alpha would be ambiguous")
+        _factors(self.alpha, 1)
+
+    @classmethod
+    def edits(cls, model: LanguageModel, conditions: Sequence[Self | None], rows: Rows) -> list[Edit]:
+        """One edit for each layer in which any condition has a neuron."""
+        columns = np.unique(np.concatenate([one.neurons.columns for one in conditions if one is not None]))
+        factors = torch.ones(len(conditions), len(columns))
+        for row, one in enumerate(conditions):
+            if one is not None:
+                factors[row, torch.from_numpy(np.searchsorted(columns, one.neurons.columns))] = one.alpha
+        return scale_columns(model, columns, factors, rows)
 
 
-class ScaleNeurons:
+def scale_columns(model: LanguageModel, columns: np.ndarray[Any, Any], factors: Tensor, rows: Rows) -> list[Edit]:
+    """Edits that multiply neurons (int64 [k]) by the factors of each condition, float32 [conditions, k]."""
+    layers, places = np.divmod(columns, model.shape[1])
+    edits = []
+    for layer in np.unique(layers).tolist():
+        down, chosen = model.ffns[layer].down, torch.from_numpy(np.flatnonzero(layers == layer))
+        device = down.weight.device
+        picked, table = torch.from_numpy(places)[chosen].to(device), factors[:, chosen].to(device)
+        edits.append(Edit(down, "input", _scaler(picked, table, rows)))
+    return edits
+
+
+def _scaler(columns: Tensor, table: Tensor, rows: Rows) -> Callable[[Tensor], Tensor]:
+    def scale(z: Tensor) -> Tensor:
+        factors, part = rows.spread(table, z, 1.0), z[..., columns]
+        # The product is taken in float32, so that a low-precision model sees alpha itself and not its rounding.
+        return z.index_copy(-1, columns, (part.float() * factors).to(z.dtype))
+
+    return scale
+
+
+class ScaleNeurons(Steer):
     """Multiply the chosen neurons' activations z by alpha while open (arXiv 2512.01797, section 3.1).
 
-    alpha: a number; [k], one a neuron; or [rows, 1] or [rows, k], one a row of the batch. alpha = 1 is bit-exact, and
-    scaling by hook equals scaling the columns of W_down. `scope` other than "all" needs `prompt_lengths`, one number
-    or one a row: a position p (as in `position_ids`) belongs to the response from p = length - 1 on, the position that
-    predicts its first token. With `when` a row is scaled only while the running risk of its response is above a
-    threshold (`RiskAbove`, which needs `prompt_lengths`, too); rows must keep their places, so no beam search.
-
-    A context manager: hooks stand on the selected layers only and are gone when it closes, whatever happened inside.
-    Entered twice it scales once; two of them multiply. Raises `InputError` for neurons of another model, an empty set
-    or an alpha of another shape, `CaptureError` on closing where the model ran without the hooks.
+    alpha: a number; [k], one a neuron; or [rows, 1] or [rows, k], one a row of the batch. Everything else is as in
+    `Steer`. Raises `InputError` for neurons of another model, an empty set or an alpha of another shape.
     """
 
     def __init__(
@@ -40,170 +112,12 @@ class ScaleNeurons:
         prompt_lengths: int | Sequence[int] | None = None,
         when: RiskAbove | None = None,
     ) -> None:
-        neurons.check_model(model)
-        if not len(neurons):
-            raise InputError("the neuron set is empty, so there is nothing to scale: choose a set with neurons")
-        factors = _factors(alpha, len(neurons))
-        lengths = None if prompt_lengths is None else torch.as_tensor(prompt_lengths).reshape(-1, 1)
-        self._set_up(model, neurons.columns, factors, scope, lengths, when)
+        super().__init__(model, NeuronScaling(neurons, scope=scope, when=when), prompt_lengths=prompt_lengths)
+        self.neurons, self.factors = neurons, _factors(alpha, len(neurons))
 
-    @classmethod
-    def sweep(
-        cls,
-        model: LanguageModel,
-        conditions: Sequence[tuple[NeuronSet | None, float]],
-        *,
-        scope: Scope = "all",
-        when: RiskAbove | None = None,
-    ) -> Self:
-        """One object for many (neuron set, alpha): `steer` says which of them each row of the batch has.
-
-        None stands for the model as it is.
-        """
-        sets = [neurons for neurons, _ in conditions if neurons is not None]
-        for known in {id(known): known for known in sets}.values():
-            known.check_model(model)
-        columns = np.unique(np.concatenate([neurons.columns for neurons in sets] or [np.zeros(0, np.int64)]))
-        factors = torch.ones(len(conditions), len(columns))
-        for row, (neurons, alpha) in enumerate(conditions):
-            if neurons is not None:
-                factors[row, torch.from_numpy(np.searchsorted(columns, neurons.columns))] = _finite(alpha)
-        scaling = cls.__new__(cls)
-        scaling._set_up(model, columns, factors, scope, None, when)
-        return scaling
-
-    def _set_up(
-        self,
-        model: LanguageModel,
-        columns: np.ndarray[Any, Any],
-        factors: Tensor,
-        scope: Scope,
-        prompt_lengths: Tensor | None,
-        when: RiskAbove | None,
-    ) -> None:
-        if scope not in ("all", "response") and not (type(scope) is int and scope >= 1):
-            raise InputError(f"scope should be 'all', 'response' or a number of tokens from 1 on, found {scope!r}")
-        if len(np.unique(columns)) < len(columns):
-            raise InputError("the neuron set names a neuron twice: its alpha would be ambiguous")
-        self.model, self.scope = model, scope
-        layers, places = np.divmod(columns, model.shape[1])
-        self._columns: dict[int, Tensor] = {}
-        self._table: dict[int, Tensor] = {}
-        for layer in np.unique(layers).tolist():
-            chosen = torch.from_numpy(np.flatnonzero(layers == layer))
-            device = model.ffns[layer].down.weight.device
-            self._columns[layer] = torch.from_numpy(places)[chosen].to(device)
-            self._table[layer] = factors[:, chosen].to(device)
-        self._rows: Tensor | None = None
-        self._continued: list[Hashable] | None = None
-        self._lengths = prompt_lengths
-        self._risk = RunningRisk(model, when) if when is not None else None
-        self._inside: Tensor | None = None
-        self._handles: list[Any] = []
-        self._depth = self._passes = 0
-        self._fired: dict[int, int] = {}
-
-    def steer(
-        self, conditions: Sequence[int], prompt_lengths: Sequence[int], continued: Sequence[Hashable] = ()
-    ) -> None:
-        """Give each row of the coming batches its row of alphas, its prompt length in tokens, and what it continues."""
-        self._rows = torch.tensor(list(conditions), device=self.model.device)
-        self._continued = list(continued) or [None] * len(self._rows)
-        if self.scope != "all" or self._risk is not None:
-            self._lengths = torch.tensor(list(prompt_lengths)).reshape(-1, 1)
-
-    def scaled_tokens(self, key: Hashable) -> int | None:
-        """With `when`: in how many tokens the response of a row (its number, or what it continued) was scaled."""
-        return None if self._risk is None else self._risk.scaled_tokens(key)
-
-    def risk(self, key: Hashable) -> float:
-        """With `when`: the running risk of a row, a probability; NaN before its first response token."""
-        odds = float("nan") if self._risk is None else self._risk.log_odds(key)
-        return float(torch.sigmoid(torch.tensor(odds, dtype=torch.float64)))
-
-    def __enter__(self) -> Self:
-        if self._depth == 0:
-            self._passes, self._fired = 0, dict.fromkeys(self._columns, 0)
-            try:
-                self._handles.append(self.model.decoder.register_forward_pre_hook(self._locate, with_kwargs=True))
-                if self._risk is not None:
-                    self._risk.forget()
-                    self._handles += self._risk.attach()
-                for layer in self._columns:
-                    down = self.model.ffns[layer].down
-                    self._handles.append(down.register_forward_pre_hook(self._scaler(layer)))
-            except BaseException:
-                self._remove()
-                raise
-        self._depth += 1
-        return self
-
-    def __exit__(self, kind: object, *exception: object) -> None:
-        self._depth -= 1
-        if self._depth:
-            return
-        lost = not all(handle.id in handle.hooks_dict_ref() for handle in self._handles)
-        self._remove()
-        if kind is None and (lost or any(fired < self._passes for fired in self._fired.values())):
-            raise CaptureError(
-                "the model ran without being scaled in every layer: another library removed the hooks, or the model is "
-                "compiled; load it afresh and do not compile it"
-            )
-
-    def _remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._inside = [], None
-
-    def _locate(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before each pass of the decoder: which of its positions are to be scaled."""
-        if self.scope != "all" or self._risk is not None:
-            self._inside = self._choose(args, kwargs)
-        self._passes += 1
-
-    def _choose(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        if self._lengths is None:
-            named = f"scope {self.scope!r}" if self._risk is None else "scaling by running risk"
-            raise InputError(f"{named} needs prompt_lengths: the number of prompt tokens, one a row")
-        ids = next(v for v in (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if v is not None)
-        positions = kwargs.get("position_ids")
-        if positions is None:
-            past = kwargs.get("past_key_values")
-            positions = torch.arange(ids.shape[1], device=ids.device)[None] + (past.get_seq_length() if past else 0)
-        places = positions - self._lengths.to(positions.device)
-        last = int(self.scope) if isinstance(self.scope, int) else np.iinfo(np.int64).max
-        inside = (places >= -1) & (places < last - 1) if self.scope != "all" else torch.ones_like(places) > 0
-        if self._risk is None:
-            return inside
-        rows = ids.shape[0]
-        keys = list(range(rows)) if self._continued is None else self._continued
-        return inside & self._risk.begin(keys, places.expand(rows, -1), inside[:, -1].expand(rows))[:, None]
-
-    def _scaler(self, layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-        columns, table = self._columns[layer], self._table[layer]
-
-        def scale(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            self._fired[layer] += 1
-            z = args[0]
-            factors = table if self._rows is None else table[self._rows.to(table.device)]
-            factors = self._spread(factors, z)
-            part = z[..., columns]
-            # The product is taken in float32, so that a low-precision model sees alpha itself and not its rounding.
-            return (z.index_copy(-1, columns, (part.float() * factors).to(z.dtype)), *args[1:])
-
-        return scale
-
-    def _spread(self, factors: Tensor, z: Tensor) -> Tensor:
-        """Factors [rows or 1, k] in a shape that broadcasts to z: [rows, tokens, k], or flattened as z is."""
-        factors = factors[:, None]
-        if self._inside is not None:
-            factors = torch.where(self._inside.to(factors.device)[:, :, None], factors, 1.0)
-        rows = factors.shape[0]
-        if z.ndim == 2 and rows > 1 and z.shape[0] % rows == 0:
-            factors = factors.expand(rows, z.shape[0] // rows, -1)
-        if (z.ndim == 3 and rows not in (1, z.shape[0])) or (z.ndim == 2 and z.shape[0] % rows):
-            raise InputError(f"alpha is given for {rows} rows, but the batch has {z.shape[0]}: give one a row")
-        return factors.reshape(-1, factors.shape[-1]) if z.ndim == 2 else factors
+    def edits(self) -> list[Edit]:
+        """The edits that scale each row by its own factors."""
+        return scale_columns(self.model, self.neurons.columns, self.factors, self)
 
 
 def _factors(alpha: float | Sequence[float] | Tensor, neurons: int) -> Tensor:
@@ -221,7 +135,3 @@ def _factors(alpha: float | Sequence[float] | Tensor, neurons: int) -> Tensor:
     if not bool(torch.isfinite(factors).all()):
         raise InputError(f"alpha should be finite, found {str(alpha)[:60]}")
     return factors
-
-
-def _finite(alpha: float) -> float:
-    return float(_factors(alpha, 1)[0, 0])

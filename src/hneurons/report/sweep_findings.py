@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hneurons.benchmarks.results import AgainstControls, AlphaResult, BenchmarkResult
-from hneurons.benchmarks.runner import NO_OP
 from hneurons.core.stats import Estimate, mcnemar_exact, wilson
 
 INERT = "copying"
@@ -123,16 +122,18 @@ def _steeper(result: BenchmarkResult, one: AgainstControls) -> int:
 def describe_sweep(result: BenchmarkResult) -> list[str]:
     """Rates at both ends, where they differ from alpha = 1, groups of items, and replies without outcome."""
     alphas = result.selected.alphas
-    base = next(at for at in alphas if at.alpha == NO_OP)
+    base = next(at for at in alphas if at.alpha == result.no_op)
     ends = [at for at in (alphas[0], alphas[-1]) if at is not base]
     rates = ", ".join(f"{percent(at.rate)} at alpha {at.alpha:g}" for at in ends)
-    said = [f"{percent(base.rate)}% of {base.rate.n} items at alpha = 1" + (f"; {rates}." if rates else ".")]
+    said = [
+        f"{percent(base.rate)}% of {base.rate.n} items at alpha = {result.no_op:g}" + (f"; {rates}." if rates else ".")
+    ]
     others = [at for at in alphas if at is not base]
     moved = [at for at in others if sign(at.change)]
     unknown = _alphas(at for at in others if not math.isfinite(at.change.value))
     if moved:
         found = "; ".join(f"{interval(at.change)} pp at {at.alpha:g}" for at in moved)
-        said.append(f"Different from alpha = 1 at {len(moved)} of {len(others)} alphas: {found}.")
+        said.append(f"Different from alpha = {result.no_op:g} at {len(moved)} of {len(others)} alphas: {found}.")
     elif others and not unknown:
         said.append("At no alpha is the rate different from that at alpha = 1 by more than chance.")
     if unknown:
@@ -189,10 +190,11 @@ def _judge_inert(result: BenchmarkResult | None) -> str:
     """Whether the benchmark that should not move did, and what it cannot tell."""
     if result is None:
         return f"Without '{INERT}', which should not move, it is unknown from which alpha on the model is broken."
-    base = next(at for at in result.selected.alphas if at.alpha == NO_OP)
+    base = next(at for at in result.selected.alphas if at.alpha == result.no_op)
     others = [at for at in result.selected.alphas if at is not base]
     if not others:
-        return f"'{INERT}', the inert control, was run at alpha = 1 only: the model may be broken at any other."
+        plain = f"'{INERT}', the inert control, was run at alpha = {result.no_op:g} only"
+        return f"{plain}: the model may be broken at any other."
     moved = [at for at in others if sign(at.change)]
     broken = _alphas(at for at in moved if mcnemar_exact(at.gained, at.lost) < _CHANCE)
     if broken:

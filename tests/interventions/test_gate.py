@@ -10,8 +10,9 @@ from transformers import DynamicCache
 
 from hneurons.core.errors import CaptureError, InputError
 from hneurons.detection.detector import Detector
-from hneurons.interventions.risk import RiskAbove
-from hneurons.interventions.scaling import ScaleNeurons
+from hneurons.interventions.gate import RiskAbove
+from hneurons.interventions.scaling import NeuronScaling, ScaleNeurons
+from hneurons.interventions.steering import Steer
 from hneurons.models.prompts import common_prefix
 from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
 from hneurons.neurons.capture import ContributionMeter, Sequence
@@ -163,9 +164,8 @@ def draw_sweep(
 ) -> dict[tuple[int, int], Any]:
     neurons, prompts = neuron_set(model), make_prompts()
     prefix, sampling = common_prefix(prompts), Sampling(temperature=0, max_new_tokens=STEPS)
-    steering = ScaleNeurons.sweep(
-        model, [(neurons, alpha) for alpha in alphas], when=RiskAbove(make_detector(model), threshold)
-    )
+    when = RiskAbove(make_detector(model), threshold)
+    steering = Steer(model, [NeuronScaling(neurons, alpha, when=when) for alpha in alphas])
     drawn: dict[tuple[int, int], Any] = {}
 
     def keep(branch: Branch, generation: Generation) -> tuple[Branch, ...]:
