@@ -12,7 +12,7 @@ from hneurons.core.errors import InputError
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import evaluate_detector
 from hneurons.detection.fitting import fit_detector
-from hneurons.interventions.risk import RiskAbove
+from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.capture import ContributionMeter, Sequence
