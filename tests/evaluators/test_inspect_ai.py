@@ -389,7 +389,7 @@ def smollm2(places: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def documented_commands() -> list[str]:
-    text = (ROOT / "docs" / "engines" / "inspect-ai.md").read_text()
+    text = (ROOT / "docs" / "engines" / "inspect-ai.md").read_text().replace("\\\n", "")
     return [line for line in re.findall(r"^inspect .*$", text, re.MULTILINE) if "# not run" not in line]
 
 

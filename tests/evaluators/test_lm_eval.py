@@ -209,7 +209,7 @@ def test_a_damaged_checkpoint_is_one_sentence(tiny: Path, tmp_path: Path, change
 
 
 def documented_commands() -> list[str]:
-    text = (ROOT / "docs" / "engines" / "lm-eval.md").read_text()
+    text = (ROOT / "docs" / "engines" / "lm-eval.md").read_text().replace("\\\n", "")
     return [line for line in re.findall(r"^python -m hneurons.*$", text, re.MULTILINE) if "# not run" not in line]
 
 

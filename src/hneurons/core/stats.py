@@ -181,8 +181,8 @@ def percentile_interval(point: float, draws: Floats, n: int) -> Estimate:
 def alike_interval(point: float, n: int, units: int, lowest: float, highest: float) -> Estimate:
     """The interval of a mean whose units (items or groups) are all alike, which no resample can vary.
 
-    As many units as Wilson's interval for 0 of `units` allows may be otherwise, by all that [lowest, highest] holds; of
-    a rate of 0 or 1 that is Wilson's own interval.
+    Wilson's interval for 0 of `units` says how many units may be otherwise. Each of them may lie anywhere in [lowest,
+    highest]. For a rate of 0 or 1 the result is Wilson's own interval.
     """
     share = wilson(0, units).high
     return Estimate(point, point - share * (point - lowest), point + share * (highest - point), n)

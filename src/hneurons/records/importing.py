@@ -23,13 +23,17 @@ _SCORES = ("choice_is_key", "mc1", "mc2", "grade_is_correct")
 class Mapping:
     """How foreign columns become ours.
 
-    `columns`: our field -> their column, or a template such as "{family}-k{k}" over their columns; fields that carry
-    the same name need no entry, `rubric` takes a mapping of its own. `constants`: our field -> a fixed value.
-    `melt`: one row with a column per alpha becomes one row per alpha: {"columns": {their column: value}, "into":
-    [field of the value in the header, field of the cell], "absent": cell that means "not run"}. `values`: our field
-    -> {their word: ours}. `extract`: our field -> [their column, regular expression whose group 1 is taken].
-    `where`: their column -> the values kept. `join`: column that the `items` file shares. `conditions`: name pattern
-    -> "kind" or "kind@family". `outcome_from`: choice_is_key, mc1, mc2 or grade_is_correct.
+    - `columns`: our field -> their column, or a template such as "{family}-k{k}" over their columns. Fields of the
+      same name need no entry. `rubric` takes a mapping of its own.
+    - `constants`: our field -> a fixed value.
+    - `melt`: turns one row with a column for each alpha into one row for each alpha. Its "columns" map their column to
+      the value, "into" names our field of that value and of the cell, and "absent" is the cell that means "not run".
+    - `values`: our field -> {their word: ours}.
+    - `extract`: our field -> [their column, regular expression whose group 1 is taken].
+    - `where`: their column -> the values kept.
+    - `join`: the column that the `items` file shares.
+    - `conditions`: a pattern of names -> "kind" or "kind@family".
+    - `outcome_from`: choice_is_key, mc1, mc2 or grade_is_correct.
     """
 
     settings: dict[str, Any]

@@ -28,8 +28,10 @@ class Condition:
 class RunSettings:
     """What holds for a whole run.
 
-    `outcome` says in words what outcome = 1 means; `max_tokens` the generation cap; `split` how the items relate to
-    choices made on data: "selection" where something was tuned on these very items, "held_out" where nothing was.
+    - `outcome`: what outcome = 1 means, in words.
+    - `no_op`: the alpha that changes nothing.
+    - `max_tokens`: the longest reply that could be generated.
+    - `split`: "selection" where something was tuned on these very items, "held_out" where nothing was, "" unknown.
     """
 
     benchmark: str
@@ -59,14 +61,22 @@ class RunSettings:
 class Record:
     """One item under one condition at one alpha. Every field but the first three may be missing (None).
 
-    `outcome`: whether the measured behaviour happened (1.0 or 0.0, or a share such as MC2); None = unscored.
-    `choice`: the option the parser read, "" where it found none; `key`: the option that counts as the behaviour.
-    `parse`: outcome class of the reading. `choices`: option label -> text. `aliases`: accepted answers.
-    `chars`, `n_tokens`: length of the response; `scaled_tokens`: in how many of them a policy scaled (where alpha
-    changes nothing: would have); `finish_reason`: "stop" or "length". `judge`: the judge's own word.
-    `grade`: CORRECT, INCORRECT or NOT_ATTEMPTED. `loglik`: summed log-likelihood of each option, `true_options` 1/0.
-    `rubric`: graded scores by name; `spans`: [start, end, valid] character offsets of the graded passages.
-    `group`: items that are not independent (the same goal under several templates). `error`: why it is unscored.
+    - `outcome`: whether the measured behaviour happened: 1.0 or 0.0, or a share such as MC2. None means unscored.
+    - `choice`: the option that the parser read; "" where it found none.
+    - `key`: the option that counts as the behaviour.
+    - `parse`: how the reply could be read.
+    - `choices`: option label -> text.
+    - `aliases`: accepted answers.
+    - `chars`, `n_tokens`: length of the response.
+    - `scaled_tokens`: the number of tokens that a policy scaled, or would have scaled where alpha changes nothing.
+    - `finish_reason`: "stop" or "length".
+    - `judge`: the judge's own word.
+    - `grade`: CORRECT, INCORRECT or NOT_ATTEMPTED.
+    - `loglik`, `true_options`: summed log-likelihood of each option in nats; 1 for a true option, else 0.
+    - `rubric`: graded scores by name.
+    - `spans`: [start, end, valid] character offsets of the graded passages.
+    - `group`: items that are not independent, such as one goal under several templates.
+    - `error`: why the reply is unscored.
     """
 
     id: str

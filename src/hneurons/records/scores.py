@@ -9,8 +9,8 @@ import numpy as np
 class MultipleChoiceScores(NamedTuple):
     """MC1: the option of highest log-likelihood is the best answer. MC2: probability mass on the true options.
 
-    `tied`: the highest log-likelihood is shared by an option on the other side of the truth, so that MC1 depends on
-    the order of the options; the first of equals counts, as in numpy's argmax.
+    `tied` is True where a true and a false option share the highest log-likelihood. MC1 then depends on the order of
+    the options: the first of equals counts, as in numpy's argmax.
     """
 
     mc1: float

@@ -4,8 +4,8 @@ Minimises, over an intercept b and coefficients v,
 
     F(b, v) = sum_i w_i log(1 + exp(-s_i (b + x_i v))) + lambda ||v||_1,     s_i = 2 y_i - 1,  sum_i w_i = 1.
 
-Each Newton step minimises the quadratic model on a working set by coordinate descent (scikit-learn's `lasso_path` on
-a precomputed Gram matrix); the working set grows by the columns that violate optimality until none does.
+Each Newton step minimises the quadratic model on a working set of columns. It uses coordinate descent, scikit-learn's
+`lasso_path` on a precomputed Gram matrix. The working set grows by the columns that violate optimality until none does.
 """
 
 from typing import NamedTuple
@@ -22,8 +22,11 @@ ROUNDS = 100
 
 
 class InnerFit(NamedTuple):
-    """`coef` [columns], `linear` the decision values [rows], `violation` the largest breach of optimality over the
-    given columns as a fraction of lambda."""
+    """The solution on the given columns.
+
+    `coef` is float64 [columns], and `linear` the decision values, float64 [rows]. `violation` is the largest breach of
+    optimality over the given columns, as a fraction of lambda.
+    """
 
     coef: Floats
     intercept: float

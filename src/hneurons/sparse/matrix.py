@@ -1,9 +1,14 @@
 """Features by column: an array in memory, or the shards of a contributions folder read slab by slab.
 
-A folder holds `manifest.json`, `rows.jsonl` (one object a row with `id`, `question_id`, `region`) and
-`shard-00000.safetensors`, ... of up to 256 rows, each with one float16 tensor a layer, `layer.000`, ..., of shape
-[rows in shard, neurons]. Column (layer, neuron) has the index layer * neurons + neuron. Shards are read with pread:
-mapping them whole would let resident memory grow to their size.
+A folder holds three kinds of files:
+
+- `manifest.json`.
+- `rows.jsonl`: one object for each row, with `id`, `question_id` and `region`.
+- `shard-00000.safetensors`, `shard-00001.safetensors`, ...: up to 256 rows each. A shard has one float16 tensor for
+  each layer (`layer.000`, `layer.001`, ...) of shape [rows in shard, neurons].
+
+Column (layer, neuron) has the index layer * neurons + neuron. Shards are read with pread: mapping them whole would let
+resident memory grow to their size.
 """
 
 import hashlib

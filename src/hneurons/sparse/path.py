@@ -31,8 +31,9 @@ MEMORY = 1 << 30
 class Certificate:
     """How good one solution is, judged over all columns.
 
-    `violation` is max_j |x_j'r| / lambda - 1, or an active column's breach of x_j'r = lambda sign(v_j) if larger;
-    `gap` the duality gap, in the units of `objective`; `sweeps` the passes over all columns it took.
+    - `violation`: the larger of max_j |x_j'r| / lambda - 1 and an active column's breach of x_j'r = lambda sign(v_j).
+    - `gap`: the duality gap, in the units of `objective`.
+    - `sweeps`: the number of passes over all columns.
     """
 
     lambda_: float
@@ -46,9 +47,12 @@ class Certificate:
 class SparsePath:
     """Coefficients along the path for the columns that are ever selected, in the units of the raw features.
 
-    `columns` [k] are column indices, `coef` [points, k], `intercepts` [points]; `mean` and `scale` [k] are what the
-    columns were centred and divided by, so that `coef * scale` are the coefficients the penalty saw. `stopped` says
-    why the path is shorter than its grid, or is empty.
+    - `columns`: int64 [k], the indices of these columns.
+    - `coef`: float64 [points, k]. The penalty saw `coef * scale`.
+    - `intercepts`, `lambdas`: float64 [points].
+    - `mean`, `scale`: float64 [k], what the columns were centred and divided by.
+    - `certificates`: one for each point.
+    - `stopped`: why the path is shorter than its grid; empty where it is not.
     """
 
     columns: Indices
@@ -110,9 +114,11 @@ def fit_path(
 
     `ratios` are fractions of lambda_max; `C` asks for liblinear's penalties instead. `intercept="penalized"` with
     `standardize=False` is liblinear's problem. The path stops before a point with more than `max_features` columns or
-    with separated classes and says so in `stopped`. `memory` in bytes bounds slabs and candidate columns. With `out`,
-    an interrupted fit goes on at its last finished sweep. Raises `InputError` for values that are not finite, naming
-    the row, and `NotEnoughDataError` where a class is missing.
+    with separated classes, and `stopped` then says why. `memory` (bytes) bounds slabs and candidate columns. With
+    `out`, an interrupted fit resumes at its last finished sweep.
+
+    Raises `InputError` that names the row where a value is not finite, and `NotEnoughDataError` where a class is
+    missing.
     """
     start = time.perf_counter()
     matrix = as_matrix(X)

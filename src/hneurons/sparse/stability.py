@@ -40,9 +40,12 @@ RATIOS = tuple(float(ratio) for ratio in np.geomspace(0.6, 0.2, 5))
 class Stability:
     """Selection probabilities of the columns that were selected in any half-sample.
 
-    `columns` [k]; `probabilities` [points, k] at each lambda, `probability` [k] the largest of them; `sizes`
-    [subsamples] columns selected anywhere on each half-sample's path; `reached` [points] half-samples whose path went
-    that far (the others count as not selecting there); `path` the fit on all rows.
+    - `path`: the fit on all rows.
+    - `columns`: int64 [k].
+    - `probabilities`: float64 [points, k], the share of half-samples that select a column at each lambda.
+    - `probability`: float64 [k], the largest of them over the lambdas.
+    - `sizes`: int64 [subsamples], how many columns each half-sample selects anywhere on its path.
+    - `reached`: int64 [points], how many half-samples went that far. The others count as not selecting there.
     """
 
     path: SparsePath
@@ -94,9 +97,10 @@ def select_stability(
 ) -> Stability:
     """Fit the path on all rows and on `n_subsamples` halves of the `groups` (questions), drawn in complementary pairs.
 
-    All fits use the lambdas of the fit on all rows (`ratios` of its lambda_max, or liblinear's `C` for all rows) and
-    columns scaled over all rows, and each is certified over every column. Other options as in `fit_path`. Raises
-    `InputError` for an odd or too small `n_subsamples`, `NotEnoughDataError` where a half lacks a class.
+    All fits use the lambdas of the fit on all rows: `ratios` of its lambda_max, or liblinear's `C` for all rows. They
+    also use columns scaled over all rows. Each fit is certified over every column. The other options are those of
+    `fit_path`. Raises `InputError` for an odd or too small `n_subsamples`, and `NotEnoughDataError` where a half lacks
+    a class.
     """
     start = time.perf_counter()
     matrix = as_matrix(X)
