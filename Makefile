@@ -15,10 +15,10 @@ demo: $(VENV)/ready
 
 # Tests that need nothing but the code and take no long time.
 fast: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow and not real_model and not shared"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not real_model and not shared"
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -120,6 +120,7 @@ def test_without_the_package_its_names_are_unknown(tmp_path: Path) -> None:
     assert said[0].strip() == "EXIT 2" and "unknown audit 'lengths': known are effect, " in errors
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_by_a_plugin(run: dict[str, Any]) -> None:
     manifest = json.loads((run["folder"] / "train" / "verdicts" / "manifest.json").read_text())
     assert manifest["settings"]["judge"] == "exact"
@@ -127,6 +128,7 @@ def test_a_run_is_judged_by_a_plugin(run: dict[str, Any]) -> None:
     assert run["run"]["detector"]["data"]
 
 
+@pytest.mark.slow
 def test_a_benchmark_of_a_plugin_is_swept(run: dict[str, Any]) -> None:
     from hneurons.core.artifacts import load_rows
 
@@ -140,6 +142,7 @@ def test_a_benchmark_of_a_plugin_is_swept(run: dict[str, Any]) -> None:
         assert row["outcome"] == float(row["choice"] == str(added))
 
 
+@pytest.mark.slow
 def test_an_audit_of_a_plugin_reads_the_sweep(run: dict[str, Any]) -> None:
     findings = run["audit"]["audits"][0]["findings"]
     assert [finding["claim"] for finding in findings] == ["Replies are as long at every alpha"]

@@ -91,6 +91,7 @@ label_responses(QUESTIONS, RESPONSES, judge="llm", endpoint=Endpoint(sys.argv[1]
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
     def slow(number, body):
         return verdict_line(number, body)._replace(delay=0.05)

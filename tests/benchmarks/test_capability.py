@@ -150,6 +150,7 @@ def test_fit_takes_the_point_that_was_chosen_and_keeps_the_table(tmp_path: Path)
 # The verb.
 
 
+@pytest.mark.slow
 def test_the_verb_fits_by_ability_and_the_detector_and_report_show_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

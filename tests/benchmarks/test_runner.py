@@ -355,6 +355,7 @@ def test_the_command_refuses_bad_input_in_one_sentence(
     assert message in str(done.exception)
 
 
+@pytest.mark.slow
 def test_a_command_killed_for_good_goes_on_and_ends_with_the_same_bytes(saved: Path, tmp_path: Path) -> None:
     options = ("--controls", "5", "--limit", "14", "--max-new-tokens", "2", "--out")
     given = ("--model", str(saved / "model"), "--neurons", str(saved / "neurons"), "--device", "cpu", *options)

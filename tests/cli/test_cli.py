@@ -372,6 +372,7 @@ def test_people_see_progress_on_standard_error_only(cli: CLI, place: Path, tmp_p
     assert "train" in said.out and "responses" in said.out
 
 
+@pytest.mark.slow
 def test_a_real_process_keeps_the_streams_apart(place: Path, tmp_path: Path) -> None:
     write_questions(tmp_path / "few.jsonl", 8)
     command = [str(Path(sys.executable).with_name("hneurons"))]

@@ -216,6 +216,7 @@ def test_an_empty_neuron_set_is_evaluated_as_such(train: Dataset) -> None:
     assert "H-neurons, refitted" not in {s.method for s in result.scores}
 
 
+@pytest.mark.slow
 def test_intervals_contain_the_truth_about_as_often_as_they_say() -> None:
     """Normal scores of two classes, two rows a question; AUROC of the population is Phi(shift / sqrt 2)."""
     from scipy.stats import norm

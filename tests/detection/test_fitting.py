@@ -49,6 +49,7 @@ def test_unseen_answers_are_told_apart_and_the_threshold_lies_between_the_classe
     assert ((decided > detector.threshold) == rows.positive).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_permuted_labels_give_held_out_aurocs_around_one_half() -> None:
     """Nothing is planted: who is wrong is a coin thrown after the contributions were made."""
     areas = []

@@ -291,6 +291,7 @@ def test_a_kept_drift_is_read_again_and_made_anew_for_other_weights(tmp_path: Pa
         Drift.load(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_reading_takes_far_less_memory_than_the_files_have(tmp_path: Path) -> None:
     """A pair of 80 MB, all zeros and so without room on disk, in a process of its own."""
     code = f"""

@@ -76,6 +76,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
     """Peak memory of an export above that of the imports, in a process of its own; 140 MiB of weights."""
     script = ROOT / "bench" / "export_memory.py"
