@@ -1,6 +1,7 @@
 """Results of a sweep against numbers worked out by hand: rates, changes, groups, comparisons with random neurons."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hneurons.benchmarks.results import load_sweep, results_json, summarize_run
+from hneurons.benchmarks.results import earlier_results, load_sweep, results_json, save_sweep, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.core.artifacts import RowStore
-from hneurons.core.errors import ArtifactError
+from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.stats import bootstrap_means, wilson
 from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
+from support.damage import survivors
 
 
 def recorded(outcomes: dict[str, dict[float, list[float | None]]], groups: Sequence[str] = ()) -> BenchmarkRun:
@@ -47,7 +49,7 @@ def test_rates_changes_and_counts_are_those_worked_out_by_hand() -> None:
     assert against.above_controls["1"].value == 0
     assert (against.kind, against.controls, against.controls_below) == ("layer_matched", 1, 1)
     assert (found.groups, two.groups) == (4, 3)
-    assert json.loads(json.dumps(found.to_json()))["items"] == 4
+    assert json.loads(json.dumps(found.to_row()))["items"] == 4
 
 
 def test_a_change_that_no_item_contradicts_excludes_zero_and_one_that_cancels_does_not() -> None:
@@ -116,7 +118,7 @@ def test_where_all_items_are_alike_intervals_are_what_wilson_leaves_open() -> No
 
 def test_results_of_an_earlier_version_are_made_again_from_their_records(tmp_path: Path) -> None:
     made = repeated(6)
-    store = RowStore(tmp_path / "toy", stage=RUN_STAGE, settings=made.settings.to_json(), expected=1)
+    store = RowStore(tmp_path / "toy", stage=RUN_STAGE, settings=made.settings.to_row(), expected=1)
     store.commit([record.to_row() for record in made.records])
     store.finish({"judge": made.judge})
     row = results_json({"toy": summarize_run(made)}, {"size": 3})
@@ -125,7 +127,7 @@ def test_results_of_an_earlier_version_are_made_again_from_their_records(tmp_pat
     row["benchmarks"]["toy"] |= {name: value for name, value in against.items() if name != "kind"}
     (tmp_path / "results.json").write_text(json.dumps(row))
     assert load_sweep(tmp_path).results["toy"] == summarize_run(made)
-    empty = RowStore(tmp_path / "none", stage=RUN_STAGE, settings=made.settings.to_json(), expected=0)
+    empty = RowStore(tmp_path / "none", stage=RUN_STAGE, settings=made.settings.to_row(), expected=0)
     empty.finish({"judge": made.judge})
     row["benchmarks"]["none"] = {}
     (tmp_path / "results.json").write_text(json.dumps(row))
@@ -170,9 +172,9 @@ def test_a_sweep_is_read_as_it_was_written_with_its_unknown_numbers(tmp_path: Pa
         (lambda row: row["conditions"][1].update(alphas=[]), "not all at the same alphas"),
         (lambda row: row["conditions"][1]["alphas"].pop(), "not all at the same alphas"),
         (lambda row: [c["alphas"].pop(1) for c in row["conditions"]], "not all at the same alphas"),
-        (lambda row: row["conditions"][0]["alphas"][0].update(alpha="two"), "an alpha is no number"),
-        (lambda row: row["conditions"][0]["alphas"][0].update(gained="two"), "a count is no whole number"),
-        (lambda row: row["conditions"][0]["alphas"][0]["rate"].update(value="two"), "could not convert"),
+        (lambda row: row["conditions"][0]["alphas"][0].update(alpha="two"), "alpha' should be a number"),
+        (lambda row: row["conditions"][0]["alphas"][0].update(gained="two"), "gained' should be a whole number"),
+        (lambda row: row["conditions"][0]["alphas"][0]["rate"].update(value="two"), "rate.value' should be a number"),
         (lambda row: row["conditions"].pop(1), "comparison with layer_matched sets is not whole"),
         (lambda row: row["against"][0]["above_controls"].clear(), "comparison with layer_matched sets is not whole"),
     ],
@@ -196,3 +198,20 @@ def test_a_benchmark_whose_name_leads_elsewhere_is_damage(tmp_path: Path, name: 
         (tmp_path / "results.json").write_text(json.dumps(row))
         with pytest.raises(ArtifactError, match=r"damaged .* no name of a benchmark"):
             load_sweep(tmp_path)
+
+
+def test_benchmarks_side_by_side_keep_each_others_results_and_edited_ones_are_refused(tmp_path: Path) -> None:
+    found = summarize_run(recorded({"h_neurons": {1.0: [1.0, 0.0], 2.0: [1.0, 1.0]}}))
+    about = {"size": 3, "versions": {"a": "1"}, "odd": (1, math.nan)}
+    assert earlier_results(tmp_path, about) == {}
+    save_sweep(tmp_path, {"one": found}, about)
+    merged = save_sweep(tmp_path, {"two": found}, about | {"versions": {"a": "2"}})
+    assert merged.results == load_sweep(tmp_path).results == {"one": found, "two": found}
+    with pytest.raises(InputError, match="it differs in size"):
+        save_sweep(tmp_path, {"three": found}, about | {"size": 4})
+    assert load_sweep(tmp_path).results == merged.results
+    assert survivors(tmp_path, lambda: load_sweep(tmp_path), names=["results.json"], count=500) == []
+    path = tmp_path / "results.json"
+    path.write_text(path.read_text().replace('"gained": 1', '"gained": 2'))
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        load_sweep(tmp_path)

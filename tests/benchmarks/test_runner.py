@@ -23,6 +23,7 @@ from hneurons.benchmarks.results import neurons_id, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
 from hneurons.cli.bench import bench
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
+from hneurons.core.files import read_checked
 from hneurons.detection.detector import Detector
 from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
@@ -316,7 +317,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
     done = command(saved, *options, names=("copying", "nonexist"))
     assert done.exit_code == 0, done.exception
     row = json.loads(done.stdout)
-    assert row == json.loads((tmp_path / "results.json").read_text())
+    assert row == read_checked(tmp_path / "results.json")
     assert set(row["benchmarks"]) == {"copying", "nonexist"}
     assert row["benchmarks"]["copying"]["judge"] == "exact number"
     names = {"h_neurons", "random_layer_matched_0", "random_contribution_matched_0"}

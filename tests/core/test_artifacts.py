@@ -2,18 +2,24 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hneurons.core.artifacts import MANIFEST, ROWS, Manifest, RowStore, load_rows, read_jsonl, write_atomic
+from hneurons.core import artifacts
+from hneurons.core.artifacts import MANIFEST, ROWS, FileStage, Manifest, RowStore, load_rows, read_result
 from hneurons.core.errors import ArtifactError, InputError, StorageError
+from hneurons.core.files import read_jsonl, write_atomic
+from hneurons.core.rows import load_json
+from support.damage import flip_bits, survivors
 
 CHUNKS = [[{"id": i, "text": f"ä{i}" * i}] * (i % 3) for i in range(6)]
 
@@ -242,3 +248,134 @@ def test_one_process_may_open_a_folder_again_after_an_interruption_or_made_anew(
     assert open_store(tmp_path / "x").done == 0
     with pytest.raises(ArtifactError, match="other settings"):
         RowStore(tmp_path / "y", stage="others", settings={}, expected=2)
+
+
+def write_files(out: Path | None, **changes: Any) -> FileStage:
+    stage = FileStage(out, **{"stage": "sums", "settings": {"n": 2, "odd": math.nan}, **changes})
+    if not stage.complete:
+        stage.finish({"sums.json": b"[1, 2]\n", "more.bin": bytes(range(256))}, {"largest": math.nan})
+    return stage
+
+
+def read_sums(folder: Path) -> Any:
+    return read_result(folder, "sums.json", load_json, stage="sums", verb="add")
+
+
+def test_a_finished_file_stage_is_kept_and_other_settings_are_refused_or_let_go_of(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    before = read_folder(tmp_path)
+    assert write_files(tmp_path).complete and read_folder(tmp_path) == before
+    assert read_sums(tmp_path) == [1, 2]
+    assert Manifest.load(tmp_path).files.keys() == {"sums.json", "more.bin"}
+    with pytest.raises(ArtifactError, match="n was 2, now 3"):
+        FileStage(tmp_path, stage="sums", settings={"n": 3})
+    assert read_folder(tmp_path) == before
+    fresh = FileStage(tmp_path, stage="sums", settings={"n": 3}, replace=True)
+    assert not fresh.complete
+    with pytest.raises(ArtifactError, match="is unfinished: run 'add' again"):
+        read_sums(tmp_path)
+    fresh.finish({"sums.json": b"[3]"})
+    assert read_sums(tmp_path) == [3]
+    with pytest.raises(ArtifactError, match="stage was"):
+        FileStage(tmp_path, stage="products", settings={}, replace=True)
+
+
+def test_one_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    write_files(tmp_path / "files")
+    write_store(tmp_path / "rows")
+    names = ["manifest.json", "sums.json"]
+    read: Any = lambda: (read_sums(tmp_path / "files"), Manifest.load(tmp_path / "files"))  # noqa: E731
+    assert survivors(tmp_path / "files", read, names=names, count=1500) == []
+    read = lambda: load_rows(tmp_path / "rows")  # noqa: E731
+    assert survivors(tmp_path / "rows", read, names=["manifest.json", ROWS], count=1500) == []
+
+
+def test_one_flipped_bit_in_the_rows_or_shards_of_an_unfinished_stage_is_refused(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, stage="things", settings={}, expected=3)
+    store.commit([{"id": 1, "text": "abc"}], {"shard-0": b"0123456789"})
+    store.commit([{"id": 2, "text": "def"}], {"shard-1": b"0123456789"})
+    del store
+
+    def read() -> Any:
+        return RowStore(tmp_path, stage="things", settings={}, expected=3).rows
+
+    for name in (ROWS, "shard-0", "shard-1"):
+        for _ in flip_bits(tmp_path / name, 40):
+            with pytest.raises(ArtifactError, match="was changed after it was written"):
+                read()
+    assert len(read()) == 2
+
+
+def test_a_manifest_of_an_earlier_version_has_no_checksum_and_opens(tmp_path: Path) -> None:
+    write_store(tmp_path / "a")
+    path = tmp_path / "a" / MANIFEST
+    row = json.loads(path.read_text())
+    old = {name: value for name, value in row.items() if name not in ("checksum", "files", "replaced")}
+    path.write_text(json.dumps(old))
+    assert load_rows(tmp_path / "a")[1] == write_store(None).rows
+    write_store(tmp_path / "a")
+    rows = tmp_path / "a" / ROWS
+    rows.write_bytes(rows.read_bytes().replace(b'"id": 4', b'"id": 5'))
+    with pytest.raises(ArtifactError, match="changed"):
+        load_rows(tmp_path / "a")
+
+
+def test_a_checkpoint_killed_between_manifest_and_file_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"stage": "fit", "settings": {}, "expected": 9}
+    stage = FileStage(tmp_path, **options)
+    assert stage.recover("state") is None
+    stage.checkpoint("state", b"one", done=0)
+    assert FileStage(tmp_path, **options).recover("state") == b"one"
+    original = artifacts.write_atomic
+
+    def crash(path: Path, data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "write_atomic", crash)
+        with pytest.raises(KeyboardInterrupt):
+            stage.checkpoint("state", b"two", done=1)
+    assert original is artifacts.write_atomic
+    assert FileStage(tmp_path, **options).recover("state") == b"one"
+    stage.checkpoint("state", b"two", done=1)
+    assert FileStage(tmp_path, **options).recover("state") == b"two"
+    for _ in flip_bits(tmp_path / "state", 24):
+        with pytest.raises(ArtifactError, match="was changed"):
+            FileStage(tmp_path, **options).recover("state")
+
+
+def test_a_link_where_a_file_is_written_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ROWS).symlink_to(precious)
+    with pytest.raises(StorageError):
+        write_store(tmp_path / "out")
+    (tmp_path / "out" / ROWS).unlink()
+    (tmp_path / "out" / "a.tmp").symlink_to(precious)
+    write_store(tmp_path / "out")
+    monkeypatch.setattr("hneurons.core.files.secrets.token_hex", lambda size: "0")
+    (tmp_path / "b.0.tmp").symlink_to(precious)
+    with pytest.raises(StorageError):
+        write_atomic(tmp_path / "b", "theirs")
+    assert precious.read_text() == "mine"
+
+
+def test_two_writers_of_one_file_have_temporary_files_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_atomic(tmp_path / "a", str(n) * 10_000), range(80)))
+    assert len(set((tmp_path / "a").read_text())) <= 2 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_manifests_and_rows_are_json_without_nan(tmp_path: Path) -> None:
+    write_files(tmp_path / "a")
+    store = RowStore(tmp_path / "b", stage="things", settings={"x": math.inf}, expected=1)
+    store.commit([{"value": math.nan, "text": "a\ud800"}])
+    store.finish({"mean": math.nan})
+    for path in tmp_path.rglob("*.json*"):
+        for line in path.read_bytes().splitlines() if path.suffix == ".jsonl" else [path.read_bytes()]:
+            json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert load_rows(tmp_path / "b")[1] == store.rows == [{"value": None, "text": "a\ud800"}]
+    assert write_files(tmp_path / "a").complete, "NaN in settings compares equal to what was stored"

@@ -1,5 +1,6 @@
 """Stage fit: planted neurons are found, noise is not, and the same settings give the same bytes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.stats import Estimate, auroc, bootstrap
 from hneurons.core.types import Example, Question, Response
@@ -18,6 +20,7 @@ from hneurons.detection.fitting import fit_detector, training_rows
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import measure_contributions
 from hneurons.neurons.neuron_set import NeuronSet
+from support.damage import survivors
 from support.planted import make_dataset, make_identity, read_tree
 from support.tiny_models import tiny_model
 
@@ -163,13 +166,13 @@ def test_the_same_settings_twice_give_the_same_bytes_also_from_rows_in_another_o
     assert NeuronSet.load(tmp_path / "a").columns.tolist() == in_memory.neuron_set().columns.tolist()
 
 
-@pytest.mark.parametrize("where", ["cross_validate_path", "select_stability", "save"])
+@pytest.mark.parametrize("where", ["cross_validate_path", "select_stability", "to_files"])
 def test_a_fit_killed_in_any_part_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     data = make_dataset(60, planted=PLANTED)
     fit_detector(data.contributions, subsamples=6, out=tmp_path / "whole")
-    owner: Any = Detector if where == "save" else fitting
+    owner: Any = Detector if where == "to_files" else fitting
     original = getattr(owner, where)
 
     def crash(*args: Any, **options: Any) -> None:
@@ -225,3 +228,25 @@ def test_unusable_arguments_are_one_sentence() -> None:
     for share in (0.0, 1.0):
         with pytest.raises(NotEnoughDataError, match="all of one class"):
             fit_detector(make_dataset(20, wrong_share=share).contributions)
+
+
+def test_one_flipped_bit_in_a_detector_its_neurons_or_its_manifest_is_refused(tmp_path: Path) -> None:
+    fit_detector(make_dataset(60, planted=PLANTED).contributions, subsamples=4, out=tmp_path)
+
+    def read() -> Any:
+        values = vars(Detector.load(tmp_path)) | vars(NeuronSet.load(tmp_path)) | vars(Manifest.load(tmp_path))
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+
+    names = ["detector.json", "detector.safetensors", "neurons.json", "neurons.safetensors", "manifest.json"]
+    assert survivors(tmp_path, read, names=names, count=100) == []
+
+
+def test_a_detector_without_hashes_of_an_earlier_version_opens(tmp_path: Path) -> None:
+    made = fit_detector(make_dataset(60, planted=PLANTED).contributions, subsamples=0, out=tmp_path)
+    for name in ("detector.json", "neurons.json", "manifest.json"):
+        row = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(
+            json.dumps({k: v for k, v in row.items() if k not in ("checksum", "files", "replaced")})
+        )
+    assert Detector.load(tmp_path).coef.tolist() == made.coef.tolist()
+    assert NeuronSet.load(tmp_path).columns.tolist() == made.neuron_set().columns.tolist()

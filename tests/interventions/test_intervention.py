@@ -162,7 +162,7 @@ def test_it_goes_through_the_runner_results_manifest_and_audits(tmp_path: Path) 
     assert [at.alpha for at in result.selected.alphas] == [-1.0, 0.0, 2.0]
     assert result.selected.alphas[1].change.value == 0
     assert result.against[0].kind == "push"
-    assert BenchmarkResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert BenchmarkResult.from_row(json.loads(json.dumps(result.to_row()))) == result
     assert load_run(tmp_path).settings == done.settings
     assert run(model, given, out=tmp_path) == done
     with pytest.raises(ArtifactError, match="neurons"):

@@ -279,14 +279,14 @@ def test_a_run_killed_in_any_shard_ends_with_the_same_bytes(
     model, examples = tiny_model("llama"), make_examples(10)
     options: dict[str, Any] = {"style": STYLE, "batch_size": 3}
     measure_contributions(model, examples, out=tmp_path / "whole", **options)
-    where, name = (RowStore, "commit") if shard_written else (contributions_module, "_write_shard")
+    where, name = (RowStore, "commit") if shard_written else (contributions_module, "_pack_shard")
     original, calls = getattr(where, name), []
 
-    def crash(*args: Any) -> None:
+    def crash(*args: Any) -> Any:
         calls.append(1)
         if len(calls) > crash_at:
             raise KeyboardInterrupt
-        original(*args)
+        return original(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(where, name, crash)

@@ -21,6 +21,7 @@ from hneurons.neurons.opening import open_neurons
 from hneurons.releases.classifier_import import read_classifier
 from hneurons.releases.domains import judge_domain
 from hneurons.releases.release import load_release, push_release, save_release
+from support.damage import survivors
 from support.hub_server import run_hub
 from support.tiny_models import tiny_model
 
@@ -150,21 +151,24 @@ def test_a_damaged_release_is_one_sentence(tmp_path: Path) -> None:
     refused("detector.safetensors", None, r"detector\.safetensors is missing or is not what was published")
     refused("neurons.safetensors", b"x", r"neurons\.safetensors is missing or is not")
     row = json.loads(whole[tmp_path / "hneurons.json"])
+    model = dict(row["model"])
     row["model"]["weights"] = "other"
+    refused("hneurons.json", json.dumps(row).encode(), "was changed after it was written")
+    del row["checksum"]
     refused("hneurons.json", json.dumps(row).encode(), "name different models")
     for change, words in (
         ({"files": {}}, r"has no content hash of detector\.json"),
         ({"files": None}, "is damaged"),
         ({"neurons": []}, "name different neurons"),
     ):
-        changed = json.loads(whole[tmp_path / "hneurons.json"]) | change
+        changed = row | {"model": model} | change
         refused("hneurons.json", json.dumps(changed).encode(), words)
     for name in ("detector.safetensors", "neurons.json"):
         lacking = json.loads(whole[tmp_path / "hneurons.json"])
-        del lacking["files"][name]
+        del lacking["files"][name], lacking["checksum"]
         refused("hneurons.json", json.dumps(lacking).encode(), f"has no content hash of {name}")
     lacking = json.loads(whole[tmp_path / "hneurons.json"])
-    del lacking["failed_on"]
+    del lacking["failed_on"], lacking["checksum"]
     refused("hneurons.json", json.dumps(lacking).encode(), "has no failed_on")
     refused("hneurons.json", b"[" * 100_000, "is damaged")
     with pytest.raises(InputError, match="is no release"):
@@ -378,3 +382,17 @@ def test_the_verbs_publish_export_and_import(
     code, out, _ = run("import-classifier", path, "--model", model, "--out", tmp_path / "imported")
     assert code == 0 and "2 columns, 1 of them H-neurons" in out
     assert os.path.isfile(tmp_path / "imported" / "neurons.json")
+
+
+def test_one_flipped_bit_in_any_file_of_a_release_but_its_card_is_refused(tmp_path: Path) -> None:
+    save_release(tmp_path, make_detector(), RESULTS)
+    names = [path.name for path in tmp_path.iterdir() if path.name != "README.md"]
+    assert survivors(tmp_path, lambda: load_release(tmp_path).about, names=names, count=60) == []
+
+
+def test_a_release_without_checksum_of_an_earlier_version_opens(tmp_path: Path) -> None:
+    about = save_release(tmp_path, make_detector(), RESULTS).about
+    row = json.loads((tmp_path / "hneurons.json").read_text())
+    del row["checksum"]
+    (tmp_path / "hneurons.json").write_text(json.dumps(row))
+    assert load_release(tmp_path).about == about

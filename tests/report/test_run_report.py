@@ -364,15 +364,15 @@ def test_a_fit_of_other_settings_is_reproduced_stage_by_stage() -> None:
 def _forge_results(run: Run, results: dict[str, dict[str, object]]) -> None:
     folder = run.folder / "evaluation"
     write_atomic(folder / "evaluation.json", json.dumps(results))
-    row = json.loads((folder / "manifest.json").read_text())
-    write_atomic(folder / "manifest.json", json.dumps({**row, "content": file_hash(folder / "evaluation.json")}))
+    manifest = Manifest.load(folder)
+    manifest.files = {"evaluation.json": file_hash(folder / "evaluation.json")}
+    manifest.save(folder)
 
 
 def _forge_evaluation(run: Run, settings: dict[str, object]) -> None:
-    path = run.folder / "evaluation" / "manifest.json"
-    row = json.loads(path.read_text())
-    row["settings"]["detector_settings"] = settings
-    write_atomic(path, json.dumps(row))
+    manifest = Manifest.load(run.folder / "evaluation")
+    manifest.settings["detector_settings"] = settings
+    manifest.save(run.folder / "evaluation")
 
 
 def _gap(value: float, half: float = 0.05) -> Estimate:

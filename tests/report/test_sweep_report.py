@@ -118,12 +118,12 @@ def test_a_kind_that_cannot_be_compared_is_neither_agreement_nor_disagreement() 
     blank = {"value": None, "low": None, "high": None, "n": 0}
     row = results_json({"toy": result}, {})["benchmarks"]["toy"]
     row["against"][1]["slope_above_controls"] = blank
-    said = judge_sweep(BenchmarkResult.from_json(row))
+    said = judge_sweep(BenchmarkResult.from_row(row))
     assert "more than random neurons of every kind compared: above the mean of 1 unconstrained" in said
     assert "not to be compared with 1 layer-matched random set (no item was scored under all of them)" in said
     still = results_json({"toy": swept(FLAT, dict.fromkeys(BOTH, (FALLING,)))}, {})["benchmarks"]["toy"]
     still["against"][1]["slope_above_controls"] = blank
-    said = judge_sweep(BenchmarkResult.from_json(still))
+    said = judge_sweep(BenchmarkResult.from_row(still))
     assert "disagree" not in said and "though it is above the mean of 1 unconstrained" in said
 
 

@@ -10,6 +10,7 @@ from hneurons.sparse import state as path_state
 from hneurons.sparse import sweeps as path_sweeps
 from hneurons.sparse.matrix import ShardMatrix
 from hneurons.sparse.path import fit_path
+from support.damage import flip_bits
 from support.sparse_data import make_data, write_shards
 
 
@@ -252,5 +253,17 @@ def test_a_damaged_state_of_an_unfinished_fit_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(path_state.StateStore, "finish", lambda store, state: None)
     fit_path(X, y, ratios=[0.5], out=tmp_path)
     (tmp_path / "state.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(ArtifactError, match=r"state\.safetensors is damaged"):
+    with pytest.raises(ArtifactError, match=r"state\.safetensors was changed"):
         fit_path(X, y, ratios=[0.5], out=tmp_path)
+
+
+def test_one_flipped_bit_in_the_state_of_an_unfinished_or_finished_fit_is_refused(tmp_path, monkeypatch):
+    X, y = make_data()
+    with monkeypatch.context() as patch:
+        patch.setattr(path_state.StateStore, "finish", lambda store, state: None)
+        fit_path(X, y, ratios=[0.5], out=tmp_path / "unfinished")
+    fit_path(X, y, ratios=[0.5], out=tmp_path / "finished")
+    for name in ("unfinished", "finished"):
+        for _ in flip_bits(tmp_path / name / "state.safetensors", 60):
+            with pytest.raises(ArtifactError, match=r"state\.safetensors was changed"):
+                fit_path(X, y, ratios=[0.5], out=tmp_path / name)

@@ -1,9 +1,8 @@
 """From recorded outcomes to rates, slopes and paired differences, with what could not be scored beside them."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -13,6 +12,9 @@ from numpy.typing import NDArray
 from hneurons.benchmarks.runner import NO_OP, BenchmarkRun
 from hneurons.core.artifacts import load_rows
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.files import read_checked, storage_errors, write_checked
+from hneurons.core.locks import FolderLock
+from hneurons.core.rows import Row, from_row, to_row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import (
     Estimate,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from hneurons.neurons.neuron_set import NeuronSet
 
 RESULTS = "results.json"
+_WAIT = 30.0  # seconds to wait for another bench that is writing its results
 _UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), 0)
 _ROUNDING = 1e-9
 Groups = NDArray[np.int64]
@@ -37,7 +40,7 @@ Groups = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class AlphaResult:
+class AlphaResult(Row):
     """One condition at one alpha: rate over scored items, which are of `groups` groups, and why the others have none.
 
     The rate has a Wilson interval, or one of whole groups resampled where items share them. change: rate minus the
@@ -55,14 +58,9 @@ class AlphaResult:
     lost: int
     perplexity: float | None = None
 
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """The value `to_json` of a result wrote."""
-        return cls(**{**row, "rate": _estimate(row["rate"]), "change": _estimate(row["change"])})
-
 
 @dataclass(frozen=True, slots=True)
-class ConditionResult:
+class ConditionResult(Row):
     """One neuron set over all alphas; slope: least squares, per unit of alpha, over items scored at every alpha."""
 
     name: str
@@ -70,14 +68,9 @@ class ConditionResult:
     alphas: tuple[AlphaResult, ...]
     slope: Estimate
 
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """The value `to_json` of a result wrote."""
-        return cls(row["name"], row["kind"], tuple(map(AlphaResult.from_json, row["alphas"])), _estimate(row["slope"]))
-
 
 @dataclass(frozen=True, slots=True)
-class AgainstControls:
+class AgainstControls(Row):
     """The selected set beside the random sets of one kind.
 
     above_controls: selected minus the mean of the controls at each alpha, over items scored in all of them;
@@ -90,15 +83,9 @@ class AgainstControls:
     above_controls: dict[str, Estimate]
     slope_above_controls: Estimate
 
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """The value `to_json` of a result wrote."""
-        gaps = {alpha: _estimate(gap) for alpha, gap in row["above_controls"].items()}
-        return cls(**{**row, "above_controls": gaps, "slope_above_controls": _estimate(row["slope_above_controls"])})
-
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkResult:
+class BenchmarkResult(Row):
     """What a run shows. Rates and differences are fractions; times 100 they are percent and percentage points.
 
     groups: how many groups the items are of, as many as items where none belong together; whole groups are resampled.
@@ -123,18 +110,10 @@ class BenchmarkResult:
         """The random sets of one kind."""
         return [c for c in self.conditions if c.kind.startswith("random") and control_kind(c.kind) == kind]
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """The value `to_json` wrote. Raises `ValueError` where its parts do not belong together."""
-        values = {
-            **row,
-            "conditions": tuple(map(ConditionResult.from_json, row["conditions"])),
-            "against": tuple(map(AgainstControls.from_json, row["against"])),
-        }
-        found = cls(**values)
+    def from_row(cls, row: Any) -> Self:
+        """The value that `to_row` wrote. Raises `ValueError` where its parts do not belong together."""
+        found = from_row(cls, row)
         _check(found)
         return found
 
@@ -142,10 +121,7 @@ class BenchmarkResult:
 def _check(result: BenchmarkResult) -> None:
     """Raises `ValueError` where a number, an alpha or a condition that pages rely on is missing."""
     cells = [at for condition in result.conditions for at in condition.alphas]
-    counts = [n for at in cells for n in (at.groups, at.truncated, at.gained, at.lost, *at.unscored.values())]
-    if not all(isinstance(n, int) for n in (result.items, result.groups, *counts)):
-        raise ValueError("a count is no whole number")
-    if not all(isinstance(at.alpha, int | float) and np.isfinite(at.alpha) for at in cells):
+    if not all(np.isfinite(at.alpha) for at in cells):
         raise ValueError("an alpha is no number")
     if all(condition.kind.startswith("random") for condition in result.conditions):
         raise ValueError("it has no selected condition")
@@ -169,12 +145,6 @@ def neurons_id(neurons: "NeuronSet") -> str:
     return fingerprint([neurons.identity.weights, *neurons.columns.tolist()])
 
 
-def _estimate(row: Mapping[str, Any]) -> Estimate:
-    """An estimate whose unknown numbers were written as null."""
-    value, low, high = (float("nan") if row[name] is None else float(row[name]) for name in ("value", "low", "high"))
-    return Estimate(value, low, high, row["n"])
-
-
 class Sweep(NamedTuple):
     """What was scaled, and the results by benchmark."""
 
@@ -189,16 +159,16 @@ def load_sweep(folder: Path) -> Sweep:
     """
     path = folder / RESULTS
     try:
-        row = json.loads(path.read_text(encoding="utf-8"))
+        row = read_checked(path)
         odd = [name for name in row["benchmarks"] if name in ("", ".", "..") or {"/", "\\"} & set(name)]
         if odd:
             raise ValueError(f"{odd[0]!r} is no name of a benchmark")
         found = {
-            name: BenchmarkResult.from_json(value) if "against" in value else summarize_run(_read_run(folder / name))
+            name: BenchmarkResult.from_row(value) if "against" in value else summarize_run(_read_run(folder / name))
             for name, value in row["benchmarks"].items()
         }
         return Sweep(dict(row["about"]), found)
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise ArtifactError(
             f"{path} is damaged ({error}): delete it and run the same 'bench' again, it reads its finished records"
         ) from error
@@ -213,7 +183,7 @@ def _read_run(folder: Path) -> BenchmarkRun:
             "delete both and run 'bench' again"
         ) from error
     return BenchmarkRun(
-        RunSettings.from_json(manifest.settings), manifest.summary["judge"], [Record(**row) for row in rows]
+        RunSettings.from_row(manifest.settings), manifest.summary["judge"], [Record.from_row(row) for row in rows]
     )
 
 
@@ -366,14 +336,33 @@ def _above(
 
 def results_json(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> dict[str, Any]:
     """All results of a sweep as plain JSON values (unknown numbers are null), with what the sweep was."""
-    row = {"about": dict(about), "benchmarks": {name: result.to_json() for name, result in results.items()}}
-    plain: dict[str, Any] = _known(row)
-    return plain
+    row: dict[str, Any] = to_row({"about": dict(about), "benchmarks": dict(results)})
+    return row
 
 
-def _known(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _known(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_known(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+def save_sweep(folder: Path, results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> Sweep:
+    """Write results of a sweep beside those of other benchmarks that are there by now, and return them all.
+
+    The folder is locked meanwhile, so that benchmarks run side by side keep each other's results. Raises `InputError`
+    where the folder holds another sweep, `StorageError`.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder, wait=_WAIT)
+    try:
+        merged = {**earlier_results(folder, about), **results}
+        write_checked(folder / RESULTS, results_json(merged, about))
+    finally:
+        lock.release()
+    return Sweep(dict(about), merged)
+
+
+def earlier_results(folder: Path, about: Mapping[str, Any]) -> dict[str, BenchmarkResult]:
+    """Results of a sweep's other benchmarks in its folder. Raises `InputError` where they are of another sweep."""
+    if not (folder / RESULTS).is_file():
+        return {}
+    earlier, wanted = load_sweep(folder), to_row(dict(about))
+    changed = [name for name in wanted if name != "versions" and earlier.about.get(name) != wanted[name]]
+    if changed:
+        raise InputError(f"{folder} holds another sweep (it differs in {', '.join(changed)}): choose another --out")
+    return earlier.results

@@ -113,7 +113,7 @@ def run_benchmark(
         "seed": str(seed),
         **({} if when is None else {"when": when.describe()}),
     }
-    store = RowStore(out, stage=RUN_STAGE, settings=settings.to_json(), inputs=inputs, expected=len(chunks))
+    store = RowStore(out, stage=RUN_STAGE, settings=settings.to_row(), inputs=inputs, expected=len(chunks))
     if not store.complete:
         chosen = [first.at(no_op), *(interventions[cell.condition].at(cell.alpha) for cell in cells if cell.condition)]
         job = _Job(model, name, benchmark, cells, chosen, tokens, seed, max_rows)
@@ -123,9 +123,9 @@ def run_benchmark(
                 graded = job.run(chunk, endpoint)
                 store.commit([record.to_row() for record in _spread(graded, cells, sets)])
                 advance(len(chunk))
-        records = [_record(row) for row in store.rows]
+        records = [Record.from_row(row) for row in store.rows]
         store.finish({"items": len(items), "judge": judge, **count_records(records)})
-    return BenchmarkRun(settings, judge, [_record(row) for row in store.rows])
+    return BenchmarkRun(settings, judge, [Record.from_row(row) for row in store.rows])
 
 
 def count_records(records: Sequence[Record]) -> dict[str, int]:
@@ -170,11 +170,6 @@ def _describe_scopes(interventions: "Mapping[str, Intervention]") -> str:
     scopes = {label: str(one.scope) for label, one in interventions.items()}
     one_for_all = len(set(scopes.values())) == 1
     return next(iter(scopes.values())) if one_for_all else ", ".join(f"{k}: {v}" for k, v in scopes.items())
-
-
-def _record(row: dict[str, object]) -> Record:
-    tuples = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
-    return Record(**{**row, **tuples})  # type: ignore[arg-type]
 
 
 def _spread(graded: list[list[Record]], cells: list[Cell], labels: Iterable[str]) -> list[Record]:

@@ -49,13 +49,11 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """Scale neurons by several alphas and run benchmarks, beside random neurons; every reply is kept with its grade."""
-    from json import dumps
-
     from hneurons.benchmarks import load_items
-    from hneurons.benchmarks.results import RESULTS, neurons_id, results_json, summarize_run
+    from hneurons.benchmarks.results import earlier_results, neurons_id, results_json, save_sweep, summarize_run
     from hneurons.benchmarks.runner import run_benchmark
     from hneurons.cli.output import print_json
-    from hneurons.core.artifacts import package_versions, write_atomic
+    from hneurons.core.artifacts import package_versions
     from hneurons.core.errors import InputError
     from hneurons.models.endpoint import open_endpoint
     from hneurons.models.language_model import load_model
@@ -83,7 +81,8 @@ def bench(
     about = {"model": model, "neurons": neurons_id(selected), "size": len(selected), "per_mille": 1000 * selected.share,
              "scope": scope, "controls": drawn, "seed": seed,
              "dtype": dtype, "when_risk": when_risk, "versions": package_versions()}  # fmt: skip
-    results = earlier_results(out, about)
+    earlier_results(out, about)
+    results = {}
     for name, (benchmark, items) in loaded.items():
         run = run_benchmark(
             guest, name, benchmark, items, sets, alphas=alphas, scope=where, when=when, max_new_tokens=max_new_tokens,
@@ -92,11 +91,10 @@ def bench(
         results[name] = summarize_run(run)
     for label, chosen in sets.items():
         chosen.save(out / "neurons" / label)
-    row = results_json(results, about)
-    write_atomic(out / RESULTS, dumps(row, ensure_ascii=False, indent=1) + "\n")
+    results = save_sweep(out, results, about).results
     page = _write_page(results, about, out / "report.html")
     if json:
-        print_json(row)
+        print_json(results_json(results, about))
     else:
         print_results(results)
         typer.echo(f"records and results: {out}" + (f"; report: {page}" if page else ""))
@@ -145,20 +143,6 @@ def find_places(
             f"{source.folder} is no run, so {lacking} is needed: give it, or the folder of a run as --neurons"
         )
     return model, out
-
-
-def earlier_results(out: Path, about: dict[str, Any]) -> "dict[str, BenchmarkResult]":
-    """Results of other benchmarks in the same folder. Raises `InputError` where they are of another sweep."""
-    from hneurons.benchmarks.results import RESULTS, load_sweep
-    from hneurons.core.errors import InputError
-
-    if not (out / RESULTS).is_file():
-        return {}
-    earlier = load_sweep(out)
-    changed = [k for k in about if k != "versions" and earlier.about.get(k) != about[k]]
-    if changed:
-        raise InputError(f"{out} holds another sweep (it differs in {', '.join(changed)}): choose another --out")
-    return earlier.results
 
 
 def read_policy(neurons: Path, when_risk: float | None) -> "RiskAbove | None":

@@ -26,10 +26,9 @@ def measure_run_origin(
     as_json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """Were the neurons there before tuning? The detector on the base model, and how far tuning moved its neurons."""
-    from dataclasses import asdict
-
     from hneurons.cli.output import print_json
     from hneurons.core.errors import MissingExtraError
+    from hneurons.core.rows import to_row
     from hneurons.models.endpoint import open_endpoint
     from hneurons.report.run_report import write_run_report
     from hneurons.runs.folder import RunFolder
@@ -45,7 +44,7 @@ def measure_run_origin(
         typer.echo(str(error), err=True)
         page = None
     if as_json:
-        print_json({**asdict(found), "report": None if page is None else str(page)})
+        print_json({**to_row(found), "report": None if page is None else str(page)})
     else:
         print_origin(found, page)
 
@@ -59,10 +58,9 @@ def measure_set_drift(
     as_json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """How far two neuron sets differ; with --max a gate for continuous integration."""
-    from dataclasses import asdict
-
     from hneurons.cli.output import print_json
     from hneurons.core.errors import HNeuronsError
+    from hneurons.core.rows import to_row
     from hneurons.mechanism.set_overlap import compare_sets, read_probabilities
     from hneurons.neurons.opening import open_neurons
 
@@ -71,7 +69,7 @@ def measure_set_drift(
     both = (known[0], known[1]) if known[0] is not None and known[1] is not None else None
     found = compare_sets(first, second, probabilities=both)
     if as_json:
-        print_json({**asdict(found), "drift": found.drift})
+        print_json({**to_row(found), "drift": found.drift})
     else:
         print_set_drift(found)
     if limit is not None and found.drift > limit:

@@ -1,13 +1,12 @@
 """What the verbs print: rich tables for people, plain rows for --json."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import InputError
+from hneurons.core.rows import dump_json, field_row, to_row
 
 if TYPE_CHECKING:
     from hneurons.core.stats import Estimate
@@ -18,17 +17,7 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output; NaN becomes null."""
-    print(json.dumps(_finite(value), ensure_ascii=False, indent=1))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
+    print(dump_json(value, indent=1).decode())
 
 
 def print_tree(title: str, value: Any) -> None:
@@ -68,12 +57,12 @@ def detector_row(detector: "Detector") -> dict[str, Any]:
 
 
 def results_row(results: "dict[str, DatasetResult]") -> dict[str, Any]:
-    return {name: {k: v for k, v in asdict(r).items() if k not in ("items", "roc")} for name, r in results.items()}
+    return {name: {k: v for k, v in to_row(r).items() if k not in ("items", "roc")} for name, r in results.items()}
 
 
 def run_row(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path) -> dict[str, Any]:
     detector = detector_row(run.load_detector())
-    return {"plan": asdict(run.plan), "detector": detector, "evaluation": results_row(results), "report": str(report)}
+    return {"plan": to_row(run.plan), "detector": detector, "evaluation": results_row(results), "report": str(report)}
 
 
 def print_detector(detector: "Detector") -> None:
@@ -146,7 +135,7 @@ def describe(path: Path) -> dict[str, Any]:
     from hneurons.runs.plan import RunPlan
 
     if (path / MANIFEST).is_file():
-        return asdict(Manifest.load(path))
+        return field_row(Manifest.load(path))
     if not (path / RUN_JSON).is_file():
         raise InputError(f"{path} is neither a run nor the folder of a stage")
     stages = {}
@@ -154,7 +143,7 @@ def describe(path: Path) -> dict[str, Any]:
         found = Manifest.load(manifest.parent)
         state = "complete" if found.complete else f"{found.done} of {found.expected} chunks"
         stages[str(manifest.parent.relative_to(path))] = {"state": state, **found.summary}
-    return {"plan": asdict(RunPlan.load(path)), "stages": stages}
+    return {"plan": to_row(RunPlan.load(path)), "stages": stages}
 
 
 def known(kind: str) -> dict[str, str]:

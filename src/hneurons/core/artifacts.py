@@ -1,30 +1,45 @@
-"""Resumable results on disk: a folder with `manifest.json` and the rows or shards it vouches for.
+"""Resumable results on disk: a folder with `manifest.json` and the files it vouches for.
 
-A stage writes in chunks. The manifest is replaced atomically after each chunk and says how many chunks and bytes
-are good, so a run killed at any moment goes on from the last whole chunk and ends with the same bytes. Complete
-means done == expected. A folder made with other settings is an error that names the field, never silently reused.
+A stage writes whole files (`FileStage`) or rows in chunks (`RowStore`). The manifest is replaced atomically and says
+how far the stage has come and the hash of every file it wrote, so that a run killed at any moment resumes and ends with
+the same bytes. A file that was changed afterwards is refused when it is read, as is a manifest whose own checksum does
+not fit. Results of earlier versions, which recorded fewer hashes, are read as they are. A folder made with other
+settings is an error that names the field, never silently reused.
 """
 
-import errno
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_origin
 
-from hneurons.core.errors import ArtifactError, InputError, StorageError
+from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.files import (
+    check_row,
+    data_hash,
+    file_hash,
+    open_no_link,
+    parse_jsonl,
+    read_jsonl,
+    storage_errors,
+    write_atomic,
+    write_checked,
+)
+from hneurons.core.locks import FolderLock
+from hneurons.core.rows import dump_json, field_row, load_json, to_row
 from hneurons.core.seeds import fingerprint
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 ROWS = "rows.jsonl"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+__all__ = [
+    "MANIFEST", "ROWS", "SCHEMA_VERSION", "FileStage", "Manifest", "RowStore", "check_files", "file_hash", "load_rows",
+    "package_versions", "read_file", "read_jsonl", "read_result", "storage_errors", "write_atomic",
+]  # fmt: skip
 
 
 @cache
@@ -39,42 +54,13 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` while writing into a `StorageError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            reason = "the disk is full: free some space and run the same command again; finished chunks are kept"
-        else:
-            reason = f"{error.strerror}: choose another folder or mend its permissions"
-        raise StorageError(f"could not write {path}: {reason}") from error
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace `path` by `data` in one step, so that a reader or a killed run never sees half a file."""
-    with storage_errors(path):
-        temporary = path.with_name(path.name + ".tmp")
-        with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-
-def file_hash(path: Path) -> str:
-    """16 hex digits of the file's content (BLAKE2b)."""
-    digest = hashlib.blake2b(digest_size=8)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 @dataclass
 class Manifest:
-    """What a result folder is: the settings and inputs that determine its content, and how far it has come."""
+    """What a result folder is: the settings and inputs that determine its content, and how far it has come.
+
+    files: the hash of every file the stage wrote, by name; of rows that are still being written, of the first `bytes`
+    bytes. replaced: the hash that a file of an unfinished stage had before it was last written.
+    """
 
     stage: str
     settings: dict[str, Any]
@@ -87,12 +73,15 @@ class Manifest:
     summary: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=package_versions)
     schema_version: int = SCHEMA_VERSION
+    files: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for item in fields(self):
             kind: Any = get_origin(item.type) or item.type
             if not isinstance(getattr(self, item.name), kind):
                 raise TypeError(f"{item.name} is {getattr(self, item.name)!r}")
+        self.settings = to_row(self.settings)
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +89,7 @@ class Manifest:
         return fingerprint([self.schema_version, self.stage, self.settings, self.inputs, self.expected])
 
     def save(self, folder: Path) -> None:
-        write_atomic(folder / MANIFEST, json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        write_checked(folder / MANIFEST, field_row(self))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -111,13 +100,13 @@ class Manifest:
                 f"{folder} is no hneurons result: it has no {MANIFEST}; run the stage that makes it, or give its folder"
             )
         try:
-            row = dict(json.loads(path.read_text(encoding="utf-8")))
+            row = dict(load_json(path.read_bytes()))
             version = row.get("schema_version", SCHEMA_VERSION)
             if version != SCHEMA_VERSION:
                 raise ArtifactError(
                     f"{path} has schema version {version}, this version reads {SCHEMA_VERSION}: run the stage again"
                 )
-            return cls(**row)
+            return cls(**check_row(row))
         except (ValueError, TypeError) as error:
             raise ArtifactError(f"{path} is damaged ({error}): delete the folder and run the stage again") from error
 
@@ -127,12 +116,14 @@ class Manifest:
         Raises `ArtifactError` naming the fields that differ between the two.
         """
         stored = type(self).load(folder) if (folder / MANIFEST).is_file() else None
-        if stored is None or not (stored.done or stored.complete):
+        begun = stored is not None and (stored.done or stored.complete)
+        same = stored is not None and stored.fingerprint == self.fingerprint
+        if stored is None or not (begun or (same and stored.files)):
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             self.save(folder)
             return self
-        if stored.fingerprint != self.fingerprint:
+        if not same:
             raise ArtifactError(
                 f"{folder} holds a result made with other settings ({'; '.join(_differences(stored, self))}): "
                 "choose another --out, or delete the folder to start afresh"
@@ -151,56 +142,132 @@ def _differences(stored: Manifest, wanted: Manifest) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = dump_json(value).decode()
     return text if len(text) <= 60 else f"{text[:40]}… ({fingerprint(value)})"
 
 
-def forget_other(manifest: Manifest, folder: Path) -> None:
-    """Let go of a finished result of the same stage with other settings or inputs: it is cheap to make again."""
-    if not (folder / MANIFEST).is_file():
-        return
-    stored = Manifest.load(folder)
-    if stored.stage == manifest.stage and stored.fingerprint != manifest.fingerprint:
-        (folder / MANIFEST).unlink()
+class _Stage:
+    """A stage that is being made in `out`, which is locked meanwhile, or in memory where `out` is None."""
+
+    def __init__(self, out: Path | None, manifest: Manifest, *, replace: bool = False) -> None:
+        self.out, self.manifest = out, manifest
+        self._lock: FolderLock | None = None
+        if out is None:
+            return
+        with storage_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(out)
+        try:
+            self._open(out, replace)
+        except BaseException:
+            self._release()
+            raise
+        if self.complete:
+            self._release()
+
+    def _open(self, out: Path, replace: bool) -> None:
+        with storage_errors(out):
+            for left in out.glob("*.tmp"):  # of a killed run: nobody else writes here now
+                left.unlink()
+        if replace and (out / MANIFEST).is_file():
+            stored = Manifest.load(out)
+            if stored.stage == self.manifest.stage and stored.fingerprint != self.manifest.fingerprint:
+                (out / MANIFEST).unlink()
+        self.manifest = self.manifest.resume(out)
+
+    @property
+    def complete(self) -> bool:
+        return self.manifest.complete
+
+    def _write(self, name: str, data: bytes) -> None:
+        assert self.out is not None
+        write_atomic(self.out / name, data)
+        self.manifest.files[name] = data_hash(data)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
-_held: dict[Path, int] = {}
-"""Folders this process writes, and the open descriptors whose locks say so; a killed process leaves none."""
+class FileStage(_Stage):
+    """A stage that ends in a few whole files, in `out` or (None) nowhere.
 
-
-def _hold(folder: Path) -> None:
-    """Keep other processes from writing the folder until `_release`. Raises `ArtifactError` where one is at it.
-
-    Systems that know no such locks are trusted.
+    A finished result with the same settings and inputs is kept: `complete` says so. One with others is refused, or,
+    where `replace` says that it is cheap to make, let go of. No other process may write the folder before `finish`.
     """
-    if os.name != "posix":
-        return
-    import fcntl
 
-    path = folder.resolve()
-    if path in _held and os.path.samestat(os.fstat(_held[path]), os.stat(path)):
-        return
-    _release(folder)
-    descriptor = os.open(path, os.O_RDONLY)
+    def __init__(
+        self,
+        out: Path | None,
+        *,
+        stage: str,
+        settings: dict[str, Any],
+        inputs: dict[str, str] | None = None,
+        expected: int = 1,
+        replace: bool = False,
+    ) -> None:
+        manifest = Manifest(stage=stage, settings=settings, inputs=inputs or {}, expected=expected)
+        super().__init__(out, manifest, replace=replace)
+
+    def checkpoint(self, name: str, data: bytes, *, done: int) -> None:
+        """Replace a file of the unfinished stage; a run killed in between finds the old or the new one."""
+        if self.out is None:
+            return
+        path = self.out / name
+        self.manifest.replaced = {name: file_hash(path)} if path.is_file() else {}
+        self.manifest.files[name], self.manifest.done = data_hash(data), done
+        self.manifest.save(self.out)
+        write_atomic(path, data)
+
+    def recover(self, name: str) -> bytes | None:
+        """What `checkpoint` or `finish` last wrote; None where there is nothing. Raises `ArtifactError` for damage."""
+        if self.out is None or not (self.out / name).is_file():
+            return None
+        return read_file(self.out, name, self.manifest)
+
+    def finish(self, files: Mapping[str, bytes], summary: dict[str, Any] | None = None) -> None:
+        """Write the files and mark the stage complete. Raises `StorageError`."""
+        manifest = self.manifest
+        manifest.done, manifest.complete, manifest.summary = manifest.expected, True, to_row(summary or {})
+        manifest.replaced = {}
+        if self.out is not None:
+            for name, data in files.items():
+                self._write(name, data)
+            manifest.save(self.out)
+            self._release()
+
+
+def read_file(folder: Path, name: str, manifest: Manifest, *, verb: str = "the stage") -> bytes:
+    """A file of a stage, its bytes being those that the stage wrote. Raises `ArtifactError` where they are not."""
+    wanted = {manifest.files.get(name, manifest.content if manifest.complete else ""), manifest.replaced.get(name, "")}
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise ArtifactError(
-            f"another process is writing {folder}: wait until it has ended, or choose another --out"
-        ) from error
-    except OSError:
-        pass
-    _held[path] = descriptor
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{folder / name} cannot be read ({error.strerror}): run {verb} again") from error
+    if wanted != {""} and data_hash(data) not in wanted:
+        raise ArtifactError(f"{folder / name} was changed after it was written: run {verb} again in a new folder")
+    return data
 
 
-def _release(folder: Path) -> None:
-    descriptor = _held.pop(folder.resolve(), None)
-    if descriptor is not None:
-        os.close(descriptor)
+def read_result(folder: Path, name: str, parse: Callable[[bytes], T], *, stage: str, verb: str) -> T:
+    """A file of a finished stage, parsed.
+
+    Raises `InputError` for another stage's folder, `ArtifactError` for one that is unfinished, damaged or changed.
+    """
+    manifest = Manifest.load(folder)
+    if manifest.stage != stage:
+        raise InputError(f"{folder} holds {manifest.stage}, not {stage}: give the folder that '{verb}' writes")
+    if not manifest.complete:
+        raise ArtifactError(f"{folder} is unfinished: run '{verb}' again")
+    data = read_file(folder, name, manifest, verb=f"'{verb}'")
+    try:
+        return parse(data)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ArtifactError(f"{folder / name} is damaged ({error}): run '{verb}' again") from error
 
 
-class RowStore:
+class RowStore(_Stage):
     """Rows written chunk by chunk to `out/rows.jsonl`, or kept in memory where `out` is None.
 
     `done` chunks are already there after a resume, with their rows in `rows`. `expected` counts chunks; a stage that
@@ -216,78 +283,67 @@ class RowStore:
         inputs: dict[str, str] | None = None,
         expected: int,
     ) -> None:
-        self.out = out
         self.rows: list[dict[str, Any]] = []
-        self.manifest = Manifest(stage=stage, settings=_plain(settings), inputs=inputs or {}, expected=expected)
-        if out is not None:
-            with storage_errors(out):
-                out.mkdir(parents=True, exist_ok=True)
-                _hold(out)
-            try:
-                self.manifest = self.manifest.resume(out)
-                self._recover(out / ROWS)
-            except BaseException:
-                _release(out)
-                raise
-            if self.complete:
-                _release(out)
+        self._digest = hashlib.blake2b(digest_size=8)
+        super().__init__(out, Manifest(stage=stage, settings=settings, inputs=inputs or {}, expected=expected))
 
-    def _recover(self, path: Path) -> None:
+    def _open(self, out: Path, replace: bool) -> None:
         """Cut off what a killed run left behind the last whole chunk, and read the rest."""
+        super()._open(out, replace)
+        path, manifest = out / ROWS, self.manifest
         size = path.stat().st_size if path.exists() else 0
-        if size < self.manifest.bytes:
+        if size < manifest.bytes:
             raise ArtifactError(
-                f"{path} has {size} bytes where its manifest counts {self.manifest.bytes}: "
+                f"{path} has {size} bytes where its manifest counts {manifest.bytes}: "
                 "delete the folder and run the stage again"
             )
-        with storage_errors(path), open(path, "ab") as file:
-            file.truncate(self.manifest.bytes)
-        _check_content(path, self.manifest)
-        self.rows = read_jsonl(path)
+        with storage_errors(path), open(path, "ab", opener=open_no_link) as file:
+            file.truncate(manifest.bytes)
+        check_files(out, manifest, rows=True)
+        data = path.read_bytes()
+        self._digest.update(data)
+        self.rows = parse_jsonl(data, path)
 
     @property
     def done(self) -> int:
         return self.manifest.done
 
-    @property
-    def complete(self) -> bool:
-        return self.manifest.complete
-
-    def commit(self, rows: list[dict[str, Any]]) -> None:
-        """Add one chunk of rows durably. Raises `StorageError` when they cannot be written."""
-        assert self.manifest.done < self.manifest.expected, "a chunk that is there already is written again"
+    def commit(self, rows: list[dict[str, Any]], files: Mapping[str, bytes] | None = None) -> None:
+        """Add one chunk durably: its rows, and files of its own. Raises `StorageError` when they cannot be written."""
+        manifest = self.manifest
+        assert manifest.done < manifest.expected, "a chunk that is there already is written again"
+        rows = to_row(rows)
         self.rows.extend(rows)
-        self.manifest.done += 1
+        manifest.done += 1
         if self.out is None:
             return
-        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        with storage_errors(self.out / ROWS), open(self.out / ROWS, "ab") as file:
+        for name, content in (files or {}).items():
+            self._write(name, content)
+        data = b"".join(dump_json(row) + b"\n" for row in rows)
+        with storage_errors(self.out / ROWS), open(self.out / ROWS, "ab", opener=open_no_link) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        self.manifest.bytes += len(data)
-        self.manifest.save(self.out)
+        self._digest.update(data)
+        manifest.bytes += len(data)
+        manifest.files[ROWS] = self._digest.hexdigest()
+        manifest.save(self.out)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the result complete. `summary` holds the stage's counts, shown by `show` and the report."""
-        self.manifest.complete, self.manifest.summary = True, _plain(summary)
-        if self.out is not None:
-            self.manifest.content = file_hash(self.out / ROWS)
-            self.manifest.save(self.out)
-            _release(self.out)
-        else:
+        self.manifest.complete, self.manifest.summary = True, to_row(summary)
+        if self.out is None:
             self.manifest.content = fingerprint(self.rows)
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON gives it back (tuples become lists), so that stored and wanted settings compare equal."""
-    return json.loads(json.dumps(value))
+            return
+        self.manifest.content = self.manifest.files[ROWS] = self._digest.hexdigest()
+        self.manifest.save(self.out)
+        self._release()
 
 
 def load_rows(folder: Path, *, stage: str | None = None) -> tuple[Manifest, list[dict[str, Any]]]:
     """A finished result's manifest and rows.
 
-    Raises `InputError` when it is of another stage, `ArtifactError` when it is incomplete or its bytes have changed.
+    Raises `InputError` when it is of another stage, `ArtifactError` when it is incomplete or any of its files changed.
     """
     manifest = Manifest.load(folder)
     if stage is not None and manifest.stage != stage:
@@ -297,42 +353,21 @@ def load_rows(folder: Path, *, stage: str | None = None) -> tuple[Manifest, list
             f"{folder} is unfinished ({manifest.done} of {manifest.expected} chunks): "
             f"run the command that made it again, it goes on where it stopped"
         )
-    _check_content(folder / ROWS, manifest)
+    check_files(folder, manifest, rows=True)
     return manifest, read_jsonl(folder / ROWS)
 
 
-def _check_content(path: Path, manifest: Manifest) -> None:
-    if manifest.complete and (not path.is_file() or file_hash(path) != manifest.content):
-        raise ArtifactError(f"{path} was changed after it was written: run the stage again in a new folder")
+def check_files(folder: Path, manifest: Manifest, *, rows: bool = False) -> None:
+    """Raise `ArtifactError` where a file of the stage is missing or its bytes are not those that the stage wrote.
 
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All rows of a JSONL file. Raises `ArtifactError` naming the line that is no JSON object."""
-    rows = []
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ArtifactError(f"{path}, line {number}, is not JSON ({error})") from error
-    return rows
-
-
-def keep_result(folder: Path, name: str, row: Any, manifest: Manifest) -> None:
-    """Write a stage's only file, JSON, and mark the stage complete. Raises `StorageError`."""
-    write_atomic(folder / name, json.dumps(row, ensure_ascii=False) + "\n")
-    manifest.done, manifest.complete, manifest.content = 1, True, file_hash(folder / name)
-    manifest.save(folder)
-
-
-def read_result(folder: Path, name: str, parse: Callable[[Any], T], *, stage: str, verb: str) -> T:
-    """What `keep_result` wrote, parsed. Raises `InputError` for another stage's folder, `ArtifactError` for damage."""
-    manifest = Manifest.load(folder)
-    if manifest.stage != stage:
-        raise InputError(f"{folder} holds {manifest.stage}, not {stage}: give the folder that '{verb}' writes")
-    try:
-        if file_hash(folder / name) != manifest.content:
-            raise ValueError("it was changed after it was written")
-        return parse(json.loads((folder / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{folder / name} is missing or damaged ({error}): run '{verb}' again") from error
+    rows: the stage has rows, of which those of an unfinished stage count up to the last whole chunk.
+    """
+    recorded = dict(manifest.files)
+    if rows and manifest.complete:
+        recorded.setdefault(ROWS, manifest.content)
+    for name, content in recorded.items():
+        path, size = folder / name, manifest.bytes if name == ROWS and not manifest.complete else None
+        if not path.is_file():
+            raise ArtifactError(f"{folder} lacks {name}: run the stage again in a new folder")
+        if file_hash(path, size) not in (content, manifest.replaced.get(name)):
+            raise ArtifactError(f"{path} was changed after it was written: run the stage again in a new folder")

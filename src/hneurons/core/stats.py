@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hneurons.core.rows import Row
+
 Floats = NDArray[np.float64]
 BOOTSTRAPS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Row):
     """A number with its 95% interval and the count of units (items, or groups where grouped) behind it."""
 
     value: float

@@ -1,7 +1,9 @@
-"""The values that cross borders between stages. All are frozen; `asdict` and `cls(**row)` round-trip them."""
+"""The values that cross borders between stages. All are frozen, and `to_row` and `from_row` round-trip them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
+
+from hneurons.core.rows import Row, field_row
 
 Verdict = Literal["correct", "incorrect", "abstained", "unscored"]
 FinishReason = Literal["stop", "length"]
@@ -10,7 +12,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Question(Row):
     """A factual question. `answers` are acceptable aliases; `answerable=False` marks one about something invented.
 
     `relation` names the template or kind the question was made from, if any: classes are balanced within it. `fact`
@@ -33,16 +35,12 @@ class Question:
         return self.fact or self.id
 
     def to_row(self) -> dict[str, Any]:
-        row = asdict(self)
+        row = field_row(self)
         return row if self.fact else {k: v for k, v in row.items() if k != "fact"}
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        return cls(**{**row, "answers": tuple(row.get("answers", ()))})
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class Response(Row):
     """One sampled answer.
 
     `token_ids` are the generated ids, the stop token included if one was generated (`finish_reason="stop"`);
@@ -61,16 +59,9 @@ class Response:
     def id(self) -> str:
         return f"{self.question_id}#{self.sample}"
 
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        return cls(**{**row, "token_ids": tuple(row["token_ids"]), "logprobs": tuple(row["logprobs"])})
-
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Row):
     """The verdict on one response and the reason: the alias that matched, or what the judge said."""
 
     question_id: str
@@ -82,16 +73,9 @@ class Judgement:
     def id(self) -> str:
         return f"{self.question_id}#{self.sample}"
 
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        return cls(**row)
-
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Example(Row):
     """A judged response chosen for fitting or evaluation, with the place of its answer once located.
 
     `char_span` counts characters of `response.text`, `token_span` tokens of `response.token_ids`; None before
@@ -114,23 +98,9 @@ class Example:
         """The positive class: an answer that is wrong."""
         return self.verdict == "incorrect"
 
-    def to_row(self) -> dict[str, Any]:
-        return {**asdict(self), "question": self.question.to_row()}
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        return cls(
-            question=Question.from_row(row["question"]),
-            response=Response.from_row(row["response"]),
-            verdict=row["verdict"],
-            split=row["split"],
-            char_span=_span(row["char_span"]),
-            token_span=_span(row["token_span"]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class ModelIdentity:
+class ModelIdentity(Row):
     """What a neuron index is worth only together with: two models with equal identity have the same neurons.
 
     `weights` is two digests joined by a hyphen: of the down-projections, which is all that earlier versions knew, and
@@ -146,9 +116,6 @@ class ModelIdentity:
     tokenizer: str
     weights: str
 
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
-
     def differences(self, other: Self) -> list[str]:
         """Fields, the name aside, in which `other` differs, as readable text."""
         mine, theirs = asdict(self), asdict(other)
@@ -159,7 +126,3 @@ class ModelIdentity:
         """Whether both hold the same weights, as far as the older of the two identities tells."""
         mine, theirs = self.weights.split("-"), other.weights.split("-")
         return all(a == b for a, b in zip(mine, theirs, strict=False))
-
-
-def _span(value: list[int] | None) -> Span | None:
-    return None if value is None else (value[0], value[1])

@@ -50,7 +50,7 @@ def answer_rows(detector: Detector, data: Dataset, name: str) -> AnswerRows:
     Raises `InputError` for contributions of another model or signal than the detector's or of other examples,
     `NotEnoughDataError` where no answer is located. `name` stands for the dataset in these messages.
     """
-    measured = ModelIdentity(**data.contributions.manifest.settings["model"])
+    measured = ModelIdentity.from_row(data.contributions.manifest.settings["model"])
     differences = detector.identity.differences(measured)
     if differences:
         raise InputError(

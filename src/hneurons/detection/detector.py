@@ -1,23 +1,25 @@
 """The detector: a sparse logistic model on contributions over the answer's tokens."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.files import storage_errors, write_atomic
+from hneurons.core.rows import from_row
 from hneurons.core.types import ModelIdentity
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.opening import find_neurons
 from hneurons.neurons.signals import CETT
+from hneurons.neurons.tensors import pack_tensors, unpack_tensors
 from hneurons.sparse.matrix import ColumnMatrix
 
 Floats = NDArray[np.float64]
 DETECTOR_JSON, DETECTOR_TENSORS = "detector.json", "detector.safetensors"
+_FIELDS = ("model", "size", "intercept", "threshold", "settings", "data")
 _MEMORY = 1 << 30
 
 
@@ -72,43 +74,43 @@ class Detector:
 
     def save(self, folder: Path) -> None:
         """Write `detector.json`, `detector.safetensors` and the neuron set's files; no pickle."""
-        from safetensors.numpy import save
-
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        for name, data in self.to_files().items():
+            write_atomic(folder / name, data)
+
+    def to_files(self) -> dict[str, bytes]:
+        """The files that `save` writes, by name."""
+        from safetensors.numpy import save
+
         names = ("columns", "coef", "scale", "selection_probability")
-        tensors = {name: getattr(self, name) for name in names}
-        write_atomic(folder / DETECTOR_TENSORS, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        tensors = save({name: np.ascontiguousarray(getattr(self, name)) for name in names})
         row = {
-            "schema_version": SCHEMA_VERSION,
-            "model": asdict(self.identity),
+            "model": self.identity,
             "size": len(self.columns),
             "intercept": self.intercept,
             "threshold": self.threshold,
             "settings": self.settings,
             "data": self.data,
         }
-        write_atomic(folder / DETECTOR_JSON, json.dumps(row, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-        self.neuron_set().save(folder)
+        return pack_tensors(row, DETECTOR_JSON, DETECTOR_TENSORS, tensors) | self.neuron_set().to_files()
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a saved detector. Raises `InputError` when there is none, `ArtifactError` when it is damaged."""
+        """Read a saved detector. Raises `InputError` where there is none, `ArtifactError` where it is damaged."""
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
 
         if not (folder / DETECTOR_JSON).is_file():
             raise InputError(f"{folder} holds no detector (no {DETECTOR_JSON}): give the --out folder of 'fit'")
         try:
-            row = json.loads((folder / DETECTOR_JSON).read_text(encoding="utf-8"))
-            tensors = load_file(folder / DETECTOR_TENSORS)
+            row, tensors = unpack_tensors(folder, DETECTOR_JSON, DETECTOR_TENSORS, _FIELDS)
             if {len(values) for values in tensors.values()} != {row["size"]}:
                 raise ValueError(f"its JSON counts {row['size']} columns, its tensors do not")
             return cls(
-                identity=ModelIdentity(**row["model"]),
+                identity=ModelIdentity.from_row(row["model"]),
                 **tensors,
-                intercept=row["intercept"],
-                threshold=row["threshold"],
+                intercept=from_row(float, row["intercept"]),
+                threshold=from_row(float, row["threshold"]),
                 settings=row["settings"],
                 data=row["data"],
             )

@@ -1,15 +1,14 @@
 """Stage `evaluate`: the detector on natural samples of unseen questions, beside random neurons and leak checks."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hneurons.core.artifacts import Manifest, keep_result, read_result
+from hneurons.core.artifacts import FileStage, read_result
 from hneurons.core.progress import progress
+from hneurons.core.rows import Row, dump_json, from_row, load_json
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, percentile_interval
 from hneurons.detection.answer_rows import (
@@ -32,7 +31,7 @@ DETECTOR, REFITTED, RANDOM = "H-neuron detector", "H-neurons, refitted", "random
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class Score(Row):
     """One method on one dataset: accuracy at its own threshold and AUROC, intervals bootstrapped by question."""
 
     method: str
@@ -41,7 +40,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class RandomNeurons:
+class RandomNeurons(Row):
     """Classifiers on as many random neurons as the detector's H-neurons: mean, lowest and highest of the draws."""
 
     draws: int
@@ -51,7 +50,7 @@ class RandomNeurons:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Row):
     """AUROC of `method` minus that of `against` on the same rows, its interval from resamples both share.
 
     Against "random neurons" the mean of the draws counts.
@@ -63,7 +62,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class DatasetResult:
+class DatasetResult(Row):
     """All methods on the answer rows of one dataset.
 
     `roc`: false and true positive rates of the detector; empty, and every AUROC NaN, where there is one class only.
@@ -114,11 +113,9 @@ def evaluate_detector(
     known = training_answers(detector, train)
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
     inputs = {name: data.contributions.content for name, data in {"train": train, **tests}.items()}
-    manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
-    if out is not None:
-        manifest = manifest.resume(out)
-        if manifest.complete:
-            return load_evaluation(out)
+    stage = FileStage(out, stage=STAGE, settings=settings, inputs=inputs)
+    if stage.complete and out is not None:
+        return load_evaluation(out)
     columns = detector.neuron_set().columns
     results: dict[str, DatasetResult] = {}
     with progress("evaluate", len(tests), unit="datasets") as advance:
@@ -127,31 +124,14 @@ def evaluate_detector(
             check_unseen(known, rows, name)
             results[name] = _evaluate(detector, columns, known, rows, name, len(data.examples), draws, seed)
             advance()
-    if out is not None:
-        keep_result(out, RESULT, {n: asdict(r) for n, r in results.items()}, manifest)
+    stage.finish({RESULT: dump_json(results) + b"\n"})
     return results
 
 
 def load_evaluation(folder: Path) -> dict[str, DatasetResult]:
     """Read a finished `evaluate` folder. Raises `InputError` or `ArtifactError`."""
     return read_result(
-        folder, RESULT, lambda rows: {n: _result_from_row(row) for n, row in rows.items()}, stage=STAGE, verb="evaluate"
-    )
-
-
-def _result_from_row(row: dict[str, Any]) -> DatasetResult:
-    scores = tuple(Score(s["method"], Estimate(**s["accuracy"]), Estimate(**s["auroc"])) for s in row["scores"])
-    random = row["random"]
-    return DatasetResult(
-        row["name"],
-        row["right"],
-        row["wrong"],
-        row["not_located"],
-        scores,
-        RandomNeurons(random["draws"], random["size"], tuple(random["accuracy"]), tuple(random["auroc"])),
-        (tuple(row["roc"][0]), tuple(row["roc"][1])),
-        tuple((i, bool(h), s) for i, h, s in row["items"]),
-        tuple(Difference(d["method"], d["against"], Estimate(**d["auroc"])) for d in row.get("differences", ())),
+        folder, RESULT, lambda data: from_row(dict[str, DatasetResult], load_json(data)), stage=STAGE, verb="evaluate"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest
+from hneurons.core.artifacts import FileStage
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.stats import auroc
 from hneurons.core.types import ModelIdentity
@@ -106,7 +106,7 @@ def fit_detector(
     if C is not None and choice is not None:
         raise InputError("C fixes the penalty, so there is nothing to choose: give C or a choice, not both")
     rows = training_rows(contributions, labels)
-    identity = ModelIdentity(**contributions.manifest.settings["model"])
+    identity = ModelIdentity.from_row(contributions.manifest.settings["model"])
     if contributions.shape != (identity.layers, identity.neurons):
         raise InputError(
             f"the signal '{contributions.signal}' has {contributions.shape[1]} columns a layer, and {identity.name} "
@@ -116,11 +116,9 @@ def fit_detector(
         "labels": labels, "columns": columns, "C": C, "folds": folds, "subsamples": subsamples, "seed": seed,
         **({} if choice is None else {"choice": choice.settings}),
     }  # fmt: skip
-    manifest = Manifest(stage=STAGE, settings=settings, inputs={"contributions": contributions.content}, expected=1)
-    if out is not None:
-        manifest = manifest.resume(out)
-        if manifest.complete:
-            return Detector.load(out)
+    stage = FileStage(out, stage=STAGE, settings=settings, inputs={"contributions": contributions.content})
+    if stage.complete and out is not None:
+        return Detector.load(out)
     matrix = contributions.matrix(rows.numbers)
     penalty: dict[str, Any] = {} if C is None else {"C": [C]}
     validated = cross_validate_path(
@@ -181,12 +179,8 @@ def fit_detector(
     )
     if subsamples:
         detector = _with_stability(detector, matrix, rows, path.ratios[: point + 1], columns, subsamples, seed, out)
-    if out is not None:
-        detector.save(out)
-        manifest.done, manifest.complete = 1, True
-        manifest.summary = {"neurons": len(detector.neuron_set()), "columns": len(detector.columns)}
-        manifest.summary["stability"] = detector.settings.get("stability")
-        manifest.save(out)
+    summary = {"neurons": len(detector.neuron_set()), "columns": len(detector.columns)}
+    stage.finish(detector.to_files(), {**summary, "stability": detector.settings.get("stability")})
     return detector
 
 

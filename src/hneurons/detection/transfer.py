@@ -5,18 +5,18 @@ neurons, any and of the same layers, fitted on the same rows of the tuned model 
 same neurons refitted on the base model's own rows; and the detector on the model it was fitted on.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, forget_other, keep_result, read_result
+from hneurons.core.artifacts import FileStage, read_result
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
+from hneurons.core.rows import Row, dump_json, from_row, load_json
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, percentile_interval
 from hneurons.core.types import ModelIdentity
@@ -47,7 +47,7 @@ _PROBES = ("Question: What is the capital of France?\nAnswer:", " naïve café, 
 
 
 @dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(Row):
     """One method, or the mean of `sets` random ones, on the answers of one dataset.
 
     `auroc` and `difference`, the detector's AUROC less this one, have 95% intervals from resamples of questions that
@@ -71,7 +71,7 @@ class Transferred:
 
 
 @dataclass(frozen=True)
-class TransferResult:
+class TransferResult(Row):
     """One dataset: answers of the base model to the run's test questions; every AUROC is NaN where a class is missing.
 
     `methods`, the detector first: `SAME_FIT` its H-neurons fitted on the tuned model as the random sets are, both kinds
@@ -90,14 +90,6 @@ class TransferResult:
     @property
     def detector(self) -> Transferred:
         return self.methods[0]
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        def read(rows: list[dict[str, Any]]) -> tuple[Transferred, ...]:
-            estimates = [{k: Estimate(**r[k]) for k in ("auroc", "difference")} for r in rows]
-            return tuple(Transferred(**{**r, **e}) for r, e in zip(rows, estimates, strict=True))
-
-        return cls(**{**row, "methods": read(row["methods"]), "on_tuned": read(row["on_tuned"])})
 
 
 def check_transferable(
@@ -167,35 +159,32 @@ def transfer_detector(
     a training set of one class or a base dataset without located answers.
     """
     known = training_answers(detector, train)
-    measured = {name: ModelIdentity(**data.contributions.manifest.settings["model"]) for name, data in base.items()}
+    measured = {
+        name: ModelIdentity.from_row(data.contributions.manifest.settings["model"]) for name, data in base.items()
+    }
     moved = {name: check_transferable(detector, found, tokenizers=tokenizers) for name, found in measured.items()}
     inputs = {"train": train.contributions.content}
     inputs |= {f"base {name}": data.contributions.content for name, data in base.items()}
     inputs |= {f"tuned {name}": data.contributions.content for name, data in (tuned or {}).items()}
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
     settings["random"] = "no neuron of the detector"
-    manifest = Manifest(stage=STAGE, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=1)
-    if out is not None:
-        forget_other(manifest, out)
-        manifest = manifest.resume(out)
-        if manifest.complete:
-            return load_transfer(out)
+    stage = FileStage(out, stage=STAGE, settings=settings, inputs=inputs, replace=True)
+    if stage.complete and out is not None:
+        return load_transfer(out)
     sets = [_Base(name, answer_rows(moved[name], data, name), len(data.examples)) for name, data in base.items()]
     for item in sets:
         check_unseen(known, item.rows, item.name)
     own = {n: answer_rows(detector, data, n) for n, data in (tuned or {}).items() if n in base}
     found = _transfer(detector, known, sets, own, draws, seed)
-    if out is not None:
-        keep_result(out, RESULT, {n: asdict(r) for n, r in found.items()}, manifest)
+    stage.finish({RESULT: dump_json(found) + b"\n"})
     return found
 
 
 def load_transfer(folder: Path) -> dict[str, TransferResult]:
     """Read a finished `transfer` folder. Raises `InputError` or `ArtifactError`."""
     return read_result(
-        folder, RESULT, lambda rows: {n: TransferResult.from_row(row) for n, row in rows.items()}, stage=STAGE,
-        verb="origin",
-    )  # fmt: skip
+        folder, RESULT, lambda data: from_row(dict[str, TransferResult], load_json(data)), stage=STAGE, verb="origin"
+    )
 
 
 class _Base(NamedTuple):

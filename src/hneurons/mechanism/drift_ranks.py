@@ -6,12 +6,12 @@ contribution, and among those of like contribution in the same layer.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.rows import Row
 from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import BOOTSTRAPS, Estimate, bootstrap_means, percentile_interval
 from hneurons.mechanism.weight_drift import Drift
@@ -28,7 +28,7 @@ _CELLS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Row):
     """The mean rank of H-neurons against as many neurons of the same strata.
 
     `against` names the strata; `expected` the mean rank labels drawn at random within them have, exactly; `low`, `high`
@@ -46,7 +46,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRanks:
+class PartRanks(Row):
     """Mean normalised rank of the H-neurons by one distance, 0 the least and 1 the most changed of all neurons.
 
     `part`: "up and down" (mean of both z-scores, as in the paper), or "up", "down", "gate" alone.
@@ -58,7 +58,7 @@ class PartRanks:
 
 
 @dataclass(frozen=True)
-class DriftRanks:
+class DriftRanks(Row):
     """All tests of one neuron set; `parts` is empty where neither up nor down moved, `equal` tells whether the gate
     did not either.
 
@@ -78,15 +78,6 @@ class DriftRanks:
     def score(self) -> PartRanks:
         """The paper's score, up and down together."""
         return self.parts[0]
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        parts = (
-            PartRanks(p["part"], Estimate(**p["mean"]), tuple(Comparison(**c) for c in p["comparisons"]))
-            for p in row["parts"]
-        )
-        pairs = {name: tuple(map(tuple, row[name])) for name in ("neurons", "distances")}
-        return cls(**{**row, **pairs, "ranks": tuple(row["ranks"]), "parts": tuple(parts)})
 
 
 def rank_drift(

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from hneurons.core.artifacts import MANIFEST, Manifest, file_hash
+from hneurons.core.artifacts import MANIFEST, Manifest, read_file
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.opening import find_neurons
@@ -103,9 +103,9 @@ def read_probabilities(source: str | Path) -> dict[int, float] | None:
 
     manifest = Manifest.load(place)
     try:
-        if not manifest.complete or file_hash(place / STATE) != manifest.content:
-            raise ValueError("it is unfinished or was changed")
-        tensors = load((place / STATE).read_bytes())
+        if not manifest.complete:
+            raise ValueError("it is unfinished")
+        tensors = load(read_file(place, STATE, manifest, verb="'fit'"))
         halves = range(1, manifest.expected)  # path 0 is fitted on all rows
         counts: dict[tuple[int, int], int] = {}
         for half in halves:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, file_hash, forget_other, write_atomic
-from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.artifacts import FileStage, Manifest, read_result
+from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
 
 if TYPE_CHECKING:
@@ -57,34 +57,30 @@ class Drift:
         """Mean of the z-scores of up and down, each over all neurons of the model, float64 [layers, neurons]."""
         return (z_score(self.up) + z_score(self.down)) / 2
 
-    def save(self, folder: Path, manifest: Manifest) -> None:
-        """Write `drift.safetensors` and the finished manifest; equal drifts give equal bytes."""
+    def to_files(self) -> dict[str, bytes]:
+        """The tensors as the file of the stage; equal drifts give equal bytes."""
         from safetensors.numpy import save
 
         tensors = {"up": self.up, "down": self.down, **({} if self.gate is None else {"gate": self.gate})}
-        write_atomic(folder / DRIFT_TENSORS, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
-        manifest.done, manifest.complete, manifest.content = 1, True, file_hash(folder / DRIFT_TENSORS)
-        manifest.summary = summarize(self)
-        manifest.save(folder)
+        return {DRIFT_TENSORS: save({k: np.ascontiguousarray(v) for k, v in tensors.items()})}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read a finished folder. Raises `InputError` for another one, `ArtifactError` for a damaged one."""
+        return read_result(folder, DRIFT_TENSORS, lambda data: cls._parse(folder, data), stage=STAGE, verb="origin")
+
+    @classmethod
+    def _parse(cls, folder: Path, data: bytes) -> Self:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        manifest = Manifest.load(folder)
-        if manifest.stage != STAGE or not manifest.complete:
-            raise InputError(f"{folder} holds no finished drift: run 'origin' again")
+        settings = Manifest.load(folder).settings
+        names = (settings["base"], settings["tuned"])
         try:
-            if file_hash(folder / DRIFT_TENSORS) != manifest.content:
-                raise ValueError("it was changed after it was written")
-            tensors = load((folder / DRIFT_TENSORS).read_bytes())
-            settings = manifest.settings
-            names = (settings["base"], settings["tuned"])
-            return cls(*names, tensors["up"], tensors["down"], tensors.get("gate"), tuple(settings["dtypes"]))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise ArtifactError(f"{folder / DRIFT_TENSORS} is damaged ({error}): run 'origin' again") from error
+            tensors = load(data)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        return cls(*names, tensors["up"], tensors["down"], tensors.get("gate"), tuple(settings["dtypes"]))
 
 
 def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
@@ -102,17 +98,15 @@ def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
 
     first, second = open_stored(base), open_stored(tuned)
     check_alike(first, second)
-    manifest = Manifest(
+    stage = FileStage(
+        out,
         stage=STAGE,
         settings={"base": base, "tuned": tuned, "dtypes": [first.dtype, second.dtype]},
         inputs={"base": first.content(), "tuned": second.content()} if out is not None else {},
-        expected=1,
+        replace=True,
     )
-    if out is not None:
-        forget_other(manifest, out)
-        manifest = manifest.resume(out)
-        if manifest.complete:
-            return Drift.load(out)
+    if stage.complete and out is not None:
+        return Drift.load(out)
     parts: dict[str, list[Floats]] = {"up": [], "down": [], "gate": []}
     with progress("drift", len(first.layers), unit="layers") as advance:
         for mine, theirs in zip(first.layers, second.layers, strict=True):
@@ -124,8 +118,7 @@ def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
     up, down = np.stack(parts["up"]), np.stack(parts["down"])
     gate = np.stack(parts["gate"]) if parts["gate"] else None
     drift = Drift(base, tuned, up, down, gate, (first.dtype, second.dtype))
-    if out is not None:
-        drift.save(out, manifest)
+    stage.finish(drift.to_files(), summarize(drift))
     return drift
 
 

@@ -1,10 +1,11 @@
 """Questions as token ids: the model's chat template where it has one, else the paper's base format."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hneurons.core.errors import InputError
+from hneurons.core.rows import Row
 from hneurons.models.prompt_check import check_end, check_ids, check_templates, check_turns
 
 SHORT_ANSWER = "Respond with the answer only, without any explanation."
@@ -13,7 +14,7 @@ _TEMPLATE_OPTIONS = {"date_string": "1 January 2025", "enable_thinking": False}
 
 
 @dataclass(frozen=True, slots=True)
-class PromptStyle:
+class PromptStyle(Row):
     """How a question is put to the model.
 
     instruction: appended to every question in a chat (the paper's appended sentence by default).
@@ -24,13 +25,6 @@ class PromptStyle:
     instruction: str = SHORT_ANSWER
     shots: tuple[tuple[str, str], ...] = ()
     chat: bool | None = None
-
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> "PromptStyle":
-        return cls(row["instruction"], tuple((q, a) for q, a in row["shots"]), row["chat"])
 
 
 def uses_chat(tokenizer: Any, style: PromptStyle) -> bool:

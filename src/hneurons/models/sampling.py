@@ -6,8 +6,8 @@ place is taken at once by the next branch; top-p is applied inside the kept top-
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from hneurons.core.errors import InputError
+from hneurons.core.rows import Row
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import FinishReason
 from hneurons.models.kv_cache import BufferCache, prefill_prefix
@@ -25,7 +26,7 @@ _SHRINK_BELOW = 0.75  # share of rows needed at which the batch is made smaller
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(Row):
     """Decoding settings; the defaults are the paper's (arXiv 2512.01797, section 2).
 
     `temperature=0` is greedy. `top_k=None` keeps the whole vocabulary.
@@ -43,9 +44,6 @@ class Sampling:
             raise InputError(
                 f"sampling needs temperature >= 0, top-k >= 1, 0 < top-p <= 1 and at least one new token; got {self}"
             )
-
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Branch(NamedTuple):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, RowStore, file_hash, load_rows, write_atomic
+from hneurons.core.artifacts import Manifest, RowStore, load_rows
 from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEnoughDataError
+from hneurons.core.files import file_hash
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
@@ -112,11 +113,11 @@ def measure_contributions(
     with progress("contributions", len(located), done=done, unit="examples") as advance:
         for number in range(store.done, len(shards)):
             rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance)
-            if out is not None:
-                _write_shard(out / f"shard-{number:05d}.safetensors", values)
-            else:
+            if out is None:
                 kept.append(values.reshape(len(values), -1))
-            store.commit(rows)
+                store.commit(rows)
+            else:
+                store.commit(rows, {f"shard-{number:05d}.safetensors": _pack_shard(values)})
     counted = Counter((r["region"], "wrong" if r["hallucinated"] else "right") for r in store.rows)
     summary: dict[str, Any] = {
         "examples": len(examples),
@@ -126,8 +127,6 @@ def measure_contributions(
         "rows_by_region": {f"{region} of {name}": n for (region, name), n in sorted(counted.items())},
         "shared_prefix_tokens": len(plan.prefix),
     }
-    if out is not None:
-        summary["shards"] = {p.name: file_hash(p) for p in sorted(out.glob("shard-*.safetensors"))}
     store.finish(summary)
     in_memory = np.concatenate(kept) if out is None else None
     return Contributions(store.rows, (model.shape[0], width), store.manifest, out, in_memory)
@@ -140,7 +139,7 @@ def load_contributions(folder: Path) -> Contributions:
     """
     manifest, rows = load_rows(folder, stage=STAGE)
     layers, neurons = manifest.settings["shape"]
-    for name, content in manifest.summary["shards"].items():
+    for name, content in manifest.summary.get("shards", {}).items():  # of an earlier version, not in `files`
         if not (folder / name).is_file():
             raise ArtifactError(f"{folder} lacks {name}: run 'contributions' again in a new folder")
         if file_hash(folder / name) != content:
@@ -219,9 +218,10 @@ def _measure_shard(
     return rows, np.stack(parts)
 
 
-def _write_shard(path: Path, values: NDArray[np.float16]) -> None:
+def _pack_shard(values: NDArray[np.float16]) -> bytes:
     """values: [rows, layers, neurons]; one tensor a layer, so that columns can be read slab by slab."""
     from safetensors.numpy import save
 
     tensors = {f"layer.{i:03d}": np.ascontiguousarray(values[:, i]) for i in range(values.shape[1])}
-    write_atomic(path, save(tensors))
+    packed: bytes = save(tensors)
+    return packed

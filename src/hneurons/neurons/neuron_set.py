@@ -1,17 +1,17 @@
 """H-neurons: which neurons of which model, with what weight, found on what data."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import SCHEMA_VERSION, storage_errors, write_atomic
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.files import storage_errors, write_atomic
 from hneurons.core.types import ModelIdentity
 from hneurons.neurons.signals import CETT
+from hneurons.neurons.tensors import pack_tensors, unpack_tensors
 
 if TYPE_CHECKING:
     from hneurons.models.language_model import LanguageModel
@@ -82,34 +82,33 @@ class NeuronSet:
 
     def save(self, folder: Path) -> None:
         """Write `neurons.json` and `neurons.safetensors`; equal sets give equal bytes."""
-        from safetensors.numpy import save
-
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(
-            folder / NEURONS_TENSORS, save({name: np.ascontiguousarray(v) for name, v in self._tensors().items()})
-        )
-        row = {"schema_version": SCHEMA_VERSION, "model": asdict(self.identity), "size": len(self), "data": self.data}
-        write_atomic(folder / NEURONS_JSON, json.dumps(row, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        for name, data in self.to_files().items():
+            write_atomic(folder / name, data)
 
-    def _tensors(self) -> dict[str, NDArray[Any]]:
+    def to_files(self) -> dict[str, bytes]:
+        """The files that `save` writes, by name: the tensors, then the JSON that holds their hash."""
+        from safetensors.numpy import save
+
         names = ("layers", "neurons", "weights", "selection_probability")
-        return {name: getattr(self, name) for name in names}
+        tensors = save({name: np.ascontiguousarray(getattr(self, name)) for name in names})
+        row = {"model": self.identity, "size": len(self), "data": self.data}
+        return pack_tensors(row, NEURONS_JSON, NEURONS_TENSORS, tensors)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a saved set. Raises `InputError` when there is none, `ArtifactError` when it is damaged."""
+        """Read a saved set. Raises `InputError` when there is none, `ArtifactError` when it is damaged or changed."""
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
 
         if not (folder / NEURONS_JSON).is_file():
             raise InputError(f"{folder} holds no neuron set (no {NEURONS_JSON}): give the --out folder of 'fit'")
         try:
-            row = json.loads((folder / NEURONS_JSON).read_text(encoding="utf-8"))
-            tensors = load_file(folder / NEURONS_TENSORS)
+            row, tensors = unpack_tensors(folder, NEURONS_JSON, NEURONS_TENSORS, ("model", "size", "data"))
             if any(tensors[name].ndim != 1 or tensors[name].dtype.kind != "i" for name in ("layers", "neurons")):
                 raise ValueError("its indices are no list of whole numbers")
-            loaded, size = cls(identity=ModelIdentity(**row["model"]), data=row["data"], **tensors), row["size"]
+            loaded = cls(identity=ModelIdentity.from_row(row["model"]), data=row["data"], **tensors)
+            size = row["size"]
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise ArtifactError(f"the neuron set in {folder} is damaged ({error}): run 'fit' again") from error
         if len(loaded) != size:

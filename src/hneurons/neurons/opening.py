@@ -3,13 +3,12 @@
 Folders are told apart by the files they hold, so that nothing here needs to know the code that wrote them.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import ArtifactError, EndpointError, InputError
+from hneurons.core.files import file_hash, read_checked
 
 if TYPE_CHECKING:
     from hneurons.neurons.neuron_set import NeuronSet
@@ -86,7 +85,7 @@ def read_release(folder: Path, *, files: Sequence[str] = _SET) -> dict[str, Any]
     Raises `ArtifactError` where it is damaged, has no hash of one of `files`, or a file is not what was published.
     """
     try:
-        about: dict[str, Any] = json.loads((folder / RELEASE_JSON).read_text(encoding="utf-8"))
+        about = read_checked(folder / RELEASE_JSON)
         if about["schema_version"] != RELEASE_VERSION:
             raise ValueError(f"schema version {about['schema_version']}, this hneurons reads {RELEASE_VERSION}")
         lacking = [name for name in files if name not in about["files"]]
@@ -95,7 +94,7 @@ def read_release(folder: Path, *, files: Sequence[str] = _SET) -> dict[str, Any]
         for name, content in about["files"].items():
             if not (folder / name).is_file() or file_hash(folder / name) != content:
                 raise ValueError(f"{name} is missing or is not what was published")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise damaged_release(folder, error) from error
     return about
 

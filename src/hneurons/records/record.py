@@ -5,15 +5,17 @@ a line). A *condition* is what was scaled (the selected neurons, a random set, a
 The alpha that changes nothing is a setting, named `no_op`: 1 where alpha multiplies, 0 where it is added.
 """
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hneurons.core.rows import Row, field_row
 
 RUN_STAGE = "run"
 Scaling = Literal["multiplicative", "additive"]
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Row):
     """What was changed. `kind` is "selected" or starts with "random"; controls belong to the same `family`."""
 
     kind: str = "selected"
@@ -25,7 +27,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class RunSettings:
+class RunSettings(Row):
     """What holds for a whole run.
 
     - `outcome`: what outcome = 1 means, in words.
@@ -48,17 +50,9 @@ class RunSettings:
         """The alpha that removes the component: 0 where alpha multiplies, none where it is added."""
         return 0.0 if self.scaling == "multiplicative" else None
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        conditions = {name: Condition(**value) for name, value in row.get("conditions", {}).items()}
-        return cls(**{**row, "conditions": conditions})
-
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(Row):
     """One item under one condition at one alpha. Every field but the first three may be missing (None).
 
     - `outcome`: whether the measured behaviour happened: 1.0 or 0.0, or a share such as MC2. None means unscored.
@@ -111,4 +105,4 @@ class Record:
 
     def to_row(self) -> dict[str, Any]:
         """The fields that are known."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in field_row(self).items() if value is not None}

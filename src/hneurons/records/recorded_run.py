@@ -93,7 +93,7 @@ def make_run(name: str, settings: RunSettings, rows: Iterable[dict[str, Any]], *
 def save_run(run: Run, out: Path) -> None:
     """Write a run as a folder that `load_run` reads."""
     inputs = {"source": run.source} if run.source else {}
-    store = RowStore(out, stage=RUN_STAGE, settings=run.settings.to_json(), inputs=inputs, expected=1)
+    store = RowStore(out, stage=RUN_STAGE, settings=run.settings.to_row(), inputs=inputs, expected=1)
     if not store.done:
         store.commit([_plain_row(row) for row in run.rows])
     problems = [{"row": p.row, "column": p.column, "reason": p.reason} for p in run.problems]
@@ -110,8 +110,8 @@ def load_run(folder: Path) -> Run:
     """Read a run folder. Raises `InputError` where it is none, `ArtifactError` where it is unfinished or changed."""
     manifest, rows = load_rows(folder, stage=RUN_STAGE)
     try:
-        settings = RunSettings.from_json(manifest.settings)
-    except (TypeError, AttributeError) as error:
+        settings = RunSettings.from_row(manifest.settings)
+    except ValueError as error:
         raise InputError(f"{folder} has settings that are no run's ({error}): import the records again") from error
     run = make_run(folder.name, settings, rows, source=str(folder))
     earlier = tuple(Problem(**p) for p in manifest.summary.get("problems", ()))

@@ -1,7 +1,6 @@
 """Where a detector works and where it failed, in words, from its test results alone."""
 
 import math
-from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 from hneurons.core.stats import Estimate
@@ -60,12 +59,12 @@ def domain_row(result: DatasetResult) -> dict[str, Any]:
         "right": result.right,
         "wrong": result.wrong,
         "not_located": result.not_located,
-        "auroc": asdict(result.detector.auroc),
-        "accuracy": asdict(result.detector.accuracy),
+        "auroc": result.detector.auroc.to_row(),
+        "accuracy": result.detector.accuracy.to_row(),
         "random_neurons": {"draws": random.draws, "size": random.size, "mean_auroc": random.auroc[0]},
-        "better_than_random_by": asdict(gap) if gap is not None else None,
+        "better_than_random_by": gap.to_row() if gap is not None else None,
         "others": [
-            {"method": s.method, "auroc": asdict(s.auroc), "accuracy": asdict(s.accuracy)} for s in result.scores[1:]
+            {"method": s.method, "auroc": s.auroc.to_row(), "accuracy": s.accuracy.to_row()} for s in result.scores[1:]
         ],
     }
 

@@ -5,17 +5,18 @@ README.md                 the model card, written from the same values
 detector.* neurons.*      the detector and its neuron set as `Detector.save` writes them
 """
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hneurons.core.artifacts import file_hash, package_versions, storage_errors, write_atomic
+from hneurons.core.artifacts import package_versions
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError
+from hneurons.core.files import data_hash, storage_errors, write_atomic, write_checked
+from hneurons.core.rows import to_row
 from hneurons.core.seeds import fingerprint
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.detection.evaluation import DatasetResult
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _FILES = (DETECTOR_JSON, DETECTOR_TENSORS, NEURONS_JSON, NEURONS_TENSORS)
+_MORE = ("schema_version", "versions")
 _FIELDS = ("model", "neurons", "thresholds", "data", "plan", "tested_on", "failed_on", "domains", "files")
 
 
@@ -67,10 +69,12 @@ def save_release(
     about = _describe(detector, results, plan or {})
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    detector.save(folder)
-    about["files"] = {name: file_hash(folder / name) for name in _FILES}
+    files = detector.to_files()
+    about["files"] = {name: data_hash(data) for name, data in files.items()}
     card = render_card(about)
-    write_atomic(folder / RELEASE_JSON, json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    write_checked(folder / RELEASE_JSON, about)
     write_atomic(folder / CARD, card)
     return Release(folder, detector, about)
 
@@ -82,7 +86,7 @@ def _describe(detector: Detector, results: Mapping[str, DatasetResult], plan: Ma
         domains = [domain_row(result) for result in results.values()]
         about = {
             "schema_version": RELEASE_VERSION,
-            "model": {**asdict(detector.identity), "revision": find_revision(detector.identity.name)},
+            "model": {**detector.identity.to_row(), "revision": find_revision(detector.identity.name)},
             "neurons": _neuron_rows(detector.neuron_set()),
             "thresholds": {
                 "log_odds": detector.threshold,
@@ -96,7 +100,7 @@ def _describe(detector: Detector, results: Mapping[str, DatasetResult], plan: Ma
             "files": {},
             "versions": package_versions(),
         }
-        described: dict[str, Any] = json.loads(json.dumps(_finite(about)))
+        described: dict[str, Any] = to_row(about)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ArtifactError(
             f"the detector or its test results are damaged ({error}): run 'fit' and 'evaluate' again"
@@ -139,16 +143,17 @@ def load_release(source: str | Path, *, model: "LanguageModel | None" = None) ->
         raise InputError(f"{folder} is no release (no {RELEASE_JSON}): make one with 'publish'")
     about = read_release(folder, files=_FILES)
     try:
-        lacking = [name for name in _FIELDS if name not in about]
+        lacking = [f"no {name}" for name in _FIELDS if name not in about]
+        lacking += [f"an unknown field {name}" for name in about if name not in (*_FIELDS, *_MORE)]
         if lacking:
-            raise ValueError(f"{RELEASE_JSON} has no {lacking[0]}")
+            raise ValueError(f"{RELEASE_JSON} has {lacking[0]}")
         detector = Detector.load(folder)
         _check_numbers(detector)
-        if any(about["model"][name] != value for name, value in asdict(detector.identity).items()):
+        if any(about["model"][name] != value for name, value in detector.identity.to_row().items()):
             raise ValueError(f"{RELEASE_JSON} and {DETECTOR_JSON} name different models")
-        if about["neurons"] != _finite(_neuron_rows(detector.neuron_set())):
+        if about["neurons"] != to_row(_neuron_rows(detector.neuron_set())):
             raise ValueError(f"{RELEASE_JSON} and {DETECTOR_JSON} name different neurons")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise damaged_release(folder, error) from error
     if model is not None:
         detector.neuron_set().check_model(model)
@@ -233,15 +238,6 @@ def _neuron_rows(neurons: NeuronSet) -> list[dict[str, Any]]:
     names = ("layer", "neuron", "weight", "selection_probability")
     columns = (neurons.layers, neurons.neurons, neurons.weights, neurons.selection_probability)
     return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns), strict=True)]
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities as None, which is what JSON has for them."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _first_line(error: Exception) -> str:

@@ -45,7 +45,7 @@ def _describe(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "source": run.source,
-        "settings": run.settings.to_json(),
+        "settings": run.settings.to_row(),
         "rows": len(run.rows),
         "malformed": run.n_problems,
         "problems": [str(problem) for problem in run.problems],

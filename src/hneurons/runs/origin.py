@@ -6,24 +6,24 @@ RUN/origin/drift/             cosine distances of every neuron's weights
 RUN/origin/origin.json        all results
 """
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from hneurons.core.artifacts import Manifest, file_hash, storage_errors, write_atomic
+from hneurons.core.artifacts import FileStage, Manifest, read_result
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.rows import Row, dump_json, load_json
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question
+from hneurons.detection.transfer import TransferResult
+from hneurons.mechanism.drift_ranks import DriftRanks
 from hneurons.runs.folder import PARTS
 from hneurons.runs.plan import TRAIN
 from hneurons.runs.run import Run
 
 if TYPE_CHECKING:
     from hneurons.detection.detector import Detector
-    from hneurons.detection.transfer import TransferResult
-    from hneurons.mechanism.drift_ranks import DriftRanks
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
 
@@ -32,7 +32,7 @@ RESULT = "origin.json"
 
 
 @dataclass(frozen=True)
-class Origin:
+class Origin(Row):
     """What `measure_origin` found.
 
     `transfer`: results by dataset; `ranks`: None for a detector without H-neurons; `distances`: median and largest
@@ -42,26 +42,12 @@ class Origin:
 
     base: str
     tuned: str
-    transfer: "dict[str, TransferResult]"
-    ranks: "DriftRanks | None"
+    transfer: dict[str, TransferResult]
+    ranks: DriftRanks | None
     distances: dict[str, dict[str, float]]
     dtypes: tuple[str, str]
     counts: dict[str, dict[str, Any]]
     detector: str
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        from hneurons.detection.transfer import TransferResult
-        from hneurons.mechanism.drift_ranks import DriftRanks
-
-        return cls(
-            **{
-                **row,
-                "transfer": {name: TransferResult.from_row(r) for name, r in row["transfer"].items()},
-                "ranks": None if row["ranks"] is None else DriftRanks.from_row(row["ranks"]),
-                "dtypes": tuple(row["dtypes"]),
-            }
-        )
 
 
 class BaseRun(Run):
@@ -149,10 +135,8 @@ def load_origin(folder: Path) -> Origin | None:
     if not (folder / RESULT).is_file():
         return None
     try:
-        if file_hash(folder / RESULT) != Manifest.load(folder).content:
-            raise ValueError("it was changed after it was written")
-        return Origin.from_row(json.loads((folder / RESULT).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        return read_result(folder, RESULT, lambda data: Origin.from_row(load_json(data)), stage=ORIGIN, verb="origin")
+    except InputError as error:  # a result without manifest: a run was killed in between
         raise ArtifactError(f"{folder / RESULT} is damaged ({error}): run 'origin' again") from error
 
 
@@ -162,13 +146,9 @@ def identify_detector(detector: "Detector") -> str:
 
 
 def _save(found: Origin, folder: Path) -> None:
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / RESULT, json.dumps(asdict(found), ensure_ascii=False) + "\n")
     settings = {"base": found.base, "tuned": found.tuned, "detector": found.detector}
-    manifest = Manifest(stage=ORIGIN, settings=settings, expected=1, done=1, complete=True)
-    manifest.content = file_hash(folder / RESULT)
-    manifest.save(folder)
+    stage = FileStage(folder, stage=ORIGIN, settings=settings, replace=True)
+    stage.finish({RESULT: dump_json(found) + b"\n"})
 
 
 def _check_tuned(detector: "Detector", tuned: str) -> None:

@@ -1,6 +1,5 @@
 """What a batch of path fits is and how far it has come, in memory and, between sweeps, in a folder."""
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import Manifest, file_hash, storage_errors, write_atomic
+from hneurons.core.artifacts import FileStage
 from hneurons.core.errors import ArtifactError
 from hneurons.sparse.inner import Floats
 from hneurons.sparse.matrix import ColumnMatrix, Float32s, Indices
@@ -110,23 +109,20 @@ class StateStore:
         self, out: Path | None, stage: str, settings: dict[str, Any], inputs: dict[str, str], tasks: int
     ) -> None:
         self.out = out
-        self.manifest = Manifest(stage=stage, settings=json.loads(json.dumps(settings)), inputs=inputs, expected=tasks)
-        if out is not None:
-            self.manifest = self.manifest.resume(out)
+        self.stage = FileStage(out, stage=stage, settings=settings, inputs=inputs, expected=tasks)
 
     def load(self, state: Solved) -> bool:
         """Fill `state` with what is stored. Raises `ArtifactError` where the file is not the one last written."""
-        if self.out is None or not (self.out / STATE).exists():
+        data, manifest = self.stage.recover(STATE), self.stage.manifest
+        if data is None:
             return False
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        path = self.out / STATE
-        if self.manifest.complete and file_hash(path) != self.manifest.content:
-            raise ArtifactError(f"{path} was changed after it was written: delete the folder and run the fit again")
+        path = f"{self.out}/{STATE}"
         try:
-            tensors = load(path.read_bytes())
-            if not self.manifest.complete and tensors["made_for"].tobytes() != self.manifest.fingerprint.encode():
+            tensors = load(data)
+            if not manifest.complete and tensors["made_for"].tobytes() != manifest.fingerprint.encode():
                 return False  # left by a fit of other settings that had finished no path
             state.mean, state.scale, state.lambdas = tensors["mean"], tensors["scale"], tensors["lambdas"]
             state.done_sweeps = int(tensors["sweeps"][0])
@@ -146,23 +142,17 @@ class StateStore:
 
         tensors = {"mean": state.mean, "scale": state.scale, "lambdas": state.lambdas}
         tensors["sweeps"] = np.array([state.done_sweeps])
-        tensors["made_for"] = np.frombuffer(self.manifest.fingerprint.encode(), dtype=np.uint8)
+        tensors["made_for"] = np.frombuffer(self.stage.manifest.fingerprint.encode(), dtype=np.uint8)
         for k, task in enumerate(state.tasks):
             for name in _ARRAYS:
                 tensors[f"{k}.{name}"] = np.ascontiguousarray(getattr(task, name))
             tensors[f"{k}.numbers"] = np.array([task.lambda_max, task.length, task.separated], dtype=np.float64)
-        write_atomic(self.out / STATE, save(tensors))
-        self.manifest.done = sum(not task.open_points() for task in state.tasks)
-        with storage_errors(self.out):
-            self.manifest.save(self.out)
+        self.stage.checkpoint(STATE, save(tensors), done=sum(not task.open_points() for task in state.tasks))
 
     def finish(self, state: Solved) -> None:
-        if self.out is None or self.manifest.complete:
-            return
-        self.manifest.done, self.manifest.complete = len(state.tasks), True
-        self.manifest.content = file_hash(self.out / STATE)
-        self.manifest.summary = {"sweeps": state.done_sweeps, "paths": len(state.tasks)}
-        self.manifest.save(self.out)
+        data = None if self.stage.complete else self.stage.recover(STATE)
+        if data is not None:
+            self.stage.finish({STATE: data}, {"sweeps": state.done_sweeps, "paths": len(state.tasks)})
 
 
 _ARRAYS = ("columns", "coef", "intercept", "objective", "gap", "violation", "sweeps")
