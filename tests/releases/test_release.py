@@ -230,7 +230,7 @@ def test_neurons_are_read_of_sets_detectors_and_releases_that_are_whole(tmp_path
     found = [open_neurons(tmp_path / name) for name in ("detector", "set", "release")]
     assert [neurons.columns.tolist() for neurons in found] == [[3, 100]] * 3
     replace(detector, columns=np.array([4, 41, 101])).neuron_set().save(tmp_path / "release")
-    with pytest.raises(ArtifactError, match=r"neurons\.safetensors is missing or is not what was published"):
+    with pytest.raises(ArtifactError, match=r"neurons\.json is missing or is not what was published"):
         open_neurons(tmp_path / "release")
 
 
