@@ -27,6 +27,7 @@ class LetterTokenizer:
 
     chat_template = None
     pad_token_id = 0
+    bos_token_id = eos_token_id = None
 
     def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
         return {"input_ids": [ord(letter) % 60 + 1 for letter in text]}

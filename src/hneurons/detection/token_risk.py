@@ -45,7 +45,7 @@ class RunningRisk:
         self._weights: dict[int, Tensor] = {}
         for layer in np.unique(layers).tolist():
             columns, coef = torch.from_numpy(places[layers == layer]), detector.coef[layers == layer]
-            device = model.ffns[layer].down.weight.device
+            device = model.ffns[layer].device
             self._columns[layer] = columns.to(device)
             weights = torch.from_numpy(coef).float().to(device)
             if scale is not None:

@@ -1,7 +1,6 @@
 """Find the one feed-forward network of each decoder layer, by structure rather than by a list of names."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from hneurons.core.errors import UnsupportedModelError
+from hneurons.models.dequantising import down_columns
 
 _DOWN_NAMES = ("down_proj", "fc2", "c_proj", "dense_4h_to_h", "fc_out", "w2", "wo")
 _SIZE_NAMES = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "intermediate_dim")
@@ -26,12 +26,18 @@ class FFN:
     hidden_size: int
 
     @property
+    def device(self) -> torch.device:
+        held = (*self.down.parameters(), *self.down.buffers())
+        return held[0].device if held else torch.device("cpu")
+
+    @property
     def columns(self) -> Tensor:
-        """W_down as [hidden_size, neurons], whichever way the module stores it (a view, not a copy)."""
-        weight = cast(Tensor, self.down.weight).detach()
-        transposed: bool = isinstance(self.down, Conv1D)
-        columns: Tensor = weight.t() if transposed else weight
-        return columns
+        """W_down as [hidden_size, neurons], whichever way the module stores it: a view of plain weights.
+
+        Quantised weights are dequantised, to float32 or the type the module answers in. Raises `UnsupportedModelError`
+        where they cannot be.
+        """
+        return down_columns(self.down, self.name, self.neurons, self.hidden_size)
 
     def column_norms(self) -> Tensor:
         """||W_down[:, j]||_2 as float32 [neurons]."""
@@ -52,8 +58,15 @@ def find_ffns(model: PreTrainedModel) -> list[FFN]:
     single, down-projection is found.
     """
     config = model.config.get_text_config(decoder=True)
-    decoder = text_decoder(model)
-    return [_find_ffn(i, name, layer, config) for i, (name, layer) in enumerate(_decoder_layers(decoder, config))]
+    layers = enumerate(_decoder_layers(text_decoder(model), config))
+    try:
+        return [_find_ffn(i, name, layer, config) for i, (name, layer) in layers]
+    except UnsupportedModelError as error:
+        quantised = getattr(getattr(model.config, "quantization_config", None), "quant_method", None)
+        if quantised is None:
+            raise
+        method = getattr(quantised, "value", quantised)
+        raise UnsupportedModelError(f"{error}; its weights are quantised by {method}: load it unquantised") from error
 
 
 def _decoder_layers(decoder: nn.Module, config: object) -> list[tuple[str, nn.Module]]:
@@ -87,7 +100,8 @@ def _find_ffn(index: int, layer_name: str, layer: nn.Module, config: object) -> 
                 "single contribution per token; hneurons reads dense FFNs only, choose a dense model"
             )
         shape = linear_shape(module)
-        if shape is not None and shape[1] == hidden:
+        inside = any(name.startswith(f"{outer}.") for outer in candidates)  # what an adapter wraps
+        if shape is not None and shape[1] == hidden and not inside:
             candidates[name] = (module, shape[0])
     wanted = next((size for size in (getattr(config, n, None) for n in _SIZE_NAMES) if isinstance(size, int)), None)
     if wanted is None and hasattr(config, "n_inner"):
@@ -106,9 +120,13 @@ def _find_ffn(index: int, layer_name: str, layer: nn.Module, config: object) -> 
 
 
 def linear_shape(module: nn.Module) -> tuple[int, int] | None:
-    """(inputs, outputs) of a linear map; None for anything else."""
+    """(inputs, outputs) of a linear map, quantised or wrapped by an adapter; None for anything else."""
     if isinstance(module, Conv1D):
         return module.weight.shape[0], module.weight.shape[1]
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
+    if not (module._parameters or module._buffers or hasattr(module, "base_layer")):
+        return None  # a container that tells its sizes
+    for names in (("in_features", "out_features"), ("infeatures", "outfeatures")):
+        inputs, outputs = (getattr(module, name, None) for name in names)
+        if isinstance(inputs, int) and isinstance(outputs, int):
+            return inputs, outputs
     return None
