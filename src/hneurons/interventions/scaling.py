@@ -79,10 +79,9 @@ def scale_columns(model: LanguageModel, columns: np.ndarray[Any, Any], factors: 
     layers, places = np.divmod(columns, model.shape[1])
     edits = []
     for layer in np.unique(layers).tolist():
-        down, chosen = model.ffns[layer].down, torch.from_numpy(np.flatnonzero(layers == layer))
-        device = down.weight.device
-        picked, table = torch.from_numpy(places)[chosen].to(device), factors[:, chosen].to(device)
-        edits.append(Edit(down, "input", _scaler(picked, table, rows)))
+        ffn, chosen = model.ffns[layer], torch.from_numpy(np.flatnonzero(layers == layer))
+        picked, table = torch.from_numpy(places)[chosen].to(ffn.device), factors[:, chosen].to(ffn.device)
+        edits.append(Edit(ffn.down, "input", _scaler(picked, table, rows)))
     return edits
 
 
