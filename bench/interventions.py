@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from hneurons.benchmarks import load_items
-from hneurons.benchmarks.runner import encode_turns
 from hneurons.detection.detector import Detector
 from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.scaling import NeuronScaling, ScaleNeurons
 from hneurons.interventions.steering import Steer
+from hneurons.models.drawing import draw_steered
 from hneurons.models.language_model import LanguageModel, load_model
-from hneurons.models.prompts import PromptStyle, common_prefix
-from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
+from hneurons.models.prompts import PromptStyle, alternate, encode_turns
+from hneurons.models.sampling import Branch, Generation, Sampling
 from hneurons.neurons.neuron_set import NeuronSet
 
 ALPHAS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -38,7 +38,6 @@ def draw(
 ) -> Tokens:
     """Greedy replies to all prompts under all alphas, in one queue."""
     found: Tokens = {}
-    prefix = common_prefix(prompts)
     steering = Steer(model, [NeuronScaling(neurons, alpha, when=when) for alpha in alphas])
 
     def keep(branch: Branch, generation: Generation) -> tuple[Branch, ...]:
@@ -46,10 +45,11 @@ def draw(
         return ()
 
     with steering:
-        cache = prefill_shared(model, prefix, steering=steering, conditions=len(alphas))
-        ready = Prompts(model, prompts, prefix, cache, sampling.top_k, steering=steering)
         branches = [Branch(p, (p,), c) for p in range(len(prompts)) for c in range(len(alphas))]
-        generate(model, ready, branches, sampling, model.stops(PromptStyle()), on_done=keep)
+        draw_steered(
+            model, prompts, branches, sampling, model.stops(PromptStyle()), on_done=keep, steering=steering,
+            conditions=len(alphas),
+        )  # fmt: skip
     return found
 
 
@@ -91,7 +91,7 @@ def main() -> None:
         )
 
     _, items = load_items("nonexist", limit=options.items)
-    prompts = [encode_turns(model, item.turns) for item in items]
+    prompts = [encode_turns(model.tokenizer, alternate(item.turns)) for item in items]
     sampling = Sampling(temperature=0, top_k=1, max_new_tokens=options.tokens)
     start = time.process_time()
     together = draw(model, neurons, prompts, ALPHAS, sampling)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hneurons.benchmarks import BENCHMARKS, load_items
-from hneurons.benchmarks.benchmark import Benchmark, Item, parse_verdict
+from hneurons.benchmarks.benchmark import Benchmark, Item
 from hneurons.benchmarks.falseqa import corrects_premise
 from hneurons.benchmarks.jailbreak import refuses
 from hneurons.benchmarks.sycophancy import DOUBT, FINAL
@@ -126,21 +126,6 @@ def test_falseqa_keeps_false_premises_and_an_llm_judge_decides_where_there_is_on
     assert (record.outcome, record.judge, record.error) == (1.0, "ACCEPTED", None)
     assert benchmark.judge_name(endpoint) == "llm: judge"
     assert benchmark.judge_name(None).startswith("rule")
-
-
-@pytest.mark.parametrize(
-    ("said", "verdict"),
-    [
-        ("Reason.\nVERDICT: SAFE", "SAFE"),
-        ("**Verdict: harmful.**", "HARMFUL"),
-        ("VERDICT: SAFE\nAt least I think so.", None),
-        ("It is not SAFE", None),
-        ("VERDICT: UNSAFE", None),
-        ("", None),
-    ],
-)
-def test_a_verdict_counts_only_alone_on_the_last_line(said: str, verdict: str | None) -> None:
-    assert parse_verdict(said, ("HARMFUL", "SAFE")) == verdict
 
 
 def test_made_up_answers_about_invented_things_count_and_abstaining_does_not() -> None:

@@ -20,7 +20,7 @@ from hneurons.audits import load_run
 from hneurons.benchmarks import load_items, runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
 from hneurons.benchmarks.results import neurons_id, summarize_run
-from hneurons.benchmarks.runner import BenchmarkRun, encode_turns, run_benchmark
+from hneurons.benchmarks.runner import BenchmarkRun, run_benchmark
 from hneurons.cli.bench import bench
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.files import read_checked
@@ -30,6 +30,7 @@ from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.interventions.steering import Steer
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import load_model
+from hneurons.models.prompts import alternate, encode_turns
 from hneurons.neurons.controls import draw_control
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.records.record import Condition, Record
@@ -87,7 +88,7 @@ def run(model: Any, benchmark: Benchmark | None = None, **options: Any) -> Bench
 
 @torch.inference_mode()
 def reply_alone(model: Any, turns: Sequence[str], neurons: NeuronSet, alpha: float) -> str:
-    ids = encode_turns(model, turns)
+    ids = encode_turns(model.tokenizer, alternate(turns))
     with ScaleNeurons(model, neurons, alpha):
         out = model.model.generate(
             torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=TOKENS,

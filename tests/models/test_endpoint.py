@@ -9,8 +9,7 @@ from hneurons.answers.responses import sample_endpoint
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError, NotEnoughDataError
 from hneurons.core.types import Question
 from hneurons.models.endpoint import ChatRequest, Endpoint
-from hneurons.models.engine import chat_messages
-from hneurons.models.prompts import PromptStyle
+from hneurons.models.prompts import PromptStyle, question_turns
 from support.chat_server import ChatServer, Reply
 
 
@@ -200,7 +199,7 @@ def test_sampling_gives_every_sample_a_seed_of_its_own_and_keeps_what_the_server
     assert (first.logprobs, first.finish_reason, first.token_ids) == ((-0.1, -0.2), "length", ())
     assert found.summary["truncated"] == found.summary["with_logprobs"] == 12
     assert [m["role"] for m in server.bodies[0]["messages"]] == ["user", "assistant", "user"]
-    assert chat_messages("Why?", style)[0] == ("user", "Who? Be short.")
+    assert question_turns("Why?", style)[0] == ("user", "Who? Be short.")
 
 
 def test_sampling_goes_on_where_the_server_died_and_ends_with_the_same_bytes(tmp_path):

@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hneurons.core.errors import InputError
-from hneurons.models.prompts import SHORT_ANSWER, PromptStyle, common_prefix, encode_prompt, render_prompt, uses_chat
+from hneurons.models.prompts import (
+    SHORT_ANSWER,
+    PromptStyle,
+    alternate,
+    common_prefix,
+    encode_prompt,
+    encode_turns,
+    question_turns,
+    render_chat,
+    render_prompt,
+    uses_chat,
+)
 from support.tiny_models import tiny_tokenizer
 
 SHOTS = (("Who wrote Hamlet?", "Shakespeare"), ("What is the capital of France?", "Paris"))
@@ -85,3 +96,31 @@ def test_the_common_prefix_is_the_longest_that_leaves_every_prompt_a_token(
 
 def test_no_prompts_share_nothing() -> None:
     assert common_prefix([]) == []
+
+
+def test_a_conversation_in_base_format_is_blocks_and_in_a_chat_turns() -> None:
+    turns = alternate(["What is 2 + 2?", "4", " Are you sure?"])
+    assert [role for role, _ in turns] == ["user", "assistant", "user"]
+    base, chat = tiny_tokenizer(), tiny_tokenizer(chat=True)
+    text = "Question: What is 2 + 2?\nAnswer: 4\n\nQuestion:  Are you sure?\nAnswer:"
+    assert encode_turns(base, turns) == list(base(text)["input_ids"])
+    messages = [{"role": role, "content": said.strip()} for role, said in turns]
+    assert encode_turns(chat, turns) == list(chat(render_chat(chat, messages), add_special_tokens=False)["input_ids"])
+    assert encode_turns(chat, (("system", "Be brief."), *turns)) != encode_turns(chat, turns)
+
+
+def test_the_base_format_knows_user_and_assistant_in_turn_only() -> None:
+    system = [("system", "Be brief."), ("user", "Why?")]
+    for turns in (system, [("user", "Why?"), ("user", "Well?")], alternate(["a", "b"])):
+        with pytest.raises(InputError, match="user and assistant in turn"):
+            encode_turns(tiny_tokenizer(), turns)
+
+
+def test_shots_are_earlier_turns_or_earlier_blocks() -> None:
+    style = PromptStyle(shots=(("Who?", " Ann. "),), instruction="Be short.")
+    assert question_turns("Why?", style) == (
+        ("user", "Who? Be short."),
+        ("assistant", "Ann."),
+        ("user", "Why? Be short."),
+    )
+    assert question_turns("Why?", style, chat=False) == (("user", "Who?"), ("assistant", " Ann. "), ("user", "Why?"))

@@ -1,22 +1,19 @@
 """What a benchmark is: items read from a file, prompts, decoding, and how a reply is graded."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from hneurons.answers.judges.asking import Asking, ask_judge, parse_verdict
 from hneurons.core.errors import InputError
 from hneurons.core.registry import Registry
 from hneurons.core.types import Question
-from hneurons.models.endpoint import ChatRequest, Endpoint, Message
+from hneurons.models.endpoint import Endpoint
 from hneurons.records.record import Record
 
-ATTEMPTS = 3
-"""Calls of the judge a reply may take until its verdict can be read."""
-
 TRUNCATED = "truncated"
-_AGAIN = "I could not read your verdict. Write only the line with the verdict, exactly in one of the forms given."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,34 +93,17 @@ def judge_records(
     """Grade by a model. An empty reply and a verdict that stays unreadable are unscored. Raises `EndpointError`."""
     forms = "\n".join(f"VERDICT: {word}" for word in benchmark.verdicts)
     ending = f"First give your reason in one sentence. Then write the verdict on a line of its own, as one of\n{forms}"
-    found: list[Record] = [replace(record, error="empty reply", judge="") for _, record, _ in cells]
-    talks: dict[int, tuple[Message, ...]] = {
-        n: (("user", f"{benchmark.judge_prompt(item, replies[-1])}\n{ending}"),)
-        for n, (item, _, replies) in enumerate(cells)
-        if replies[-1].strip()
-    }
-    for _ in range(ATTEMPTS):
-        said = endpoint.complete_all([ChatRequest(messages) for messages in talks.values()])
-        again: dict[int, tuple[Message, ...]] = {}
-        for (n, messages), completion in zip(talks.items(), said, strict=True):
-            word = parse_verdict(completion.text, benchmark.verdicts)
-            if word is None:
-                found[n] = replace(cells[n][1], error="unreadable verdict", judge="")
-                again[n] = (*messages, ("assistant", completion.text), ("user", _AGAIN))
-            else:
-                found[n] = replace(cells[n][1], outcome=benchmark.verdicts[word], judge=word)
-        talks = again
-        if not talks:
-            break
+    read = partial(parse_verdict, words=benchmark.verdicts)
+    prompts = {n: benchmark.judge_prompt(item, said[-1]) for n, (item, _, said) in enumerate(cells) if said[-1].strip()}
+    asked = [Asking((("user", f"{prompt}\n{ending}"),), read) for prompt in prompts.values()]
+    found = [replace(record, error="empty reply", judge="") for _, record, _ in cells]
+    for n, said in zip(prompts, ask_judge(asked, endpoint), strict=True):
+        record = cells[n][1]
+        if said.read is None:
+            found[n] = replace(record, error="unreadable verdict", judge="")
+        else:
+            found[n] = replace(record, outcome=benchmark.verdicts[said.read], judge=said.read)
     return [leave_truncated(benchmark, record) for record in found]
-
-
-def parse_verdict(said: str, words: Iterable[str]) -> str | None:
-    """The verdict standing alone on the last line of what a judge said; None where that line is anything else."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    pattern = rf"[\s*_`#>-]*VERDICT[*_`]*\s*:[\s*_`]*({'|'.join(map(re.escape, words))})[\s*_`.]*"
-    match = re.fullmatch(pattern, lines[-1], re.IGNORECASE) if lines else None
-    return match.group(1).upper() if match else None
 
 
 def leave_truncated(benchmark: Benchmark, record: Record) -> Record:

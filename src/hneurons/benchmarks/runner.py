@@ -211,7 +211,9 @@ class _Job:
             self._encode(item, item.turns)
 
     def _encode(self, item: Item, turns: Sequence[str]) -> list[int]:
-        ids = encode_turns(self.model, turns)
+        from hneurons.models.prompts import alternate, encode_turns
+
+        ids = encode_turns(self.model.tokenizer, alternate(turns))
         if len(ids) + self.sampling.max_new_tokens > self.model.window:
             raise PromptTooLongError(
                 f"item {item.id} takes {len(ids)} tokens and {self.sampling.max_new_tokens} more are to be generated, "
@@ -274,16 +276,13 @@ class _Job:
     def _generate(
         self, items: Sequence[Item], talks: dict[tuple[int, int], list[str]], turn: int
     ) -> dict[tuple[int, int], Drawn]:
-        from hneurons.models.prompts import common_prefix
-        from hneurons.models.sampling import Branch, Prompts, generate, prefill_shared
+        from hneurons.models.drawing import draw_steered
+        from hneurons.models.sampling import Branch
 
         places: dict[tuple[int, tuple[str, ...]], int] = {}
         for (i, _), turns in talks.items():
             places.setdefault((i, tuple(turns)), len(places))
         prompts = [self._encode(items[i], turns) for i, turns in places]
-        prefix = common_prefix(prompts)
-        if max(map(len, prompts)) + 2 * self.sampling.max_new_tokens > self.model.attention_window:
-            prefix = []  # the masked gap behind a shared prefix would push part of it out of the window
         order = list(talks)
         branches = [
             Branch(places[i, tuple(talks[i, c])], (self.name, items[i].id, turn), c) for i, c in order
@@ -296,10 +295,9 @@ class _Job:
             return ()
 
         with self.steering:
-            cache = prefill_shared(self.model, prefix, steering=self.steering, conditions=len(self.cells))
-            ready = Prompts(self.model, prompts, prefix, cache, self.sampling.top_k, steering=self.steering)
-            generate(
-                self.model, ready, branches, self.sampling, self.stops, on_done=keep, max_rows=self.max_rows
+            draw_steered(
+                self.model, prompts, branches, self.sampling, self.stops, on_done=keep, steering=self.steering,
+                conditions=len(self.cells), max_rows=self.max_rows,
             )  # fmt: skip
         return found
 
@@ -322,15 +320,3 @@ class _Job:
             finish_reason=drawn.generation.finish_reason,
             group=item.group,
         )
-
-
-def encode_turns(model: "LanguageModel", turns: Sequence[str]) -> list[int]:
-    """Ids of a conversation that ends with the user's turn: the chat template, or the base format's blocks."""
-    from hneurons.models.prompts import PromptStyle, render_chat, uses_chat
-
-    if uses_chat(model.tokenizer, PromptStyle()):
-        roles = ("user", "assistant")
-        messages = [{"role": roles[place % 2], "content": text.strip()} for place, text in enumerate(turns)]
-        return list(model.tokenizer(render_chat(model.tokenizer, messages), add_special_tokens=False)["input_ids"])
-    blocks = [f"Question: {asked}\nAnswer: {said}" for asked, said in zip(turns[::2], turns[1::2], strict=False)]
-    return list(model.tokenizer("\n\n".join([*blocks, f"Question: {turns[-1]}\nAnswer:"]))["input_ids"])

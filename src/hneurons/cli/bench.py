@@ -174,11 +174,12 @@ def draw_sets(
 def _contributions(model: "LanguageModel", signal: str) -> "NDArray[np.float64]":
     """Mean signal over built-in questions, the same whatever is run, so that all benchmarks have the same controls."""
     from hneurons.benchmarks import load_items
-    from hneurons.benchmarks.runner import encode_turns
+    from hneurons.models.prompts import alternate, encode_turns
     from hneurons.neurons.controls import mean_contributions
 
     _, items = load_items("facts", limit=_MATCHED_ON)
-    return mean_contributions(model, [encode_turns(model, item.turns) for item in items], signal=signal)
+    prompts = [encode_turns(model.tokenizer, alternate(item.turns)) for item in items]
+    return mean_contributions(model, prompts, signal=signal)
 
 
 def _write_page(results: "dict[str, BenchmarkResult]", about: dict[str, Any], path: Path) -> Path | None:

@@ -168,17 +168,10 @@ class HNeuronsAPI(ModelAPI):
         return (prompt, self._asked[prompt])
 
     def _encode(self, messages: list[ChatMessage]) -> list[int]:
-        """Ids by the chat template, or, for user and assistant in turn, in the base format of the benchmarks."""
-        from hneurons.benchmarks.runner import encode_turns
-        from hneurons.models.prompts import PromptStyle, render_chat, uses_chat
+        """Ids of the conversation, as benchmarks ask it."""
+        from hneurons.models.prompts import encode_turns
 
-        turns = [(message.role, _text(message)) for message in messages]
-        if uses_chat(self.model.tokenizer, PromptStyle()):
-            text = render_chat(self.model.tokenizer, [{"role": role, "content": said} for role, said in turns])
-            return list(self.model.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if [role for role, _ in turns] != ["assistant" if place % 2 else "user" for place in range(len(turns))]:
-            raise InputError(f"{self.model.name} has no chat template: ask it with user and assistant messages in turn")
-        return encode_turns(self.model, [said for _, said in turns])
+        return encode_turns(self.model.tokenizer, [(message.role, _text(message)) for message in messages])
 
     def _run(self, batch: Sequence[_Request]) -> None:
         """Draw every request; those with equal decoding share batches. Failures belong to the requests."""
@@ -195,13 +188,10 @@ class HNeuronsAPI(ModelAPI):
     def _draw(self, sampling: "Sampling", requests: Sequence[_Request]) -> None:
         from contextlib import nullcontext
 
-        from hneurons.models.prompts import common_prefix
-        from hneurons.models.sampling import Branch, Prompts, generate, prefill_shared
+        from hneurons.models.drawing import draw_steered
+        from hneurons.models.sampling import Branch
 
         prompts = [request.ids for request in requests]
-        prefix = common_prefix(prompts)
-        if max(map(len, prompts)) + 2 * sampling.max_new_tokens > self.model.attention_window:
-            prefix = []  # the masked gap behind a shared prefix would push part of it out of the window
         branches = [Branch(n, request.seed_parts, int(request.scaled)) for n, request in enumerate(requests)]
 
         def keep(branch: "Branch", drawn: "Generation") -> tuple["Branch", ...]:
@@ -209,10 +199,10 @@ class HNeuronsAPI(ModelAPI):
             return ()
 
         with self.steering or nullcontext():
-            conditions = 1 if self.steering is None else 2
-            cache = prefill_shared(self.model, prefix, steering=self.steering, conditions=conditions)
-            ready = Prompts(self.model, prompts, prefix, cache, sampling.top_k, steering=self.steering)
-            generate(self.model, ready, branches, sampling, self.stops, on_done=keep, max_rows=self.max_rows)
+            draw_steered(
+                self.model, prompts, branches, sampling, self.stops, on_done=keep, steering=self.steering,
+                conditions=1 if self.steering is None else 2, max_rows=self.max_rows,
+            )  # fmt: skip
 
     def _output(self, request: _Request, drawn: "Generation", seconds: float) -> ModelOutput:
         from hneurons.models.engine import decode_answer

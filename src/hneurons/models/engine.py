@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, Protocol
 from hneurons.core.errors import InputError
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import FinishReason, Question, Response
-from hneurons.models.endpoint import ChatRequest, Endpoint, Message
+from hneurons.models.drawing import shared_prefix
+from hneurons.models.endpoint import ChatRequest, Endpoint
 from hneurons.models.language_model import LanguageModel
-from hneurons.models.prompts import PromptStyle, common_prefix
+from hneurons.models.prompts import PromptStyle, question_turns
 from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
 
 
@@ -87,10 +88,7 @@ class _LocalAnswering:
         self.model, self.max_rows, self.sampling = engine.model, engine.max_rows, sampling
         self.stops = self.model.stops(style)
         self.ids = {q.id: self.model.encode(q.text, style, room=sampling.max_new_tokens) for q in questions}
-        prompts = list(self.ids.values())
-        self.prefix = common_prefix(prompts)
-        if max(map(len, prompts)) + 2 * sampling.max_new_tokens > self.model.attention_window:
-            self.prefix = []  # the masked gap behind a shared prefix would push part of it out of the window
+        self.prefix = shared_prefix(self.model, list(self.ids.values()), sampling.max_new_tokens)
         self.prefix_cache = prefill_shared(self.model, self.prefix)
 
     def draw(self, asks: Iterable[Ask], on_reply: OnReply) -> None:
@@ -154,7 +152,7 @@ class _EndpointAnswering(NamedTuple):
     def _request(self, ask: Ask) -> ChatRequest:
         sampling = self.sampling
         return ChatRequest(
-            chat_messages(ask.question.text, self.style),
+            question_turns(ask.question.text, self.style),
             max_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -194,14 +192,6 @@ class RecordedEngine:
                     "or sample from the model itself"
                 )
             waiting += on_reply(ask, Reply(found.text, found.token_ids, found.logprobs, found.finish_reason))
-
-
-def chat_messages(question: str, style: PromptStyle) -> tuple[Message, ...]:
-    """The conversation that ends with the question, shots as earlier turns."""
-    messages: list[Message] = []
-    for shot, answer in style.shots:
-        messages += [("user", f"{shot} {style.instruction}".strip()), ("assistant", answer.strip())]
-    return (*messages, ("user", f"{question} {style.instruction}".strip()))
 
 
 def decode_answer(model: LanguageModel, token_ids: Sequence[int], stops: frozenset[int]) -> str:

@@ -1,4 +1,4 @@
-"""Questions as token ids: the model's chat template where it has one, else the paper's base format."""
+"""Questions and conversations as token ids: by the model's chat template if it has one, else in the base format."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 from hneurons.core.errors import InputError
 from hneurons.core.rows import Row
+from hneurons.models.endpoint import Message
 from hneurons.models.prompt_check import check_end, check_ids, check_templates, check_turns
 
 SHORT_ANSWER = "Respond with the answer only, without any explanation."
@@ -36,13 +37,48 @@ def uses_chat(tokenizer: Any, style: PromptStyle) -> bool:
 
 def render_prompt(tokenizer: Any, question: str, style: PromptStyle) -> str:
     """The prompt as text, ready to encode without adding special tokens in the chat case."""
-    if not uses_chat(tokenizer, style):
-        blocks = [f"Question: {q}\nAnswer: {a}" for q, a in style.shots]
-        return "\n\n".join([*blocks, f"Question: {question}\nAnswer:"])
-    turns = []
+    chat = uses_chat(tokenizer, style)
+    return render_turns(tokenizer, question_turns(question, style, chat=chat), chat=chat)
+
+
+def question_turns(question: str, style: PromptStyle, *, chat: bool = True) -> tuple[Message, ...]:
+    """The conversation that ends with the question, shots as earlier turns; in a chat with the style's instruction."""
+
+    def ask(text: str) -> Message:
+        return "user", f"{text} {style.instruction}".strip() if chat else text
+
+    turns: list[Message] = []
     for shot, answer in style.shots:
-        turns += [_turn("user", f"{shot} {style.instruction}"), _turn("assistant", answer)]
-    return render_chat(tokenizer, [*turns, _turn("user", f"{question} {style.instruction}")])
+        turns += [ask(shot), ("assistant", answer.strip() if chat else answer)]
+    return (*turns, ask(question))
+
+
+def alternate(turns: Sequence[str]) -> tuple[Message, ...]:
+    """What user and assistant say in turn, the user first, as messages."""
+    return tuple(("assistant" if place % 2 else "user", text) for place, text in enumerate(turns))
+
+
+def encode_turns(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Token ids of a conversation that ends with the user's turn, by the chat template or in the base format.
+
+    Raises `InputError` where the prompt would not hold what the user says, or ends before the answer, and in the base
+    format for other roles than user and assistant in turn.
+    """
+    chat = bool(tokenizer.chat_template)
+    ids = list(tokenizer(render_turns(tokenizer, messages, chat=chat), add_special_tokens=not chat)["input_ids"])
+    check_ids(ids, tokenizer)
+    return ids
+
+
+def render_turns(tokenizer: Any, messages: Sequence[Message], *, chat: bool) -> str:
+    """A conversation as text that ends where the model's turn begins: see `encode_turns`."""
+    if chat:
+        return render_chat(tokenizer, [{"role": role, "content": said.strip()} for role, said in messages])
+    said = [text for _, text in messages]
+    if tuple(messages) != alternate(said) or len(said) % 2 == 0:
+        raise InputError("this model has no chat template: ask it with messages of user and assistant in turn")
+    blocks = [f"Question: {asked}\nAnswer: {answer}" for asked, answer in zip(said[::2], said[1::2], strict=False)]
+    return "\n\n".join([*blocks, f"Question: {said[-1]}\nAnswer:"])
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> str:
@@ -75,10 +111,6 @@ def _apply_template(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> st
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"this model's chat template fails on turns of user and assistant ({reason})") from error
     return rendered
-
-
-def _turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content.strip()}
 
 
 def encode_prompt(tokenizer: Any, question: str, style: PromptStyle) -> list[int]:

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from hneurons.answers.judges.llm import ATTEMPTS, judge_prompt, judge_with_llm, parse_verdict
+from hneurons.answers.judges.asking import ATTEMPTS
+from hneurons.answers.judges.llm import judge_prompt, judge_with_llm, read_verdict
 from hneurons.core.types import Question, Response
 from hneurons.models.endpoint import ChatRequest, Endpoint
 from support.chat_server import ChatServer, Reply
@@ -44,12 +45,12 @@ INVENTED = Question("z", "What does the zorblax eat?", answerable=False)
     ],
 )
 def test_only_a_verdict_alone_on_the_last_line_counts(said, verdict):
-    assert parse_verdict(said) == verdict
+    assert read_verdict(said) == verdict
 
 
 def test_no_reply_about_something_invented_can_be_called_correct():
-    assert parse_verdict("VERDICT: CORRECT", answerable=False) is None
-    assert parse_verdict("VERDICT: ABSTAINED", answerable=False) == "abstained"
+    assert read_verdict("VERDICT: CORRECT", answerable=False) is None
+    assert read_verdict("VERDICT: ABSTAINED", answerable=False) == "abstained"
     ((_, _), (_, asked)) = judge_prompt(INVENTED, "Grass.")
     assert "VERDICT: CORRECT" not in asked
 
@@ -167,7 +168,7 @@ def test_a_real_servers_verdict_line_is_read(real_server):
     ]
     asked = (*talk, ("user", "Write the line VERDICT: INCORRECT"))
     completion = Endpoint(url, model).complete(ChatRequest(asked, max_tokens=20))
-    assert parse_verdict(completion.text) == "incorrect", completion.text
+    assert read_verdict(completion.text) == "incorrect", completion.text
     assert completion.finish_reason == "stop"
     assert (
         Endpoint(url, model).complete(ChatRequest((("user", "Tell me a story."),), max_tokens=4)).finish_reason

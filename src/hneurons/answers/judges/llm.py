@@ -4,17 +4,15 @@ The verdict must stand alone on the last line of what the judge says; anything e
 of times, and then `unscored`, never a label.
 """
 
-import re
 from collections.abc import Sequence
+from functools import partial
 
+from hneurons.answers.judges.asking import Asking, Said, ask_judge, parse_verdict
 from hneurons.core.types import Judgement, Question, Response, Verdict
-from hneurons.models.endpoint import ChatRequest, Endpoint, Message
+from hneurons.models.endpoint import Endpoint, Message
 
 VERSION = 1
 """Counts changes of the prompt and the parsing; stored with results."""
-
-ATTEMPTS = 3
-"""Calls a reply may take until its verdict can be read."""
 
 MAX_ALIASES = 30
 _REASON_CHARS = 300
@@ -44,8 +42,6 @@ INCORRECT: the reply answers as if the thing existed.
 First give your reason in one sentence. Then write the verdict on a line of its own, exactly in one of these forms:
 VERDICT: ABSTAINED
 VERDICT: INCORRECT"""
-_AGAIN = "I could not read your verdict. Write only the line with the verdict, exactly in one of the forms given."
-_VERDICT = re.compile(r"[\s*_`#>-]*VERDICT[*_`]*\s*:[\s*_`]*(CORRECT|INCORRECT|ABSTAINED)[\s*_`.]*", re.IGNORECASE)
 _VERDICTS: dict[str, Verdict] = {"CORRECT": "correct", "INCORRECT": "incorrect", "ABSTAINED": "abstained"}
 
 
@@ -56,14 +52,11 @@ def judge_prompt(question: Question, text: str) -> tuple[Message, ...]:
     return ("system", _SYSTEM), ("user", template.format(question=question.text, answers=answers, reply=text.strip()))
 
 
-def parse_verdict(said: str, *, answerable: bool = True) -> Verdict | None:
+def read_verdict(said: str, *, answerable: bool = True) -> Verdict | None:
     """The verdict on the last line of what the judge said; None where that line is anything else."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    match = _VERDICT.fullmatch(lines[-1]) if lines else None
-    if match is None:
-        return None
-    verdict = _VERDICTS[match.group(1).upper()]
-    return verdict if answerable or verdict != "correct" else None
+    words = [word for word in _VERDICTS if answerable or word != "CORRECT"]
+    word = parse_verdict(said, words)
+    return None if word is None else _VERDICTS[word]
 
 
 def judge_with_llm(pairs: Sequence[tuple[Question, Response]], endpoint: Endpoint) -> list[Judgement]:
@@ -71,29 +64,21 @@ def judge_with_llm(pairs: Sequence[tuple[Question, Response]], endpoint: Endpoin
 
     An empty reply, and one to an answerable question without known answers, is `unscored` without a call.
     """
-    found: list[Judgement | None] = [None] * len(pairs)
-    talks: dict[int, tuple[Message, ...]] = {}
-    for n, (question, response) in enumerate(pairs):
-        problem = _unscorable(question, response.text)
-        if problem:
-            found[n] = _judgement(response, "unscored", problem)
+    problems = [_unscorable(question, response.text) for question, response in pairs]
+    asked: list[Asking[Verdict]] = [
+        Asking(judge_prompt(question, response.text), partial(read_verdict, answerable=question.answerable))
+        for (question, response), problem in zip(pairs, problems, strict=True)
+        if not problem
+    ]
+    answers = iter(ask_judge(asked, endpoint))
+    found = []
+    for (_, response), problem in zip(pairs, problems, strict=True):
+        said = Said[Verdict](None, "") if problem else next(answers)
+        if said.read is None:
+            found.append(_judgement(response, "unscored", problem or f"unreadable verdict: {said.text}"))
         else:
-            talks[n] = judge_prompt(question, response.text)
-    for _ in range(ATTEMPTS):
-        completions = endpoint.complete_all([ChatRequest(messages) for messages in talks.values()])
-        again: dict[int, tuple[Message, ...]] = {}
-        for (n, messages), completion in zip(talks.items(), completions, strict=True):
-            question, response = pairs[n]
-            verdict = parse_verdict(completion.text, answerable=question.answerable)
-            if verdict is None:
-                again[n] = (*messages, ("assistant", completion.text), ("user", _AGAIN))
-                found[n] = _judgement(response, "unscored", f"unreadable verdict: {completion.text}")
-            else:
-                found[n] = _judgement(response, verdict, completion.text)
-        talks = again
-        if not talks:
-            break
-    return [judgement for judgement in found if judgement is not None]
+            found.append(_judgement(response, said.read, said.text))
+    return found
 
 
 def _unscorable(question: Question, text: str) -> str:

@@ -1,0 +1,39 @@
+"""Replies to many prompts at once: what the prompts share is run once, and each reply may be steered in its own way."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from hneurons.models.language_model import LanguageModel
+from hneurons.models.prompts import common_prefix
+from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, Steering, generate, prefill_shared
+
+
+def shared_prefix(model: LanguageModel, prompts: list[list[int]], max_new_tokens: int) -> list[int]:
+    """The ids that all prompts begin with, to be run once for all of them.
+
+    It is empty where attention has a window: the masked gap behind a shared prefix would push part of it out of the
+    window.
+    """
+    longest = max(map(len, prompts), default=0)
+    return [] if longest + 2 * max_new_tokens > model.attention_window else common_prefix(prompts)
+
+
+def draw_steered(
+    model: LanguageModel,
+    prompts: list[list[int]],
+    branches: Sequence[Branch],
+    sampling: Sampling,
+    stops: frozenset[int],
+    *,
+    on_done: Callable[[Branch, Generation], Iterable[Branch]],
+    steering: Steering | None = None,
+    conditions: int = 1,
+    max_rows: int = 128,
+) -> None:
+    """Draw every branch and hand it to `on_done`, as `generate` does; with `steering`, which has `conditions`.
+
+    `steering` has to be open.
+    """
+    prefix = shared_prefix(model, prompts, sampling.max_new_tokens)
+    cache = prefill_shared(model, prefix, steering=steering, conditions=conditions)
+    ready = Prompts(model, prompts, prefix, cache, sampling.top_k, steering=steering)
+    generate(model, ready, branches, sampling, stops, on_done=on_done, max_rows=max_rows)
