@@ -58,7 +58,7 @@ def run(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("run")
     plan, out = make_plan(folder, judge="exact"), folder / "run"
     _answer_half_with_what_is_said(folder, plan)
-    arguments = [*plan_arguments(plan), "--out", str(out)]
+    arguments = [*plan_arguments(plan), "--signal", "energy", "--out", str(out)]
     neurons, sweep = str(folder / "neurons"), str(folder / "sweep")
     places = ["--neurons", neurons, "--model", plan.model, "--out", sweep]
     said, errors = run_commands(
@@ -97,10 +97,13 @@ def _answer_half_with_what_is_said(folder: Path, plan: Any) -> None:
 
 
 def test_plugins_are_listed_with_their_words_and_a_broken_one_is_one_sentence(installed: Path) -> None:
-    said, _ = run_commands(installed, *(["list", kind, "--json"] for kind in ("benchmarks", "judges", "audits")))
-    benchmarks, judges, audits = map(json.loads, said)
+    said, _ = run_commands(
+        installed, *(["list", kind, "--json"] for kind in ("benchmarks", "judges", "signals", "audits"))
+    )
+    benchmarks, judges, signals, audits = map(json.loads, said)
     assert benchmarks["sums"] == "Adds two numbers below twenty." and "falseqa" in benchmarks
     assert judges["exact"].startswith("Calls a reply correct") and "alias" in judges
+    assert signals["energy"].startswith("The square of CETT") and "cett" in signals
     assert audits["lengths"] == "Whether replies are as long at every alpha." and "effect" in audits
     assert judges["broken"] == (
         "not available: the judge 'broken' of package 'hneurons-example' cannot be loaded "
@@ -126,6 +129,16 @@ def test_a_run_is_judged_by_a_plugin(run: dict[str, Any]) -> None:
     assert manifest["settings"]["judge"] == "exact"
     assert run["run"]["plan"]["judge"] == "exact"
     assert run["run"]["detector"]["data"]
+
+
+@pytest.mark.slow
+def test_a_signal_of_a_plugin_is_measured(run: dict[str, Any]) -> None:
+    from hneurons.detection.detector import Detector
+    from hneurons.neurons.contributions import load_contributions
+
+    assert load_contributions(run["folder"] / "train" / "contributions").signal == "energy"
+    assert Detector.load(run["folder"] / "detector").signal == "energy"
+    assert run["run"]["evaluation"]
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import logging
 from importlib.metadata import EntryPoint
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -97,7 +97,7 @@ def test_an_unknown_name_lists_plugins_too_without_importing_them(looked_up: lis
     [
         ("nowhere", r"cannot be loaded \(ModuleNotFoundError: .*hneurons_not_there"),
         ("misspelt", r"cannot be loaded \(AttributeError: .*Sqare"),
-        ("colourless", r"cannot be used: tests_of_registry:Colourless does not set colour"),
+        ("colourless", r"cannot be used: tests_of_registry:Colourless does not have colour"),
         ("function", r"cannot be used: tests_of_registry:not_a_shape is not a subclass of .*Shape"),
         ("twice", r"comes from package .* and package .*: uninstall all but one"),
     ],
@@ -112,6 +112,26 @@ def test_what_cannot_be_called_is_no_function() -> None:
     registry: Registry[object] = Registry("audit")
     assert registry._problem(3) == "cannot be called"
     assert registry._problem(not_a_shape) is None
+
+
+class Sized(Protocol):
+    sides: int
+
+    def area(self) -> float: ...
+
+
+def test_an_object_has_all_members_of_a_protocol() -> None:
+    registry: Registry[Sized] = Registry("size", base=Sized)
+
+    class Half:
+        sides = 3
+
+    class Whole(Half):
+        def area(self) -> float:
+            return 1.0
+
+    assert registry._problem(Half()) == "does not have area"
+    assert registry._problem(Whole()) is None
 
 
 def test_broken_plugins_do_not_keep_others_from_being_used(

@@ -23,8 +23,10 @@ class Registry(Generic[T]):
 
     The entry points of a kind form one group, such as `hneurons.judges` for "judge" and `hneurons.questions` for
     "question set". They are looked up when a name is not known or when all names are wanted, and each plugin is
-    imported when it is used. A built-in name cannot be taken by a plugin. With `base`, every item is a subclass of it
-    that sets all attributes which `base` only annotates.
+    imported when it is used. A built-in name cannot be taken by a plugin.
+
+    `base` says what a plugin must be. For a class, it is a subclass that sets all attributes which `base` only
+    annotates. For a protocol, it is an object with all its members. Without `base`, it can be called.
     """
 
     def __init__(self, kind: str, *, base: type | None = None) -> None:
@@ -108,12 +110,15 @@ class Registry(Generic[T]):
 
     def _problem(self, item: object) -> str | None:
         """What keeps an object from being one of this kind."""
-        if self._base is None:
+        base = self._base
+        if base is None:
             return None if callable(item) else "cannot be called"
-        if not (isinstance(item, type) and issubclass(item, self._base)):
-            return f"is not a subclass of {self._base.__module__}.{self._base.__name__}"
-        missing = [name for name in self._base.__annotations__ if not hasattr(item, name)]
-        return f"does not set {', '.join(missing)}" if missing else None
+        protocol = getattr(base, "_is_protocol", False)
+        if not protocol and not (isinstance(item, type) and issubclass(item, base)):
+            return f"is not a subclass of {base.__module__}.{base.__name__}"
+        wanted = [*base.__annotations__, *(n for n in vars(base) if protocol and not n.startswith("_"))]
+        missing = [name for name in wanted if not hasattr(item, name)]
+        return f"does not have {', '.join(missing)}" if missing else None
 
 
 def _package(point: EntryPoint) -> str:

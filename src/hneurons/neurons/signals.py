@@ -39,7 +39,7 @@ class Signal(Protocol):
         """What each column is multiplied with, float32 [layers, columns]; None where that is 1."""
 
 
-SIGNALS: Registry[Signal] = Registry("signal")
+SIGNALS: Registry[Signal] = Registry("signal", base=Signal)
 CETT = "cett"
 """The signal of arXiv 2512.01797, and of everything that does not name one."""
 
