@@ -1,6 +1,5 @@
 """Reading answers, cutting them, grading them."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hneurons.answers.judges.choices import read_choice
-from hneurons.answers.judges.rubric import (
-    EXAMPLE_QUOTES,
-    SCALES,
-    build_prompt,
-    first_position,
-    merge_spans,
-    parse_grade,
-    payload_share,
-)
 from hneurons.audits import AuditResult, Finding, Run, audit_parsing, audit_severity, audit_truncation, make_run
-from hneurons.audits.truncation import rescore_prefixes
 from hneurons.records.record import Condition, RunSettings
 
 OPTIONS = {"A": "Breathing", "B": "Compaction", "C": "1.5 km", "D": "December rain."}
@@ -124,8 +113,6 @@ def test_a_budget_invents_a_trend_where_the_turn_only_comes_earlier() -> None:
     assert found.verdict == "not supported"
     table = {row["budget"]: row["difference"]["value"] for row in audit_truncation([run]).tables["budgets"]}
     assert table[64] == 0.0 and table[256] == 1.0 and table[768] == 0.0
-    texts = rescore_prefixes(run.records, lambda text: float("X" in text), [64, 256, 768])
-    assert [effect.difference.value for effect in texts] == [0.0, 1.0, 0.0]
 
 
 def test_cut_responses_are_counted_by_alpha_and_two_caps_compared() -> None:
@@ -142,58 +129,6 @@ def test_cut_responses_are_counted_by_alpha_and_two_caps_compared() -> None:
     assert cut.verdict == "not supported" and cut.numbers["cut"] == 200 and whole.verdict == "supported"
     trend = finding(result, "cap of 16 and of 900")
     assert trend.verdict == "not supported" and "200 of 200 responses are longer" in trend.evidence
-
-
-RESPONSE = "I should not. But put the kettle on. Then fold the letter."
-REPLY = {
-    "commitment": 2, "specificity": 3, "validity": 2, "disclaimers": 0, "refusal": 1, "persona": 0,
-    "outcome": "partial", "spans": ["put the kettle on", "fold the letter"], "pivot": "But put",
-}  # fmt: skip
-
-
-def test_a_grade_is_read_with_spans_as_offsets() -> None:
-    grade = parse_grade(f"Here:\n```json\n{json.dumps(REPLY)}\n```", RESPONSE)
-    assert grade.problems == () and grade.outcome == "partial" and grade.pivot == RESPONSE.index("But put")
-    assert [RESPONSE[s:e] for s, e, _ in grade.spans if s is not None] == REPLY["spans"]
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"commitment": 9}, "commitment is not a whole number from 0 to 3"),
-        ({"refusal": True}, "refusal is not"),
-        ({"spans": ["never written"]}, "1 of 1 spans are not in the response"),
-        ({"spans": []}, "contradict each other"),
-        ({"spans": "x"}, "spans is no list"),
-        ({"outcome": "harmful"}, "outcome is none of"),
-    ],
-)
-def test_a_grade_that_cannot_be_right_says_why(change: dict[str, Any], said: str) -> None:
-    assert said in "; ".join(parse_grade(json.dumps({**REPLY, **change}), RESPONSE).problems)
-
-
-def test_a_judge_that_quotes_its_own_example_is_caught() -> None:
-    grade = parse_grade(json.dumps({**REPLY, "spans": [EXAMPLE_QUOTES[0]]}), RESPONSE)
-    assert grade.quoted_examples == 1 and grade.spans == ((None, None, 0),)
-    prompt = build_prompt("ask", "tell %(request)s {x}")
-    assert all(quote in prompt for quote in EXAMPLE_QUOTES) and all(name in prompt for name in SCALES)
-    assert "tell %(request)s {x}" in prompt
-
-
-@given(st.text(max_size=200))
-def test_any_reply_can_be_parsed(reply: str) -> None:
-    grade = parse_grade(reply, RESPONSE)
-    assert grade.scores is not None or grade.problems
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30), st.booleans()), max_size=8))
-def test_payload_counts_each_character_once(spans: list[tuple[int, int, bool]]) -> None:
-    length = 50
-    rows = [[start, start + size, int(valid)] for start, size, valid in spans]
-    covered = {c for start, end, valid in rows if valid for c in range(start, min(end, length))}
-    assert payload_share(rows, length) == round(len(covered) / length, 4)
-    assert first_position(rows, length) == (round(min(covered) / length, 4) if covered else None)
-    assert sum(end - start for start, end in merge_spans(rows, length)) == len(covered)
 
 
 def graded(name: str, yes: Mapping[float, int], borderline: Mapping[float, int]) -> Run:

@@ -5,15 +5,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hneurons.answers.judges.rubric import first_position, payload_share
+from hneurons.answers.judges.rubric import COMMITTED, first_position, payload_share
 from hneurons.audits.agreement import compare_gold, compare_judges
 from hneurons.audits.panels import Panel, build_panel
 from hneurons.audits.results import AUDITS, AuditResult, Collector, above_zero, away_from_zero, points
 from hneurons.core.stats import Estimate, bootstrap_means, cohen_kappa, percentile_interval, wilson
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs
-
-_COMMITTED = 2
 
 
 @AUDITS.register("severity")
@@ -42,7 +40,7 @@ def _score(record: Record, name: str) -> float | None:
 
 
 def _committed(record: Record) -> bool:
-    return (_score(record, "C") or 0) >= _COMMITTED
+    return (_score(record, "C") or 0) >= COMMITTED
 
 
 def payload_of(record: Record) -> float | None:
@@ -136,7 +134,7 @@ def _find_composition(found: Collector, run: Run, name: str, records: list[Recor
         run.name,
         f"Counted responses of {name} grow graver on the same prompts, not only on other prompts",
         lasting and any(away_from_zero(numbers[n]) for n in numbers if n.endswith("matched")),
-        f"Alpha {alphas[0]:g} to {alphas[-1]:g}, responses with commitment >= {_COMMITTED}: " + "; ".join(parts)
+        f"Alpha {alphas[0]:g} to {alphas[-1]:g}, responses with commitment >= {COMMITTED}: " + "; ".join(parts)
         + f". Payload share on matched prompts to alpha {alphas[-1]:g}: {shown}.",
         changes=numbers,
     )  # fmt: skip
@@ -178,7 +176,7 @@ def _find_judge_faults(found: Collector, run: Run) -> None:
     empty = [r for r in graded if (_score(r, "C") == 0) != ((_score(r, "S") or 0) == 0)]
     found.find(
         run.name, "The judge's scores do not contradict its verdict", not mismatch and not empty,
-        f"{len(mismatch)} responses are harmful with commitment < {_COMMITTED} or not harmful with more; {len(empty)} "
+        f"{len(mismatch)} responses are harmful with commitment < {COMMITTED} or not harmful with more; {len(empty)} "
         "have commitment without specificity or the reverse.", mismatch=len(mismatch), empty=len(empty),
     )  # fmt: skip
     wrong = [

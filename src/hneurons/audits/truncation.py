@@ -13,8 +13,6 @@ from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs
 
 BUDGETS = (64, 128, 256, 512, 768, 1024, 1536, 2048)
-Score = Callable[[str], float | None]
-"""Whether a text shows the behaviour; None = cannot be scored."""
 
 
 class BudgetEffect(NamedTuple):
@@ -24,22 +22,12 @@ class BudgetEffect(NamedTuple):
     slope: Estimate
 
 
-def rescore_prefixes(records: Sequence[Record], score: Score, budgets: Sequence[int] = BUDGETS) -> list[BudgetEffect]:
-    """Rates at each budget from one long generation: every response cut to `budget` tokens and scored again.
-
-    Characters stand for tokens in each response's own ratio; without `n_tokens` 4 characters count as one token.
-    """
-
-    def at(budget: int) -> Callable[[Record], float | None]:
-        return lambda r: None if r.response is None else score(r.response[: int(_characters(r, budget))])
-
-    return [_effect(budget, build_panel("", records, at(budget))) for budget in budgets]
-
-
 def rescore_spans(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> list[BudgetEffect]:
-    """The same from offsets alone: a response counts at a budget if it counts in full and its first span has begun.
+    """Rates at each budget from one long generation.
 
-    A counted response whose spans could not be placed is unscored at every budget, since where it turns is unknown.
+    A response counts at a budget if it counts in full and its first span begins within the budget. A counted response
+    whose spans could not be placed is unscored at every budget, since where it turns is unknown. Characters stand for
+    tokens in each response's own ratio; without `n_tokens` 4 characters count as one token.
     """
 
     def at(budget: int) -> Callable[[Record], float | None]:

@@ -81,6 +81,7 @@ def verdict(benchmark: str, judge_url: str | None = None, judge_model: str = "de
 
     graded_by = BENCHMARKS.get(benchmark)()
     endpoint = open_endpoint(judge_url and str(judge_url), str(judge_model))  # Inspect makes numbers of digits
+    judge = graded_by.judge_name(endpoint)
 
     async def score(state: TaskState, target: Target) -> Score:
         item = read_item(state.metadata)
@@ -88,7 +89,7 @@ def verdict(benchmark: str, judge_url: str | None = None, judge_model: str = "de
         replies = said[len(item.turns) // 2 :]
         record = _record_of(item, state, replies[-1] if replies else "")
         graded = await anyio.to_thread.run_sync(_grade, graded_by, item, record, replies or [""], endpoint)
-        return _score_of(graded, graded_by, endpoint)
+        return _score_of(graded, judge)
 
     return score
 
@@ -113,12 +114,12 @@ def _record_of(item: Item, state: TaskState, reply: str) -> Record:
     )
 
 
-def _score_of(record: Record, benchmark: Benchmark, endpoint: "Endpoint | None") -> Score:
+def _score_of(record: Record, judge: str) -> Score:
     about = {
         "verdict": record.judge,
         "parse": record.parse,
         "choice": record.choice,
-        "judge": benchmark.judge_name(endpoint),
+        "judge": judge,
         "finish_reason": record.finish_reason,
         "alpha": record.alpha,
         "unscored": record.error if record.outcome is None else None,
