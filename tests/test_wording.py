@@ -16,51 +16,22 @@ MOST_WORDS = 30
 NOT_YET = {
     "answers/judges/alias.py",
     "answers/judges/llm.py",
-    "answers/judging.py",
-    "answers/questions/__init__.py",
-    "answers/questions/own_file.py",
-    "answers/responses.py",
-    "answers/selection.py",
-    "answers/spans.py",
-    "benchmarks/falseqa.py",
-    "benchmarks/results.py",
-    "benchmarks/runner.py",
     "cli/doctor.py",
     "core/artifacts.py",
-    "detection/detector.py",
     "detection/evaluation.py",
-    "detection/token_risk.py",
-    "detection/transfer.py",
-    "evaluators/inspect_provider.py",
-    "evaluators/lm_eval.py",
-    "evaluators/steering.py",
-    "interventions/export/__init__.py",
-    "interventions/export/gguf_edit.py",
-    "interventions/export/gguf_lora.py",
-    "interventions/export/lora.py",
-    "interventions/gate.py",
-    "interventions/steering.py",
-    "models/endpoint.py",
-    "models/prompts.py",
-    "models/sampling.py",
-    "models/stored_weights.py",
-    "neurons/controls.py",
-    "neurons/signals.py",
-    "releases/domains.py",
-    "releases/release.py",
-    "runs/folder.py",
-    "runs/origin.py",
     "runs/run.py",
 }
 
 
+_NO_PROSE = ("    ", "├", "└", "│", "$", "```")
+_TABLE = re.compile(r"\S {3,}\S")
 PAGES_NOT_YET = {"judging.md"}
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The sentences of a docstring or help text; indented blocks and lines that are trees or code are left out."""
+    """The sentences of a docstring or help text; indented blocks and lines of trees, tables and code are left out."""
     for block in re.split(r"\n\s*\n|\n(?=\s*(?:-|\d+\.) )", text):
-        lines = [line for line in block.splitlines() if not line.startswith(("    ", "├", "└", "│", "$", "```"))]
+        lines = [line for line in block.splitlines() if not line.startswith(_NO_PROSE) and not _TABLE.search(line)]
         yield from re.split(r"(?<=[.!?])[)\"'*]*\s+(?=[A-Z0-9`\"'(*])", " ".join(" ".join(lines).split()))
 
 

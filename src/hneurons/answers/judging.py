@@ -83,7 +83,7 @@ def label_responses(
     The summary counts responses, each verdict, and truncated responses per verdict.
 
     Raises `InputError` for an unknown judge, a judge without the endpoint it needs, or a response whose question is
-    not among `questions`; `EndpointError` when the endpoint is lost, with all finished chunks kept.
+    not among `questions`. Raises `EndpointError` when the endpoint is lost; all finished chunks are kept.
     """
     how = JUDGES.get(judge)
     if how.needs_endpoint and endpoint is None:

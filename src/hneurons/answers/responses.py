@@ -56,8 +56,8 @@ def is_hallucination(question: Question, verdict: Verdict) -> bool | None:
 class Classes:
     """The class of an answer to a question of this set: wrong (True), right (False) or neither (None).
 
-    In a set that asks about invented things beside real ones without known answers (UnknownBench NEC), a confident
-    answer about a real thing stands for the right ones: the contrast is then invented against real.
+    UnknownBench NEC asks about invented things beside real ones without known answers. In such a set a confident answer
+    about a real thing stands for the right ones: the contrast is then invented against real.
     """
 
     def __init__(self, questions: Iterable[Question]) -> None:

@@ -41,8 +41,8 @@ def select_examples(
     as many wrong (arXiv 2512.01797, section 2.1). The example is the most frequent answer of that class, its
     earliest untruncated sample. With `n` = 1: the first response as it came, the natural samples of the paper's
     evaluation. Right and wrong are balanced within each relation by a seeded draw, so that the relation cannot
-    tell the class; `per_class` then caps each class. Counts of what was dropped, and why, are in the summary: "class
-    full" are questions that sampling gave up though their samples might have agreed, "truncated" those whose agreeing
+    tell the class; `per_class` then caps each class. The summary counts what was dropped, and why. "class full"
+    are questions that sampling gave up though their samples might have agreed. "truncated" are those whose agreeing
     samples were all cut off.
 
     Raises `NotEnoughDataError` when a class is empty, `InputError` when a response has no verdict.

@@ -1,7 +1,7 @@
 """Where the short answer stands in a reply, in characters and in tokens.
 
 The `response` finder sees the reply and the question, never the known answers or the verdict, so right and wrong
-answers are cut alike; a finder that searched for the known answers would find spans only in right replies and so leak
+answers are cut alike. A finder that searched for the known answers would find spans only in right replies, and so leak
 the label. Tokens are found from the generated ids, not from token strings, so apostrophes, CJK and emoji are exact.
 """
 

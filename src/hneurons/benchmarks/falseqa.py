@@ -34,8 +34,8 @@ def corrects_premise(reply: str) -> bool:
     """Whether a reply denies what the question takes for granted, or gives no answer.
 
     Its first sentence is negated and is no "because ...", or words of correction stand in the first three sentences.
-    Of the answers in FalseQA's test file this finds 68 % of the human corrections (many only hint: "a cat is a
-    mammal") and calls 3 % of the answers to sound questions a correction.
+    Of the answers in FalseQA's test file this finds 68% of the human corrections; many only hint ("a cat is a mammal").
+    It calls 3% of the answers to sound questions a correction.
     """
     text = " ".join(reply.split())
     opening = " ".join(re.split(r"(?<=[.!?])\s", text)[:3])

@@ -43,9 +43,10 @@ Groups = NDArray[np.int64]
 class AlphaResult(Row):
     """One condition at one alpha: rate over scored items, which are of `groups` groups, and why the others have none.
 
-    The rate has a Wilson interval, or one of whole groups resampled where items share them. change: rate minus the
-    no-op's, over items scored at both, paired bootstrap; gained, lost: items whose outcome went from 0 to 1 and from 1
-    to 0. perplexity: where texts were scored, over all their tokens.
+    - `rate`: has a Wilson interval, or one of whole groups resampled where items share them.
+    - `change`: the rate minus the no-op's, over items scored at both, by paired bootstrap.
+    - `gained`, `lost`: items whose outcome went from 0 to 1 and from 1 to 0.
+    - `perplexity`: where texts were scored, over all their tokens.
     """
 
     alpha: float
@@ -73,8 +74,9 @@ class ConditionResult(Row):
 class AgainstControls(Row):
     """The selected set beside the random sets of one kind.
 
-    above_controls: selected minus the mean of the controls at each alpha, over items scored in all of them;
-    slope_above_controls: the same for the slope; controls_below: controls with a smaller slope than the selected set.
+    - `above_controls`: selected minus the mean of the controls at each alpha, over items scored in all of them.
+    - `slope_above_controls`: the same for the slope.
+    - `controls_below`: how many controls have a smaller slope than the selected set.
     """
 
     kind: str
@@ -88,8 +90,9 @@ class AgainstControls(Row):
 class BenchmarkResult(Row):
     """What a run shows. Rates and differences are fractions; times 100 they are percent and percentage points.
 
-    groups: how many groups the items are of, as many as items where none belong together; whole groups are resampled.
-    against: the comparison with random neurons, for each kind of them on its own.
+    - `groups`: how many groups the items are of, as many as items where none belong together. Whole groups are
+      resampled.
+    - `against`: the comparison with random neurons, for each kind of them on its own.
     """
 
     benchmark: str

@@ -76,9 +76,12 @@ def run_benchmark(
     gate they are run as they are. What is drawn for an item depends on the seed and the item, not on the condition, so
     conditions are paired.
 
-    Raises `InputError` for no or senseless alphas, an empty set, neurons of another model, interventions that cannot
-    share a run, or texts to be scored under a gate, `NotEnoughDataError` without items, `PromptTooLongError`,
-    `EndpointError`, `StorageError`.
+    Raises:
+
+    - `InputError` for no or senseless alphas, an empty set, and neurons of another model.
+    - `InputError` for interventions that cannot share a run, and for texts to be scored under a gate.
+    - `NotEnoughDataError` without items.
+    - `PromptTooLongError`, `EndpointError`, `StorageError`.
     """
     if not items:
         raise NotEnoughDataError("there are no items to ask: give a benchmark file that is not empty")

@@ -27,11 +27,12 @@ _MEMORY = 1 << 30
 class Detector:
     """log odds of a made-up answer = intercept + sum over columns of coef * signal, in raw units.
 
-    columns: int64 [k], layer * neurons_per_layer + neuron; coef, scale: float64 [k], `coef * scale` being what the
-    penalty saw; selection_probability: float64 [k], the share of half-samples that select it, at the point of
-    the path where it is largest, NaN if not measured; threshold: the log odds from which an answer is called made up,
-    chosen on held-out training folds.
-    `settings` and `data` record how and on what it was fitted.
+    - `columns`: int64 [k], layer * neurons_per_layer + neuron.
+    - `coef`, `scale`: float64 [k]. The penalty saw `coef * scale`.
+    - `selection_probability`: float64 [k], the share of half-samples that select the column, at the point of the path
+      where this share is largest. NaN where it was not measured.
+    - `threshold`: the log odds from which an answer is called made up, chosen on held-out training folds.
+    - `settings`, `data`: how and on what it was fitted.
     """
 
     identity: ModelIdentity

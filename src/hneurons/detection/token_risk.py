@@ -27,7 +27,7 @@ class RunningRisk:
     """The detector's log odds of every response while it is generated, one token a pass.
 
     The log odds are those of the mean signal over the response tokens that were run so far. The prompt does not count.
-    As the detector is linear in that mean, one number a row is kept: the sum over tokens of sum_j coef_j signal_j; for
+    The detector is linear in that mean, so one number a row is kept: the sum over tokens of sum_j coef_j signal_j. For
     CETT that is sum_j coef_j |z_j| ||W_down[:,j]|| / ||h||.
 
     Raises `InputError` for a detector of another model, or one that has no neurons.

@@ -1,8 +1,11 @@
 """A detector fitted on a tuned model, applied without refitting to rows measured on the model before tuning.
 
-arXiv 2512.01797, section on the origin of H-neurons ("backward transferability"). Beside the detector: as many random
-neurons, any and of the same layers, fitted on the same rows of the tuned model and carried over in the same way; the
-same neurons refitted on the base model's own rows; and the detector on the model it was fitted on.
+arXiv 2512.01797, section on the origin of H-neurons ("backward transferability"). Beside the detector stand:
+
+- as many random neurons, from anywhere and from the same layers, fitted on the same rows of the tuned model and carried
+  over in the same way;
+- the same neurons refitted on the base model's own rows;
+- the detector on the model that it was fitted on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,9 +53,11 @@ _PROBES = ("Question: What is the capital of France?\nAnswer:", " naïve café, 
 class Transferred(Row):
     """One method, or the mean of `sets` random ones, on the answers of one dataset.
 
-    `auroc` and `difference`, the detector's AUROC less this one, have 95% intervals from resamples of questions that
-    all methods share; `lowest`, `highest` and `reaching`, sets at or above the detector, tell of the single sets.
-    `matching`, of random sets: those at or above the H-neurons fitted in the same way, on the same rows.
+    - `auroc`, and `difference`, the detector's AUROC less this one. Both have 95% intervals from resamples of questions
+      that all methods share.
+    - `lowest` and `highest`, over the single sets.
+    - `reaching`: the number of sets at or above the detector.
+    - `matching`: the number of random sets at or above the H-neurons fitted in the same way, on the same rows.
     """
 
     method: str
@@ -74,10 +79,15 @@ class Transferred(Row):
 class TransferResult(Row):
     """One dataset: answers of the base model to the run's test questions; every AUROC is NaN where a class is missing.
 
-    `methods`, the detector first: `SAME_FIT` its H-neurons fitted on the tuned model as the random sets are, both kinds
-    of random sets, the same sets of neurons cross-fitted on the base model (`REFITTED` before their names), and leak
-    checks fitted on the tuned model's training answers. `on_tuned`: the detector and the random sets on the tuned
-    model's own test answers, empty without them.
+    `methods` holds, in this order:
+
+    - the detector;
+    - `SAME_FIT`: its H-neurons, fitted on the tuned model as the random sets are;
+    - both kinds of random sets;
+    - the same sets of neurons cross-fitted on the base model, with `REFITTED` before their names;
+    - leak checks fitted on the tuned model's training answers.
+
+    `on_tuned` holds the detector and the random sets on the tuned model's own test answers. It is empty without them.
     """
 
     name: str
@@ -98,8 +108,8 @@ def check_transferable(
     """The same detector, for another checkpoint of its model's architecture: shapes and tokenizer must be equal.
 
     Unlike `NeuronSet.check_model` this lets the weights and the rest of the config differ. `tokenizers` (the
-    detector's, the base's) tell whether the two split text alike, and are needed where they differ by hash: base and
-    chat models often share a vocabulary and not the chat template. Raises `InputError` naming what differs.
+    detector's, the base's) tell whether the two split text alike. They are needed where they differ by hash, as base
+    and chat models often share a vocabulary and not the chat template. Raises `InputError` that names what differs.
     """
     own = detector.identity
     fields = ("architecture", "layers", "neurons", "hidden_size")

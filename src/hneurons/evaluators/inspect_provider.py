@@ -65,8 +65,11 @@ class HNeuronsAPI(ModelAPI):
     512 new tokens. A request with a seed draws by the seed alone, one without by its prompt and how often it was asked
     before. `ModelOutput.metadata` says how a reply was changed.
 
-    Raises `InputError` for other arguments, a model that cannot be loaded, neurons of another model, options of
-    decoding that are not supported, here or in requests, and in requests for tools and images; `PromptTooLongError`.
+    Raises `PromptTooLongError`, and `InputError` for:
+
+    - other arguments, a model that cannot be loaded, and neurons of another model;
+    - options of decoding that are not supported, here or in requests;
+    - tools and images in requests.
     """
 
     def __init__(

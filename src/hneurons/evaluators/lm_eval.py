@@ -31,11 +31,13 @@ except ImportError as error:
 class HNeuronsLM(HFLM):  # type: ignore[misc]
     """The harness's own Hugging Face model, run under an intervention: log-likelihoods and generation alike.
 
-    pretrained: as `load_model` takes it: hub id, local folder, `.gguf` file or packaged model. neurons, alpha: the
-    folder of a run, a detector, a neuron set or a release, or a hub id, and the factor. Leave both out for the plain
-    model. From Python, `intervention` takes any `Intervention` in their place. The other arguments are `HFLM`'s. Raises
-    what `read_steering` raises, `InputError` for arguments that are not these, a model that cannot be loaded and
-    neurons of another model, `UnsupportedModelError`.
+    - `pretrained`: as `load_model` takes it: hub id, local folder, `.gguf` file or packaged model.
+    - `neurons`: the folder of a run, a detector, a neuron set or a release, or a hub id.
+    - `alpha`: the factor. Leave it and `neurons` out for the plain model.
+    - `intervention`: from Python, any `Intervention` in their place.
+
+    The other arguments are `HFLM`'s. Raises what `read_steering` raises, `UnsupportedModelError`, and `InputError` for
+    other arguments, a model that cannot be loaded, and neurons of another model.
     """
 
     def __init__(

@@ -23,9 +23,11 @@ class Steered(NamedTuple):
 def read_steering(neurons: object, alpha: object, intervention: "Intervention | None" = None) -> Steered | None:
     """The neurons, named as in `open_neurons`, scaled by alpha, or the intervention that was given.
 
-    None, the plain model, where nothing is given. Raises `InputError` where one of neurons and alpha is given without
-    the other, or beside an intervention, for an alpha that is no finite number, and for an intervention that does not
-    act at all positions, as prompts cannot be told from replies; and what `open_neurons` raises.
+    Returns None, the plain model, where nothing is given. Raises what `open_neurons` raises, and `InputError` for:
+
+    - one of neurons and alpha without the other, or beside an intervention;
+    - an alpha that is no finite number;
+    - an intervention that does not act at all positions, as prompts cannot be told from replies.
     """
     from hneurons.interventions.scaling import NeuronScaling
 

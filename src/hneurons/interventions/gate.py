@@ -18,8 +18,8 @@ class RiskAbove:
 
     The running risk is the detector's probability of a made-up answer for the mean CETT over the response tokens run
     so far. The prompt does not count. The decision about a token rests on those before it, so the second response
-    token is the first that can be changed. z is measured before it is changed, h as it is. A threshold of 0 means
-    always, 1 means never.
+    token is the first that can be changed. The input z is measured before it is changed, and h as it is. A threshold
+    of 0 means always, and 1 means never.
 
     Raises `InputError` for a threshold that is no probability and for a detector without neurons.
     """

@@ -19,8 +19,8 @@ class Steer:
     """Run interventions on a model while open.
 
     `conditions` is one intervention for all rows, or several: one a row of the batch, or as `steer` says before each
-    pass. A scope other than "all" and a gate need `prompt_lengths`, one number or one a row: a position p (as in
-    `position_ids`) belongs to the response from p = length - 1 on, the position that predicts its first token. With a
+    pass. A scope other than "all" and a gate need `prompt_lengths`, one number or one a row. A position p (as in
+    `position_ids`) belongs to the response from p = length - 1 on. That position predicts its first token. With a
     gate, rows must keep their places, so beam search is out.
 
     A context manager: its hooks are gone when it closes, whatever happened inside. Entered twice it acts once; two of

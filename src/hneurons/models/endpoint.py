@@ -57,12 +57,13 @@ class Usage:
 class Endpoint:
     """A chat model at `url` (the part before /chat/completions, such as http://localhost:8000/v1).
 
-    At most `concurrency` calls run at a time. A call that meets a lost connection, a time-out (`timeout`, seconds),
-    status 408, 409, 429 or 5xx, or an answer that is no completion, is tried `retries` times more, waiting as
-    Retry-After says or ever longer. With `cache`, a SQLite file, every completion is stored the moment it arrives, by
-    address, model and request, and never paid for twice. The key is `api_key`, or the environment's HNEURONS_API_KEY.
+    At most `concurrency` calls run at a time. A call is tried `retries` times more after a lost connection, a
+    time-out (`timeout`, seconds), status 408, 409, 429 or 5xx, or an answer that is no completion. It waits as
+    Retry-After says, or longer each time. With `cache`, a SQLite file, every completion is stored the moment it
+    arrives, by address, model and request, and never paid for twice. The key is `api_key`, or the environment's
+    HNEURONS_API_KEY.
 
-    Raises `MissingExtraError` without the package `openai`, `InputError` for an url that is none.
+    Raises `MissingExtraError` without the package `openai`, and `InputError` for something that is no url.
     """
 
     def __init__(

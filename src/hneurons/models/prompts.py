@@ -18,9 +18,9 @@ _TEMPLATE_OPTIONS = {"date_string": "1 January 2025", "enable_thinking": False}
 class PromptStyle(Row):
     """How a question is put to the model.
 
-    instruction: appended to every question in a chat (the paper's appended sentence by default).
-    shots: (question, answer) pairs shown first, as earlier turns in a chat or as earlier blocks in base format.
-    chat: use the chat template; None means "if there is one".
+    - `instruction`: appended to every question in a chat. The default is the paper's sentence.
+    - `shots`: (question, answer) pairs shown first, as earlier turns in a chat or as earlier blocks in base format.
+    - `chat`: whether to use the chat template. None means "if there is one".
     """
 
     instruction: str = SHORT_ANSWER
@@ -61,8 +61,8 @@ def alternate(turns: Sequence[str]) -> tuple[Message, ...]:
 def encode_turns(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Token ids of a conversation that ends with the user's turn, by the chat template or in the base format.
 
-    Raises `InputError` where the prompt would not hold what the user says, or ends before the answer, and in the base
-    format for other roles than user and assistant in turn.
+    Raises `InputError` where the prompt would not hold what the user says, or ends before the answer. In the base
+    format it also raises it for other roles than user and assistant in turn.
     """
     chat = bool(tokenizer.chat_template)
     ids = list(tokenizer(render_turns(tokenizer, messages, chat=chat), add_special_tokens=not chat)["input_ids"])

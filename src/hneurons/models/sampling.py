@@ -1,7 +1,7 @@
 """Sampling many short answers fast.
 
-The prefix all prompts share is run once, each prompt once; its cache is branched for every sample; a finished row's
-place is taken at once by the next branch; top-p is applied inside the kept top-k logits.
+The prefix that all prompts share is run once, and so is each prompt. Its cache is branched for every sample. The next
+branch takes a finished row's place at once. Top-p is applied inside the kept top-k logits.
 """
 
 from collections import deque

@@ -155,8 +155,11 @@ def _bit_sums(down: Projection, dtype: torch.dtype | None) -> Tensor:
 def open_stored(model: str) -> StoredModel:
     """The feed-forward layers of a checkpoint named as `load_model` takes it, without reading weights.
 
-    Raises `InputError` where there are no float safetensors or no config of a model, `UnsupportedModelError` for what
-    is no decoder or has layers without a single dense FFN, `ArtifactError` for weights that are damaged or incomplete.
+    Raises:
+
+    - `InputError` where there are no float safetensors or no config of a model.
+    - `UnsupportedModelError` for what is no decoder or has layers without a single dense FFN.
+    - `ArtifactError` for weights that are damaged or incomplete.
     """
     folder = _folder(model)
     files = weight_files(folder)

@@ -29,9 +29,12 @@ def draw_control(
 ) -> NeuronSet:
     """As many random neurons as `selected`, without those selected; equal arguments draw equal sets.
 
-    unconstrained: from the whole model. layer_matched: as many in each layer as selected there. contribution_matched:
-    for each selected neuron one of the 50 whose mean contribution (`contributions`, [layers, neurons], as
-    `mean_contributions` gives) is closest in rank to its own. Weights are NaN.
+    - `unconstrained`: from the whole model.
+    - `layer_matched`: as many in each layer as selected there.
+    - `contribution_matched`: for each selected neuron one of the 50 whose mean contribution is closest in rank to its
+      own. `contributions` [layers, neurons] holds the means, as `mean_contributions` gives them.
+
+    Weights are NaN.
 
     Raises `InputError` for an unknown kind, a model or layer with too few others, or missing contributions.
     """

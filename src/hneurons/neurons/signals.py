@@ -18,7 +18,7 @@ class Signal(Protocol):
     """A number for every column (a neuron, or a feature) of a layer at every token.
 
     The value of column j at token t is `read(...)[t, j] * scale(model)[j] / divisor(h)[t]`. The three parts are kept
-    apart because the mean over a region's tokens is then one matrix product a layer: the divisor goes into the token
+    apart because the mean over a region's tokens is then one matrix product a layer. The divisor goes into the token
     weights, and the scale is applied once to the sum.
     """
 

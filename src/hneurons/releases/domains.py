@@ -21,9 +21,9 @@ class DomainVerdict(NamedTuple):
 def judge_domain(result: DatasetResult) -> DomainVerdict:
     """Whether the detector beat chance and as many random neurons on a test set.
 
-    It has failed where the 95% interval of its AUROC includes 0.5 or lies below, or the interval of its paired
-    difference from random neurons includes 0; results from before that difference was measured are held to an interval
-    above the mean of the random draws.
+    It has failed where the 95% interval of its AUROC includes 0.5 or lies below. It has also failed where the interval
+    of its paired difference from random neurons includes 0. Results from before that difference was measured are held
+    to an interval above the mean of the random draws.
     """
     area, random = result.detector.auroc, result.random.auroc[0]
     if min(result.right, result.wrong) < MIN_PER_CLASS or not all(map(math.isfinite, (area.low, area.high))):

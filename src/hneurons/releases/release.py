@@ -58,11 +58,17 @@ def save_release(
 ) -> Release:
     """Write a detector, its test results and the model card to a folder; equal inputs give equal bytes.
 
-    `plan`: how the run was made, for the card. A domain has failed where the interval of the AUROC includes 0.5 or the
-    detector is not distinguishable from as many random neurons; where one class is missing it was not testable.
-    An earlier release is replaced. Raises `StorageError` where writing fails, and before anything is written
-    `InputError` for a folder that holds anything else, `ArtifactError` for a damaged detector or test result,
-    `MissingExtraError` without jinja2.
+    `plan` says on the card how the run was made. A domain has failed where the interval of the AUROC includes 0.5, or
+    where the detector cannot be told from as many random neurons. Where one class is missing it was not testable.
+    An earlier release is replaced.
+
+    Raises, before anything is written:
+
+    - `InputError` for a folder that holds anything else.
+    - `ArtifactError` for a damaged detector or test result.
+    - `MissingExtraError` without jinja2.
+
+    Raises `StorageError` where writing fails.
     """
     _check_free(folder)
     _card_template()

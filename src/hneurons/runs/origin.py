@@ -35,9 +35,12 @@ RESULT = "origin.json"
 class Origin(Row):
     """What `measure_origin` found.
 
-    `transfer`: results by dataset; `ranks`: None for a detector without H-neurons; `distances`: median and largest
-    cosine distance of each projection; `dtypes`: how base and tuned checkpoint store their weights; `counts`: the base
-    model's stages by dataset; `detector` identifies the detector by its settings and data.
+    - `transfer`: results by dataset.
+    - `ranks`: None for a detector without H-neurons.
+    - `distances`: median and largest cosine distance of each projection.
+    - `dtypes`: how base and tuned checkpoint store their weights.
+    - `counts`: the base model's stages by dataset.
+    - `detector`: identifies the detector by its settings and data.
     """
 
     base: str
@@ -86,9 +89,11 @@ def measure_origin(run: Run, base: str, *, tuned: str | None = None, draws: int 
 
     `base` is the checkpoint before tuning, `tuned` the run's own model where it lies elsewhere now. The base model
     answers the run's test questions in base format ("Answer:", ending at the line break) with the run's examples and
-    sampling; its answers are judged, selected, located and measured as the run's were. `draws` random sets of each
-    kind stand beside the detector. Resumable: everything is kept in RUN/origin;
-    samples of another base are refused there, transfer and drift are made anew where their inputs or settings changed.
+    sampling. Its answers are judged, selected, located and measured as the run's were. `draws` random sets of each
+    kind stand beside the detector.
+
+    Everything is kept in RUN/origin, and an interrupted call resumes there. Samples of another base are refused.
+    Transfer and drift are made anew where their inputs or settings changed.
 
     Raises `InputError` for an unfinished run, a `tuned` that is not the run's model, or a base of another
     architecture, shape or tokenizer, before anything is written.

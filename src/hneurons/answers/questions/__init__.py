@@ -16,8 +16,12 @@ def load_questions(spec: str, *, limit: int | None = None, seed: int = 0) -> lis
 
     The order is a shuffle that depends on nothing but `seed` and each question's id, so `limit` takes a random subset
     and a smaller limit a part of it. Questions whose text differs only in case, diacritics and punctuation count once.
-    Raises `InputError` for an unknown name or a file that is missing, empty or unreadable, `SchemaError` naming the row
-    and the field where a record is not of the set's schema, `EndpointError` where the hub cannot be reached.
+
+    Raises:
+
+    - `InputError` for an unknown name, or a file that is missing, empty or unreadable.
+    - `SchemaError` that names the row and the field where a record is not of the set's schema.
+    - `EndpointError` where the hub cannot be reached.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit should be at least 1, found {limit}")

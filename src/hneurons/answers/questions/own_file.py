@@ -13,9 +13,12 @@ from hneurons.core.types import Question
 def read_own_file(files: Sequence[Path], *, limit: int | None, seed: int) -> Iterator[Question]:
     """Your own questions, as file:FILE with rows of question and answers.
 
-    Rows: `question`, `answers` (text or list; not needed where `answerable` is false), and if you have them `id`,
-    `relation` (questions made from one template; classes are balanced within it), `fact` (questions that ask the same
-    thing; never split between training and test) and `domain`.
+    Rows have `question` and `answers`. These are a text or a list, and not needed where `answerable` is false. Further
+    fields may be there:
+
+    - `id` and `domain`;
+    - `relation`: questions made from one template. Classes are balanced within it.
+    - `fact`: questions that ask the same thing. They are never split between training and test.
     """
     if not files:
         raise InputError('\'file\' needs a file: give file:FILE with rows like {"question": "...", "answers": ["..."]}')

@@ -71,9 +71,12 @@ def export_intervention(
 
     Nothing is left at `out` when it fails. The model is never loaded, so memory stays bounded.
 
-    Raises `InputError` for an intervention that is more than a change of weights, neurons of another model, none or
-    doubled ones, an unknown format, a rank above `max_rank`, an `out` that exists, a GGUF file of another model or
-    where none is read; `UnsupportedModelError` for a GGUF without gate or of a block type that cannot be scaled.
+    Raises:
+
+    - `InputError` for an intervention that is more than a change of weights, and for an unknown format.
+    - `InputError` for neurons of another model, for none, for doubled ones, and for a rank above `max_rank`.
+    - `InputError` for an `out` that exists, and for a GGUF file of another model or where none is read.
+    - `UnsupportedModelError` for a GGUF without gate or of a block type that cannot be scaled.
     """
     from hneurons.interventions.scaling import NeuronScaling
 

@@ -1,7 +1,7 @@
 """An edited copy of a GGUF file: row j of the up-projection scaled by alpha through the scales of its blocks.
 
-z_j = act(gate_j) * up_j is linear in row j of the up-projection, and such a row is a run of whole blocks, each with its
-own float16 scale (and offset); a column of the down-projection would share its blocks with other neurons.
+z_j = act(gate_j) * up_j is linear in row j of the up-projection. Such a row is a run of whole blocks, each with its own
+float16 scale (and offset). A column of the down-projection would share its blocks with other neurons.
 """
 
 import os
@@ -47,10 +47,14 @@ def find_gguf(model: str, gguf: Path | None) -> Path:
 def write_gguf(stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path, *, source: Path) -> dict[str, Any]:
     """Copy `source` to the new file `out` and scale the blocks of the chosen neurons there.
 
-    Exact at alpha = 0 and at powers of two, as long as no float16 block scale leaves its normal range; else each block
-    scale is rounded to float16. Returns the largest relative rounding as `scale_error`. Raises `InputError` for a file
-    that holds another model than `stored` or a scale that would overflow, `UnsupportedModelError` for an FFN without
-    gate and for a block type that has no such scale, `MissingExtraError` without the gguf package.
+    The result is exact at alpha = 0 and at powers of two, as long as no float16 block scale leaves its normal range.
+    Elsewhere each block scale is rounded to float16. Returns the largest relative rounding as `scale_error`.
+
+    Raises:
+
+    - `InputError` for a file that holds another model than `stored`, and for a scale that would overflow.
+    - `UnsupportedModelError` for an FFN without gate, and for a block type that has no such scale.
+    - `MissingExtraError` without the gguf package.
     """
     tensors = read_gguf(source).tensors
     chosen = neurons_by_layer(neurons)

@@ -21,10 +21,14 @@ def write_gguf_lora(
 ) -> dict[str, Any]:
     """Write the adapter for the GGUF file `source` to the new file `out`; neither is loaded.
 
-    The factors are those of `write_lora` (A one-hot, B = (alpha - 1) * W_down[:, S], float32, padded to one rank), but
-    W_down is that of `source` itself, dequantised, so that what a quantised model computes is what is taken away.
-    Raises `InputError` for a rank above `max_rank` and for a file that holds another model than `stored`,
-    `UnsupportedModelError` for one without plain down-projections, `MissingExtraError` without the gguf package.
+    The factors are those of `write_lora`: A is one-hot, and B = (alpha - 1) * W_down[:, S], in float32, padded to one
+    rank. W_down is that of `source` itself, dequantised, so that what a quantised model computes is what is taken away.
+
+    Raises:
+
+    - `InputError` for a rank above `max_rank`, and for a file that holds another model than `stored`.
+    - `UnsupportedModelError` for a file without plain down-projections.
+    - `MissingExtraError` without the gguf package.
     """
     chosen = neurons_by_layer(neurons)
     rank = check_rank(chosen, max_rank)

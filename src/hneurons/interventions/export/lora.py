@@ -19,10 +19,10 @@ def write_lora(
 ) -> dict[str, Any]:
     """Write `adapter_config.json` and `adapter_model.safetensors` (float32) into the new folder `out`.
 
-    Per layer A [rank, neurons] holds one-hot rows, B [hidden_size, rank] = (alpha - 1) * W_down[:, S], both padded with
-    zeros to the rank of the fullest layer; `lora_alpha` = rank, so that the adapter scale is 1. alpha is in B and not
-    in `lora_alpha`, which is a whole number and which llama.cpp takes for missing where it is 0. Layers without neurons
-    are left out. Raises `InputError` for a rank above `max_rank`, naming the layer.
+    For each layer A [rank, neurons] holds one-hot rows, and B [hidden_size, rank] = (alpha - 1) * W_down[:, S]. Both
+    are padded with zeros to the rank of the fullest layer. `lora_alpha` is the rank, so that the adapter scale is 1. It
+    does not hold alpha: it is a whole number, and llama.cpp takes 0 for missing. Layers without neurons are left out.
+    Raises `InputError` that names the layer for a rank above `max_rank`.
     """
     from safetensors.torch import save_file
 
