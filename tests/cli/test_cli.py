@@ -16,6 +16,7 @@ import pytest
 
 from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
 from hneurons.cli import main
+from hneurons.core.artifacts import Manifest
 from hneurons.models import checkpoints, endpoint
 from hneurons.runs.run import Run
 from support.planted import read_tree
@@ -176,8 +177,9 @@ def test_a_stage_before_its_turn_is_one_sentence(cli: CLI, place: Path, tmp_path
 
 
 def test_an_unfinished_stage_is_one_sentence(cli: CLI, copy: Path) -> None:
-    path = copy / "train" / "responses" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "complete": False, "done": 0, "bytes": 0}))
+    manifest = Manifest.load(copy / "train" / "responses")
+    manifest.complete, manifest.done, manifest.bytes, manifest.files = False, 0, 0, {}
+    manifest.save(copy / "train" / "responses")
     assert_one_sentence(cli("label", copy), 1, "is unfinished (0 of 1 chunks)")
 
 

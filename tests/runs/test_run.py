@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +18,14 @@ from hneurons.answers.questions import load_questions, question_key
 from hneurons.answers.selection import load_examples
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.verification import verify_folder
 from hneurons.models.engine import LocalEngine
 from hneurons.models.language_model import load_model
 from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.runs.plan import STAGES, TRAIN, RunPlan
 from hneurons.runs.run import Run
+from support.damage import survivors
 from support.planted import read_tree
 from support.tiny_run import make_plan, plant_judge, write_questions
 
@@ -251,3 +255,42 @@ def test_a_damaged_plan_is_one_sentence(tmp_path: Path, content: str) -> None:
         Run(tmp_path)
     with pytest.raises(InputError, match="is no run"):
         Run(tmp_path / "none")
+
+
+def run_elsewhere(code: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    return done.stdout + done.stderr
+
+
+def test_two_runs_with_other_seeds_do_not_get_into_one_folder(place: Path, tmp_path: Path) -> None:
+    """The second is refused while the first is at it, though nothing but its plan is written yet."""
+    first = Run(tmp_path, make_plan(place, seed=0))
+    code = (
+        "from pathlib import Path; from hneurons.runs.plan import RunPlan; from hneurons.runs.run import Run\n"
+        f"Run(Path({str(tmp_path)!r}), RunPlan(model='x', questions='facts', seed=7))"
+    )
+    assert "another process is writing" in run_elsewhere(code)
+    assert RunPlan.load(tmp_path).seed == first.plan.seed == 0
+    del first
+    assert run_elsewhere(code) == "" and RunPlan.load(tmp_path).seed == 7
+
+
+def test_one_flipped_bit_in_the_plan_is_refused_and_a_plan_without_checksum_opens(place: Path, tmp_path: Path) -> None:
+    plan = make_plan(place)
+    plan.save(tmp_path)
+    assert survivors(tmp_path, lambda: RunPlan.load(tmp_path), names=["run.json"], count=800) == []
+    (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in plan.to_row().items() if k != "signal"}))
+    assert RunPlan.load(tmp_path) == plan
+
+
+def test_every_json_file_of_a_run_is_json_and_verify_finds_all_of_it_whole(place: Path) -> None:
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is no JSON")
+
+    for path in place.joinpath("whole").rglob("*.json*"):
+        data = path.read_bytes()
+        for text in data.splitlines() if path.suffix == ".jsonl" else [data]:
+            json.loads(text, parse_constant=refuse)
+    checks = verify_folder(place / "whole")
+    assert {check.state for check in checks} == {"whole"} and len(checks) > 40

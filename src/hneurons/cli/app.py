@@ -13,6 +13,7 @@ from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
+from hneurons.cli.verify import verify
 from hneurons.models.endpoint import open_endpoint
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import RunPlan
@@ -279,3 +280,4 @@ app.command(name="import")(import_records)
 app.command(name="overlap")(measure_overlap)
 app.command(name="origin")(measure_run_origin)
 app.command(name="drift")(measure_set_drift)
+app.command()(verify)

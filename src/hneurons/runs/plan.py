@@ -1,12 +1,13 @@
 """What a run asks of which model, as one value that is saved with it."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hneurons.core.artifacts import MANIFEST, Manifest, storage_errors, write_atomic
+from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.files import read_checked, storage_errors, write_checked
+from hneurons.core.rows import Row
 from hneurons.neurons.opening import RUN_JSON
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _option(default: Any, help: str, flag: str = "") -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPlan:
+class RunPlan(Row):
     """What a run asks of which model; everything but where and on what hardware. Saved as `run.json`.
 
     Part of `questions` is held out as the in-domain test set. The sampling defaults are the paper's
@@ -91,7 +92,7 @@ class RunPlan:
             return
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_checked(path, self.to_row())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -99,9 +100,8 @@ class RunPlan:
         if not path.is_file():
             raise InputError(f"{folder} is no run: it has no {RUN_JSON}; start one with 'run' or 'sample'")
         try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**row, "tests": tuple(row["tests"])})
-        except (ValueError, TypeError, KeyError) as error:
+            return cls.from_row(read_checked(path))
+        except ValueError as error:
             raise ArtifactError(f"{path} is damaged ({error}): start the run again in a new folder") from error
 
     def datasets(self) -> list[str]:

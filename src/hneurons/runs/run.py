@@ -5,7 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.files import storage_errors
+from hneurons.core.locks import FolderLock
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 from hneurons.runs.folder import RunFolder
@@ -43,8 +45,13 @@ class Run(RunFolder):
     ) -> None:
         if plan is not None:
             plan.check()
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(folder)  # for as long as this run is there
             plan.save(folder)
         super().__init__(folder)
+        if plan is not None and self.plan != plan:
+            raise ArtifactError(f"{folder}/run.json is not the plan that was written: start the run in a new folder")
         self.device, self.max_rows = device, max_rows
         self.endpoint, self.sampler = endpoint, sampler
 
