@@ -7,7 +7,7 @@ import numpy as np
 
 from hneurons.core.artifacts import Manifest
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import Example, ModelIdentity, Question, Response
+from hneurons.core.types import Example, ModelIdentity, Question, Response, identify
 from hneurons.detection.answer_rows import Dataset
 from hneurons.neurons.contributions import Contributions
 
@@ -75,7 +75,7 @@ def make_dataset(
     manifest = Manifest(
         stage="contributions",
         settings={"model": model, "other": "response", "shape": list(shape)},
-        inputs={"examples": fingerprint([e.to_row() for e in examples])},
+        inputs={"examples": identify(examples)},
         complete=True,
         content=fingerprint(rows),
     )

@@ -12,7 +12,7 @@ from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
 from hneurons.core.registry import Registry
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import Judgement, Question, Response
+from hneurons.core.types import Judgement, Question, Response, identify
 from hneurons.models.endpoint import Endpoint
 
 STAGE = "verdicts"
@@ -103,10 +103,11 @@ def label_responses(
     asked = {response.question_id for response in responses}
     inputs = {
         "questions": fingerprint([question.to_row() for question in questions if question.id in asked]),
-        "responses": fingerprint([response.to_row() for response in responses]),
+        "responses": identify(responses),
     }
+    earlier = {"responses": fingerprint([response.to_row() for response in responses])}
     chunks = range(0, len(responses), how.chunk)
-    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
+    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks), earlier_inputs=earlier)
     if not store.complete:
         with progress("label", len(responses), done=len(store.rows), unit="responses") as advance:
             for start in chunks[store.done :]:

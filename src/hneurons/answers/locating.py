@@ -14,7 +14,7 @@ from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
 from hneurons.core.registry import Registry
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import Example, Response, Span
+from hneurons.core.types import Example, Response, Span, identify
 from hneurons.models.checkpoints import tokenizer_hash
 from hneurons.models.endpoint import ChatRequest, Endpoint, Message
 
@@ -117,9 +117,9 @@ def locate_answers(
         "model": endpoint.model if endpoint is not None and how.needs_endpoint else None,
         "tokenizer": tokenizer_hash(tokenizer),
     }
-    inputs = {"examples": fingerprint([example.to_row() for example in examples])}
+    inputs, earlier = {"examples": identify(examples)}, {"examples": fingerprint([e.to_row() for e in examples])}
     chunks = range(0, len(examples), how.chunk)
-    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
+    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks), earlier_inputs=earlier)
     if not store.complete:
         with progress("locate", len(examples), done=len(store.rows), unit="examples") as advance:
             for start in chunks[store.done :]:

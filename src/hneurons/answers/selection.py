@@ -10,7 +10,7 @@ from hneurons.answers.responses import Classes, group_by_question
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.seeds import derive_seed, fingerprint
-from hneurons.core.types import Example, Judgement, Question, Response, Verdict
+from hneurons.core.types import Example, Judgement, Question, Response, Verdict, identify
 
 STAGE = "examples"
 Split = Literal["train", "test"]
@@ -53,10 +53,11 @@ def select_examples(
     settings = {"n": n, "min_agreement": needed, "per_class": per_class, "split": split, "seed": seed}
     inputs = {
         "questions": fingerprint([q.to_row() for q in questions]),
-        "responses": fingerprint([r.to_row() for r in responses]),
+        "responses": identify(responses),
         "verdicts": fingerprint([j.to_row() for j in judgements]),
     }
-    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=1)
+    earlier = {"responses": fingerprint([r.to_row() for r in responses])}
+    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=1, earlier_inputs=earlier)
     if store.complete:
         return Examples([Example.from_row(row) for row in store.rows], store.manifest.summary)
     verdicts = {j.id: j.verdict for j in judgements}

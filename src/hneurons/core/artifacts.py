@@ -10,7 +10,7 @@ settings is an error that names the field, never silently reused.
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -110,14 +110,16 @@ class Manifest:
         except (ValueError, TypeError) as error:
             raise ArtifactError(f"{path} is damaged ({error}): delete the folder and run the stage again") from error
 
-    def resume(self, folder: Path) -> Self:
+    def resume(self, folder: Path, earlier: Mapping[str, str] | None = None) -> Self:
         """The manifest to go on with: `self` in a folder where nothing is done, else the stored one.
 
+        earlier: what earlier versions recorded for some of the inputs, which are then the same ones.
         Raises `ArtifactError` naming the fields that differ between the two.
         """
         stored = type(self).load(folder) if (folder / MANIFEST).is_file() else None
         begun = stored is not None and (stored.done or stored.complete)
-        same = stored is not None and stored.fingerprint == self.fingerprint
+        known = {self.fingerprint, replace(self, inputs={**self.inputs, **(earlier or {})}).fingerprint}
+        same = stored is not None and stored.fingerprint in known
         if stored is None or not (begun or (same and stored.files)):
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -149,8 +151,15 @@ def _short(value: Any) -> str:
 class _Stage:
     """A stage that is being made in `out`, which is locked meanwhile, or in memory where `out` is None."""
 
-    def __init__(self, out: Path | None, manifest: Manifest, *, replace: bool = False) -> None:
-        self.out, self.manifest = out, manifest
+    def __init__(
+        self,
+        out: Path | None,
+        manifest: Manifest,
+        *,
+        replace: bool = False,
+        earlier_inputs: Mapping[str, str] | None = None,
+    ) -> None:
+        self.out, self.manifest, self._earlier = out, manifest, earlier_inputs
         self._lock: FolderLock | None = None
         if out is None:
             return
@@ -173,7 +182,7 @@ class _Stage:
             stored = Manifest.load(out)
             if stored.stage == self.manifest.stage and stored.fingerprint != self.manifest.fingerprint:
                 (out / MANIFEST).unlink()
-        self.manifest = self.manifest.resume(out)
+        self.manifest = self.manifest.resume(out, self._earlier)
 
     @property
     def complete(self) -> bool:
@@ -272,6 +281,7 @@ class RowStore(_Stage):
 
     `done` chunks are already there after a resume, with their rows in `rows`. `expected` counts chunks; a stage that
     may stop early (quotas full) says so with `finish`. Until then no other process may open the folder to write.
+    `earlier_inputs` are what earlier versions recorded for some of the `inputs`.
     """
 
     def __init__(
@@ -282,10 +292,12 @@ class RowStore(_Stage):
         settings: dict[str, Any],
         inputs: dict[str, str] | None = None,
         expected: int,
+        earlier_inputs: Mapping[str, str] | None = None,
     ) -> None:
         self.rows: list[dict[str, Any]] = []
         self._digest = hashlib.blake2b(digest_size=8)
-        super().__init__(out, Manifest(stage=stage, settings=settings, inputs=inputs or {}, expected=expected))
+        manifest = Manifest(stage=stage, settings=settings, inputs=inputs or {}, expected=expected)
+        super().__init__(out, manifest, earlier_inputs=earlier_inputs)
 
     def _open(self, out: Path, replace: bool) -> None:
         """Cut off what a killed run left behind the last whole chunk, and read the rest."""

@@ -1,9 +1,11 @@
 """The values that cross borders between stages. All are frozen, and `to_row` and `from_row` round-trip them."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from hneurons.core.rows import Row, field_row
+from hneurons.core.seeds import fingerprint
 
 Verdict = Literal["correct", "incorrect", "abstained", "unscored"]
 FinishReason = Literal["stop", "length"]
@@ -97,6 +99,18 @@ class Example(Row):
     def hallucinated(self) -> bool:
         """The positive class: an answer that is wrong."""
         return self.verdict == "incorrect"
+
+
+def identify(values: Sequence[Question | Response | Judgement | Example]) -> str:
+    """16 hex digits of what the values say, by which a stage knows its inputs again.
+
+    Log-probabilities are left out: in their last digit they depend on how many rows run at a time and on the threads,
+    so the same answers would give another identity.
+    """
+    rows = [value.to_row() for value in values]
+    for row in rows:
+        row.get("response", row).pop("logprobs", None)
+    return fingerprint(rows)
 
 
 @dataclass(frozen=True, slots=True)

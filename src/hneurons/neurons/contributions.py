@@ -14,7 +14,7 @@ from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEno
 from hneurons.core.files import file_hash
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import Example
+from hneurons.core.types import Example, identify
 from hneurons.neurons.signals import CETT, SIGNALS
 from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 
@@ -102,9 +102,9 @@ def measure_contributions(
         # Folders from before there was a choice have CETT and do not say so.
         **({} if signal == CETT else {"signal": signal}),
     }
-    inputs = {"examples": fingerprint([e.to_row() for e in examples])}
+    inputs, earlier = {"examples": identify(examples)}, {"examples": fingerprint([e.to_row() for e in examples])}
     shards = [plan.order[i : i + SHARD_EXAMPLES] for i in range(0, len(plan.order), SHARD_EXAMPLES)]
-    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(shards))
+    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(shards), earlier_inputs=earlier)
     if store.complete and out is not None:
         return load_contributions(out)
     kept: list[NDArray[np.float16]] = []
