@@ -15,7 +15,7 @@ from hneurons.records.record import Record
 class JailbreakGraded(Jailbreak):
     """Forbidden questions as in 'jailbreak', with replies graded by a rubric: how grave? Needs --judge-url.
 
-    The records hold the scores and the offsets of the harmful passages, which 'audit severity' reads, and beside them
+    The records hold the scores and the offsets of the harmful passages, which 'audit severity' reads. They also hold
     the verdict of the rule of 'jailbreak', so that the two can be compared.
     """
 
