@@ -3,6 +3,7 @@
 from functools import cache
 
 import pytest
+from tokenizers import normalizers
 
 from hneurons.answers.locating import FINDERS, find_extract, locate_answers
 from hneurons.answers.selection import load_examples
@@ -10,6 +11,7 @@ from hneurons.core.errors import EndpointError, InputError
 from hneurons.core.types import Example, Question, Response
 from hneurons.models.endpoint import Endpoint
 from support.chat_server import ChatServer, Reply
+from support.tiny_models import tiny_tokenizer
 
 CITIES = ["Paris", "Rome", "Oslo", "東京", "São Paulo", "Xi'an", "🎉"]
 
@@ -53,6 +55,7 @@ def test_each_answer_gets_its_characters_and_its_tokens():
         "found": {"right": 3, "wrong": 4},
         "not_found": {"right": 0, "wrong": 0},
         "encoded_here": 0,
+        "not_encoded": 0,
     }
 
 
@@ -83,6 +86,52 @@ def test_a_response_without_token_ids_is_encoded_and_counted():
     assert located.token_span is not None
     assert tokenizer().decode(located.response.token_ids[slice(*located.token_span)]).strip() == "Paris"
     assert found.summary["encoded_here"] == 1
+
+
+def normalising_tokenizer(*steps):
+    """Byte-level BPE that changes a text before it encodes it, as Qwen's (NFC) and others do."""
+    changed = tiny_tokenizer()
+    changed.backend_tokenizer.normalizer = normalizers.Sequence([getattr(normalizers, step)() for step in steps])
+    return changed
+
+
+FOREIGN = ["A\u030aland", "\u212bland", "Zu\u0308rich", "\uff30\uff41\uff52\uff49\uff53", "\ufb01nland", "Paris"]
+
+
+@pytest.mark.parametrize("steps", [("NFC",), ("NFKC",), ("NFD", "StripAccents", "Lowercase")])
+@pytest.mark.parametrize("city", FOREIGN)
+def test_a_text_that_the_tokenizer_normalises_is_located_in_its_own_characters(steps, city):
+    tokenizer = normalising_tokenizer(*steps)
+    text = f"The answer is {city}."
+    found = locate_answers([example(0, text, with_ids=False)], tokenizer=tokenizer)
+    (located,) = found.examples
+    assert located.response.text[slice(*located.char_span)] == city
+    said = tokenizer.decode(located.response.token_ids[slice(*located.token_span)])
+    assert said.strip() == tokenizer.backend_tokenizer.normalizer.normalize_str(city)
+    assert found.summary["encoded_here"] == 1 and found.summary["not_encoded"] == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["The answer is Paris</s>.", "<s>The answer is Paris.", "</s> The answer is Paris.</s>"]
+)
+def test_special_tokens_in_a_text_are_plain_text(text):
+    (located,) = locate_answers([example(0, text, with_ids=False)], tokenizer=tiny_tokenizer()).examples
+    assert not {0, 1} & set(located.response.token_ids)
+    assert "Paris" in tiny_tokenizer().decode(located.response.token_ids[slice(*located.token_span)])
+
+
+def test_a_text_that_cannot_be_encoded_is_counted_and_the_others_are_located(tmp_path):
+    examples = [example(n, t, with_ids=False) for n, t in enumerate(["Paris.", "It is \ud800 Rome.", "Rome."])]
+    found = locate_answers(examples, tokenizer=tiny_tokenizer())
+    assert [e.token_span is None for e in found.examples] == [False, True, False]
+    assert (found.summary["encoded_here"], found.summary["not_encoded"]) == (2, 1)
+
+
+def test_a_slow_tokenizer_that_normalises_is_counted(monkeypatch):
+    slow = normalising_tokenizer("NFC")
+    monkeypatch.setattr(type(slow), "is_fast", False)
+    found = locate_answers([example(0, "A\u030aland", with_ids=False)], tokenizer=slow)
+    assert found.summary["not_encoded"] == 1
 
 
 def test_a_folder_is_resumed_and_read_back(tmp_path):

@@ -1,6 +1,8 @@
 """The endpoint client against a server that fails in every way servers do; nothing leaves the machine."""
 
+import json
 import socket
+import threading
 import time
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from hneurons.answers.responses import sample_endpoint
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError, NotEnoughDataError
 from hneurons.core.types import Question
-from hneurons.models.endpoint import ChatRequest, Endpoint
+from hneurons.models.endpoint import ChatRequest, Endpoint, redact_url
 from hneurons.models.prompts import PromptStyle, question_turns
 from support.chat_server import ChatServer, Reply
 
@@ -174,6 +176,201 @@ def test_without_the_openai_package_the_pip_command_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'hneurons\[endpoint\]'"):
         Endpoint("http://localhost/v1", "m")
+
+
+def fail(answer, message, request=None, **options):
+    """Ask once and expect this message; the server, for what it has seen."""
+    with ChatServer(answer) as server, pytest.raises(EndpointError, match=message):
+        Endpoint(server.url, "m", **options).complete(request or ask("hi"))
+    return server
+
+
+# ---- what servers say that is not by the book -------------------------------------------------------------------
+
+
+def answer_with(content='"fine"', logprobs="null", **more):
+    extra = "".join(f', "{name}": {value}' for name, value in more.items())
+    choice = f'{{"message": {{"content": {content}}}, "finish_reason": "stop", "logprobs": {logprobs}}}'
+    return Reply(raw=f'{{"choices": [{choice}]{extra}}}')
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ('[{"type": "text", "text": "Par"}, {"type": "text", "text": "is"}]', "Paris"),
+        ('["Par", "is"]', "Paris"),
+        ('[{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Paris"}]', "Paris"),
+        ("[]", ""),
+        ("null", ""),
+        ("42", "42"),
+        ("1.5", "1.5"),
+        ("true", "true"),
+        (r'"a\ud800b"', "a\ufffdb"),
+        (r'"\ud83c\udf89"', "\U0001f389"),
+    ],
+)
+def test_content_in_parts_a_number_or_half_a_character_is_text(content, text):
+    with ChatServer(lambda n, body: answer_with(content)) as server:
+        assert Endpoint(server.url, "m", retries=0).complete(ask("hi")).text == text
+
+
+@pytest.mark.parametrize("content", ['{"text": "x"}', "[[1]]", "[null]"])
+def test_content_of_another_kind_is_no_completion(content):
+    fail(lambda n, body: answer_with(content), "no chat completion after 1 tries", retries=0)
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "expected"),
+    [
+        ('{"content": [{"logprob": -0.5}, {"logprob": -1}]}', (-0.5, -1.0)),
+        ('{"content": [{"logprob": -0.5}, {"logprob": null}]}', ()),
+        ('{"content": [{"logprob": NaN}]}', ()),
+        ('{"content": [{"logprob": -Infinity}]}', ()),
+        ('{"content": [{"logprob": "-0.5"}]}', ()),
+        ('{"content": null}', ()),
+        ("null", ()),
+    ],
+)
+def test_log_probabilities_are_there_for_every_token_or_for_none(logprobs, expected):
+    with ChatServer(lambda n, body: answer_with(logprobs=logprobs)) as server:
+        assert Endpoint(server.url, "m", retries=0).complete(ask("hi", logprobs=True)).logprobs == expected
+
+
+@pytest.mark.parametrize("status", [400, 422, 200])
+@pytest.mark.parametrize("refused", ["max_tokens", "temperature", "seed", "top_p", "top_k", "logprobs"])
+def test_a_parameter_that_the_server_does_not_know_is_left_out_from_then_on(refused, status, caplog):
+    def answer(number, body):
+        error = {"error": {"message": f"Unsupported parameter: '{refused}' is not supported", "code": 400}}
+        return Reply(status=status, raw=json.dumps(error)) if refused in body else Reply("fine")
+
+    request = ask("hi", temperature=0.5, seed=3, top_k=5, logprobs=True)
+    with ChatServer(answer) as server:
+        endpoint = Endpoint(server.url, "m", retries=0)
+        assert [endpoint.complete(request).text for _ in range(2)] == ["fine", "fine"]
+    first, second, third = server.bodies
+    assert set(first) - set(second) == {refused} and set(second) == set(third)
+    assert set(second) - set(first) == ({"max_completion_tokens"} if refused == "max_tokens" else set())
+    assert endpoint.refused == {refused} and endpoint.usage.retries == 0
+    assert caplog.text.count(f"refuses '{refused}'") == 1
+
+
+def test_a_server_that_knows_no_parameter_at_all_is_asked_with_messages_alone():
+    def answer(number, body):
+        unknown = sorted(set(body) - {"model", "messages"})
+        return Reply(status=400, raw=f'{{"detail": "Unknown field {unknown[0]}"}}') if unknown else Reply("fine")
+
+    with ChatServer(answer) as server:
+        request = ask("hi", temperature=0.5, seed=3, top_k=5, logprobs=True)
+        assert Endpoint(server.url, "m", retries=0).complete(request).text == "fine"
+    assert len(server.bodies) == 8
+
+
+def test_a_value_that_is_too_large_is_refused_with_the_servers_words():
+    error = '{"error": {"message": "max_tokens is too large: 5000, the context holds 2048"}}'
+    message = r"refused the request with status 400 .*too large"
+    server = fail(lambda n, body: Reply(status=400, raw=error), message, ask("hi", max_tokens=5000))
+    assert len(server.bodies) == 1
+
+
+def test_an_error_that_comes_with_status_200_is_said_and_tried_again_where_it_may_pass():
+    busy, bad = '{"error": {"message": "overloaded", "code": 503}}', '{"error": {"message": "no way", "code": 403}}'
+    with ChatServer(lambda n, body: Reply("fine") if n else Reply(raw=busy)) as server:
+        assert Endpoint(server.url, "m", retries=1).complete(ask("hi")).text == "fine"
+    fail(lambda n, body: Reply(raw=busy), r"answered with status 503 .*overloaded.* after 1 tries", retries=0)
+    assert len(fail(lambda n, body: Reply(raw=bad), r"status 403 .*no way").bodies) == 1
+    fail(lambda n, body: Reply(raw='{"error": "plain words"}'), "plain words", retries=0)
+
+
+def test_a_server_that_never_answers_is_given_up_after_two_time_outs():
+    start = time.monotonic()
+    fail(lambda n, body: Reply("late", delay=1.5), "did not answer in time after 2 tries", timeout=0.2)
+    assert time.monotonic() - start < 1.4
+
+
+def test_retries_end_at_the_total_limit():
+    busy = Reply(status=503, raw="{}", headers=(("Retry-After", "3"),))
+    start = time.monotonic()
+    fail(lambda n, body: busy, r"status 503 .*after 1 tries", limit=2)
+    assert time.monotonic() - start < 2
+
+
+def test_a_server_that_drips_for_ever_is_a_time_out():
+    def drip(connection):
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.02)
+        except OSError:
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        start = time.monotonic()
+        with pytest.raises(EndpointError, match="did not answer in time after 2 tries"):
+            Endpoint(f"http://127.0.0.1:{server.getsockname()[1]}/v1", "m", timeout=0.3).complete(ask("hi"))
+        assert time.monotonic() - start < 3
+
+
+def test_an_answer_nested_too_deep_is_no_completion():
+    fail(lambda n, body: Reply(raw="[" * 100_000), "no chat completion", retries=0)
+
+
+SECRET = "http://user:PASSWORD@127.0.0.1:{port}/v1?key=QUERYKEY"
+
+
+def test_no_message_holds_user_password_query_or_key(tmp_path, caplog):
+    def answer(number, body):
+        return Reply(status=400, raw='{"error": "no luck with PRIVATEKEY at ' + secret + '"}')
+
+    with ChatServer(answer) as server:
+        secret = SECRET.format(port=server.port)
+        endpoint = Endpoint(secret, "m", retries=0, api_key="PRIVATEKEY", cache=tmp_path / "c.sqlite")
+        assert endpoint.url == server.url
+        with pytest.raises(EndpointError) as refused:
+            endpoint.complete(ask("hi"))
+    with pytest.raises(EndpointError) as gone:
+        endpoint.complete(ask("hi"))
+    with pytest.raises(InputError) as wrong:
+        Endpoint("user:PASSWORD@host/v1?key=QUERYKEY", "m")
+    with pytest.raises(InputError) as odd:
+        Endpoint("http://user:PASSWORD@host:notaport/v1?key=QUERYKEY", "m")
+    said = " ".join(str(caught.value) for caught in (refused, gone, wrong, odd)) + caplog.text + repr(endpoint)
+    for part in ("PASSWORD", "QUERYKEY", "PRIVATEKEY", "user"):
+        assert part not in said.replace("users", "")
+    assert "PASSWORD" not in (tmp_path / "c.sqlite").read_bytes().decode("latin-1")
+
+
+def test_a_query_in_the_address_is_sent_with_every_call():
+    with ChatServer(echo) as server:
+        assert Endpoint(f"{server.url}?key=K&b=2", "m").complete(ask("hi")).text == "heard hi"
+    assert server.paths == ["/v1/chat/completions?key=K&b=2"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://u:p@host:80/v1?k=1#f", "http://host:80/v1"),
+        ("https://u:p%40q@[::1]:80/v1", "https://[::1]:80/v1"),
+        ("http://a@b@host/v1", "http://host/v1"),
+        ("http://host/v1/a@b", "http://host/v1/a@b"),
+        ("http://host?k=1/2@3", "http://host"),
+        ("u:p@host/v1?k", "host/v1"),
+        ("http://localhost:8000/v1", "http://localhost:8000/v1"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(url, shown):
+    assert redact_url(url) == shown
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------

@@ -24,11 +24,12 @@ class _Server(ThreadingHTTPServer):
 
 
 class ChatServer:
-    """`answer(call_number, body)` says what to reply; `bodies` are the requests seen, `most` the most at one time."""
+    """`answer(call_number, body)` says what to reply; `bodies` and `paths` were seen, `most` calls at one time."""
 
     def __init__(self, answer: Callable[[int, dict[str, Any]], Reply], *, port: int = 0) -> None:
         self.answer = answer
         self.bodies: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self.most = self._now = 0
         self._lock = threading.Lock()
         outer = self
@@ -41,6 +42,7 @@ class ChatServer:
                 with outer._lock:
                     number = len(outer.bodies)
                     outer.bodies.append(body)
+                    outer.paths.append(self.path)
                     outer._now += 1
                     outer.most = max(outer.most, outer._now)
                 reply = outer.answer(number, body)

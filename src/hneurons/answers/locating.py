@@ -8,7 +8,7 @@ from typing import Any
 
 from hneurons.answers import spans
 from hneurons.answers.selection import Examples
-from hneurons.answers.spans import find_answer, token_offsets, token_span
+from hneurons.answers.spans import encode_text, find_answer, token_offsets, token_span
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
@@ -103,7 +103,8 @@ def locate_answers(
     """Give each example the span of its answer in characters and in tokens; both None where none is found.
 
     `tokenizer` is that of the model that wrote the responses. Responses without token ids, as endpoints give them, are
-    encoded with it. The summary counts found and not found per class, and such encoded responses. Resumable with `out`.
+    encoded with it; a text that it cannot encode gets no span. The summary counts found and not found per class, and
+    responses encoded and not encoded here. Resumable with `out`.
 
     Raises `InputError` for an unknown finder, a finder without the endpoint it needs, or token ids of another
     tokenizer; `EndpointError` when the endpoint is lost, with all finished chunks kept.
@@ -123,7 +124,7 @@ def locate_answers(
     if not store.complete:
         with progress("locate", len(examples), done=len(store.rows), unit="examples") as advance:
             for start in chunks[store.done :]:
-                part = [_with_token_ids(example, tokenizer) for example in examples[start : start + how.chunk]]
+                part = examples[start : start + how.chunk]
                 found = zip(part, how.find(part, endpoint), strict=True)
                 store.commit([_place(example, span, tokenizer).to_row() for example, span in found])
                 advance(len(part))
@@ -131,19 +132,17 @@ def locate_answers(
     return Examples([Example.from_row(row) for row in store.rows], store.manifest.summary)
 
 
-def _with_token_ids(example: Example, tokenizer: Any) -> Example:
+def _place(example: Example, char_span: Span | None, tokenizer: Any) -> Example:
     response: Response = example.response
     if response.token_ids or not response.text:
-        return example
-    ids = tuple(tokenizer(response.text, add_special_tokens=False)["input_ids"])
-    return replace(example, response=replace(response, token_ids=ids, logprobs=()))
-
-
-def _place(example: Example, char_span: Span | None, tokenizer: Any) -> Example:
-    if char_span is None:
-        return replace(example, char_span=None, token_span=None)
-    offsets = token_offsets(tokenizer, example.response.token_ids, example.response.text)
-    return replace(example, char_span=char_span, token_span=token_span(offsets, char_span))
+        offsets = token_offsets(tokenizer, response.token_ids, response.text) if char_span else []
+    else:
+        encoded = encode_text(tokenizer, response.text)
+        if encoded is None:
+            return replace(example, char_span=char_span, token_span=None)
+        response, offsets = replace(response, token_ids=encoded.ids, logprobs=()), encoded.offsets
+    place = None if char_span is None else token_span(offsets, char_span)
+    return replace(example, response=response, char_span=char_span, token_span=place)
 
 
 def _summary(given: Sequence[Example], located: Sequence[Example]) -> dict[str, Any]:
@@ -156,4 +155,5 @@ def _summary(given: Sequence[Example], located: Sequence[Example]) -> dict[str, 
         "found": {name: found[name] for name in ("right", "wrong")},
         "not_found": {name: total[name] - found[name] for name in ("right", "wrong")},
         "encoded_here": encoded,
+        "not_encoded": sum(bool(example.response.text) and not example.response.token_ids for example in located),
     }

@@ -8,7 +8,7 @@ the label. Tokens are found from the generated ids, not from token strings, so a
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from hneurons.core.errors import InputError
 from hneurons.core.types import Span
@@ -187,6 +187,33 @@ def token_offsets(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[S
         (_clip(first - start, len(text)), _clip(max(last, first) - start, len(text)))
         for (first, _), (_, last) in pairwise(zip(ends, touched, strict=True))
     ]
+
+
+class Encoded(NamedTuple):
+    """A text as token ids, and the characters of the text that each of them stands for."""
+
+    ids: tuple[int, ...]
+    offsets: list[Span]
+
+
+def encode_text(tokenizer: Any, text: str) -> Encoded | None:
+    """A text that came without token ids, encoded; None where the tokenizer cannot.
+
+    Names of special tokens in it are plain text. Where the ids decode to another text (the tokenizer normalises), the
+    places are those that the tokenizer itself remembers, which only fast tokenizers do.
+    """
+    try:
+        ids = tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    except (TypeError, ValueError):  # lone surrogates are no text to it
+        return None
+    try:
+        return Encoded(ids, token_offsets(tokenizer, ids, text)) if ids else None
+    except InputError:
+        if not tokenizer.is_fast:
+            return None
+    options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+    places = tokenizer(text, **options)["offset_mapping"]
+    return Encoded(ids, [(start, end) for start, end in places])
 
 
 def _decode(tokenizer: Any, token_ids: Sequence[int]) -> str:

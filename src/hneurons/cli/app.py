@@ -48,6 +48,7 @@ def configure(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log
     from hneurons.core.progress import enable_progress
 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses with whatever secrets are in them
     enable_progress()
 
 

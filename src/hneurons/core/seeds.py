@@ -13,4 +13,4 @@ def derive_seed(*parts: str | int) -> int:
 def fingerprint(value: Any) -> str:
     """16 hex digits that identify a JSON-serialisable value by content."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()

@@ -1,21 +1,31 @@
 """A model behind any OpenAI-compatible chat endpoint (vLLM, SGLang, llama.cpp, transformers serve, hosted ones)."""
 
 import json
+import logging
+import math
 import os
-import sqlite3
+import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import parse_qsl
 
-from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError, StorageError
+from hneurons.core.errors import EndpointError, InputError, MissingExtraError
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import FinishReason
+from hneurons.models.completion_cache import Completion, CompletionCache
 
 KEY_VARIABLE = "HNEURONS_API_KEY"
+_OPTIONAL = ("logprobs", "seed", "top_k", "top_p", "temperature", "max_tokens", "max_completion_tokens")
+_REFUSAL = re.compile(
+    r"support|unknown|unrecogni[sz]ed|unexpected|deprecated|extra|only the default|not (?:allowed|permitted|accepted)",
+    re.I,
+)
+_LONGEST = 64 << 20  # bytes of an answer
+_log = logging.getLogger(__name__)
 Message = tuple[str, str]
 """(role, content); roles are system, user and assistant."""
 
@@ -33,16 +43,6 @@ class ChatRequest:
     logprobs: bool = False
 
 
-class Completion(NamedTuple):
-    """What came back. `logprobs` (natural log, one a token) is empty where the server gives none."""
-
-    text: str
-    finish_reason: FinishReason
-    logprobs: tuple[float, ...]
-    prompt_tokens: int
-    completion_tokens: int
-
-
 @dataclass
 class Usage:
     """What was asked of an endpoint so far: finished calls, repeated tries, answers from the cache, tokens paid for."""
@@ -57,11 +57,13 @@ class Usage:
 class Endpoint:
     """A chat model at `url` (the part before /chat/completions, such as http://localhost:8000/v1).
 
-    At most `concurrency` calls run at a time. A call is tried `retries` times more after a lost connection, a
-    time-out (`timeout`, seconds), status 408, 409, 429 or 5xx, or an answer that is no completion. It waits as
-    Retry-After says, or longer each time. With `cache`, a SQLite file, every completion is stored the moment it
-    arrives, by address, model and request, and never paid for twice. The key is `api_key`, or the environment's
-    HNEURONS_API_KEY.
+    At most `concurrency` calls run at a time. A call is tried `retries` times more after a lost connection, status
+    408, 409, 429 or 5xx, or an answer that is no completion. It waits as Retry-After says, or longer each time. A call
+    that takes longer than `timeout` seconds is tried once more. All tries of a call take at most `limit` seconds.
+    Optional parameters that the server does not know are left out from then on, and named in `refused`. With `cache`,
+    a SQLite file, every completion is stored the moment it arrives, by address, model and request, and never paid for
+    twice. The key is `api_key`, or the environment's HNEURONS_API_KEY. The attribute `url` is the address as messages
+    show it, without user, password and query.
 
     Raises `MissingExtraError` without the package `openai`, and `InputError` for something that is no url.
     """
@@ -74,26 +76,36 @@ class Endpoint:
         concurrency: int = 8,
         timeout: float = 120.0,
         retries: int = 5,
+        limit: float = 600.0,
         cache: Path | None = None,
         api_key: str | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise InputError(f"an endpoint's url begins with http:// or https://, got '{url}'")
+            raise InputError(f"an endpoint's url begins with http:// or https://, got '{redact_url(url)}'")
         try:
             import openai
         except ImportError as error:
             raise MissingExtraError("openai", "endpoint", "asking an endpoint") from error
-        self.url, self.model, self.concurrency, self.retries = url.rstrip("/"), model, concurrency, retries
+        self.url, self.model, self.concurrency, self.retries = redact_url(url.rstrip("/")), model, concurrency, retries
         self.usage = Usage()
+        self.refused: set[str] = set()
+        self._address, self._timeout, self._limit = url.rstrip("/"), timeout, limit
         self._lock = threading.Lock()
         self._cache = CompletionCache(cache) if cache is not None else None
-        self._gives_logprobs = True
-        key = api_key or os.environ.get(KEY_VARIABLE) or "none"
-        self._client = openai.OpenAI(base_url=self.url, api_key=key, timeout=timeout, max_retries=retries)
+        self._key = api_key or os.environ.get(KEY_VARIABLE) or "none"
+        base, _, query = self._address.partition("?")
+        try:
+            self._client = openai.OpenAI(
+                base_url=base, default_query=dict(parse_qsl(query)), api_key=self._key, timeout=timeout, max_retries=0
+            )
+        except Exception as error:  # what httpx makes of a port that is none, and the like
+            raise InputError(
+                f"'{self.url}' is no address of an endpoint: give one like http://localhost:8000/v1"
+            ) from error
 
     def complete(self, request: ChatRequest) -> Completion:
         """One completion. Raises `EndpointError` when the server cannot be had, or refuses."""
-        key = fingerprint([self.url, self.model, asdict(request)])
+        key = fingerprint([self._address, self.model, asdict(request)])
         if self._cache is not None and (known := self._cache.get(key)) is not None:
             with self._lock:
                 self.usage.cache_hits += 1
@@ -124,117 +136,184 @@ class Endpoint:
         return [completion for completion in found if completion is not None]
 
     def _ask(self, request: ChatRequest) -> Completion:
-        import openai
-
-        for attempt in range(self.retries + 1):
-            arguments = self._arguments(request)
+        deadline = time.monotonic() + self._limit
+        tries = timeouts = 0
+        while True:
+            tries += 1
             try:
-                response = self._client.chat.completions.with_raw_response.create(**arguments)
-                with self._lock:
-                    self.usage.retries += response.retries_taken
-                return _completion(json.loads(response.text))
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if "logprobs" not in arguments or "logprobs" not in error.response.text:
-                    raise EndpointError(f"{self.url} refused the request ({_short(error.response.text)})") from error
-                self._gives_logprobs = False
-            except openai.AuthenticationError as error:
-                raise EndpointError(f"{self.url} did not accept the key: set the variable {KEY_VARIABLE}") from error
-            except openai.NotFoundError as error:
-                raise EndpointError(
-                    f"{self.url} knows no model '{self.model}' or no chat completions ({_short(error.response.text)}): "
-                    "check the url, which usually ends in /v1, and the model's name"
-                ) from error
-            except openai.APIStatusError as error:
-                raise self._lost(f"answered with status {error.status_code}") from error
-            except openai.APITimeoutError as error:
-                raise self._lost("did not answer in time") from error
-            except openai.APIConnectionError as error:
-                raise self._lost("cannot be reached") from error
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                if attempt == self.retries:
-                    raise self._lost("gave an answer that is no chat completion") from error
+                return self._try(request, deadline)
+            except _ParameterRefusedError as refusal:
+                self._do_without(refusal.name)
+                tries -= 1
+            except _TryAgainError as failure:
+                timeouts += failure.timed_out
+                wait = min(0.2 * 2**tries, 8.0) if failure.wait is None else failure.wait
+                if tries > self.retries or timeouts > 1 or time.monotonic() + wait >= deadline:
+                    raise EndpointError(
+                        f"{self.url} {failure} after {tries} tries: see that the server runs, then run the same "
+                        "command again; results so far are kept"
+                    ) from failure.__cause__
                 with self._lock:
                     self.usage.retries += 1
-                time.sleep(min(0.2 * 2**attempt, 8.0))
-        raise self._lost("gave no usable answer")
+                time.sleep(wait)
+
+    def _try(self, request: ChatRequest, deadline: float) -> Completion:
+        """One call. Raises `_TryAgainError`, `_ParameterRefusedError`, and `EndpointError` for what no retry mends."""
+        import httpx
+        import openai
+
+        ends = min(deadline, time.monotonic() + self._timeout)
+        arguments = self._arguments(request)
+        try:
+            with self._client.chat.completions.with_streaming_response.create(
+                **arguments, timeout=max(0.001, ends - time.monotonic())
+            ) as response:
+                answer = json.loads(_read_until(response.iter_bytes(), ends))
+            if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
+                self._judge_refusal(_status(answer["error"]), json.dumps(answer["error"]), arguments)
+            return read_completion(answer)
+        except openai.AuthenticationError as error:
+            raise EndpointError(f"{self.url} did not accept the key: set the variable {KEY_VARIABLE}") from error
+        except openai.NotFoundError as error:
+            said = self._short(error.response.text)
+            raise EndpointError(
+                f"{self.url} knows no model '{self.model}' or no chat completions ({said}): "
+                "check the url, which usually ends in /v1, and the model's name"
+            ) from error
+        except openai.APIStatusError as error:
+            again = _retry_after(error.response.headers)
+            self._judge_refusal(error.status_code, error.response.text, arguments, wait=again)
+            raise
+        except (openai.APITimeoutError, TimeoutError) as error:
+            raise _TryAgainError("did not answer in time", timed_out=True) from error
+        except openai.APIConnectionError as error:
+            raise _TryAgainError("cannot be reached") from error
+        except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise _TryAgainError("gave an answer that is no chat completion") from error
+        except httpx.HTTPError as error:  # while the answer is being read
+            raise _TryAgainError("broke off its answer", timed_out=isinstance(error, httpx.TimeoutException)) from error
+
+    def _judge_refusal(self, status: int, text: str, arguments: dict[str, Any], *, wait: float | None = None) -> None:
+        """Always raises: whether a refusal names a parameter to leave out, is for good, or may pass."""
+        if status in (408, 409, 429) or status >= 500:
+            raise _TryAgainError(f"answered with status {status} ({self._short(text)})", wait=wait)
+        named = next((n for n in _OPTIONAL if n in _sent(arguments) and re.search(rf"\b{n}\b", text)), None)
+        if named is not None and _REFUSAL.search(text):
+            raise _ParameterRefusedError(named)
+        raise EndpointError(f"{self.url} refused the request with status {status} ({self._short(text)})")
+
+    def _do_without(self, parameter: str) -> None:
+        with self._lock:
+            known, self.refused = parameter in self.refused, self.refused | {parameter}
+        if not known:
+            _log.warning("%s refuses '%s' and is asked without it: its own default holds", self.url, parameter)
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": role, "content": content} for role, content in request.messages],
-            "max_tokens": request.max_tokens,
             "temperature": request.temperature,
             "top_p": request.top_p,
+            "max_completion_tokens" if "max_tokens" in self.refused else "max_tokens": request.max_tokens,
         }
         if request.seed is not None:
             arguments["seed"] = request.seed
-        if request.logprobs and self._gives_logprobs:
+        if request.logprobs:
             arguments["logprobs"] = True
         if request.top_k is not None:
             arguments["extra_body"] = {"top_k": request.top_k}
-        return arguments
+        if "top_k" in self.refused:
+            arguments.pop("extra_body", None)
+        return {name: value for name, value in arguments.items() if name not in self.refused}
 
-    def _lost(self, what: str) -> EndpointError:
-        return EndpointError(
-            f"{self.url} {what} after {self.retries + 1} tries: see that the server runs, then run the same command "
-            "again; results so far are kept"
-        )
+    def _short(self, text: str) -> str:
+        """What a server said, short, without the key and the address should it repeat them."""
+        for secret in (self._key, self._address):
+            text = text.replace(secret, "…") if len(secret) > 4 else text
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= 160 else text[:160] + "…"
 
 
-def _completion(answer: dict[str, Any]) -> Completion:
+class _TryAgainError(Exception):
+    """A call that failed in a way that may pass; `wait` in seconds where the server says."""
+
+    def __init__(self, what: str, *, timed_out: bool = False, wait: float | None = None) -> None:
+        super().__init__(what)
+        self.timed_out, self.wait = timed_out, wait
+
+
+class _ParameterRefusedError(Exception):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _sent(arguments: dict[str, Any]) -> set[str]:
+    return {*arguments, *arguments.get("extra_body", {})}
+
+
+def _read_until(pieces: Iterator[bytes], ends: float) -> bytes:
+    """The whole answer. Raises `TimeoutError` where it drips on past `ends`, `ValueError` where it is endless."""
+    found = bytearray()
+    for piece in pieces:
+        found += piece
+        if time.monotonic() > ends:
+            raise TimeoutError
+        if len(found) > _LONGEST:
+            raise ValueError(f"more than {_LONGEST} bytes")
+    return bytes(found)
+
+
+def _status(error: Any) -> int:
+    """The status inside an error that came with status 200; 500 where it tells none."""
+    told = error.get("code") or error.get("status") if isinstance(error, dict) else None
+    return int(str(told)) if re.fullmatch(r"[45]\d\d", str(told)) else 500
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        return min(60.0, max(0.0, float(headers["retry-after"])))
+    except (KeyError, ValueError):  # absent, or a date
+        return None
+
+
+def redact_url(url: str) -> str:
+    """A url without what may be secret: user, password, query and fragment."""
+    scheme, mark, rest = url.partition("://")
+    address = re.split(r"[?#]", rest if mark else url, maxsplit=1)[0]
+    host, slash, path = address.partition("/")
+    return f"{scheme}{mark}" * bool(mark) + host.rpartition("@")[2] + slash + path
+
+
+def read_completion(answer: Any) -> Completion:
+    """A completion out of a server's answer. Raises what indexing raises where it is none."""
     choice = answer["choices"][0]
     usage = answer.get("usage") or {}
     tokens = (choice.get("logprobs") or {}).get("content") or ()
+    logprobs = [token["logprob"] for token in tokens]
+    told = all(isinstance(value, int | float) and math.isfinite(value) for value in logprobs)
     return Completion(
-        text=choice["message"]["content"] or "",
+        text=_text(choice["message"]["content"]),
         finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-        logprobs=tuple(float(token["logprob"]) for token in tokens),
+        logprobs=tuple(float(value) for value in logprobs) if told else (),
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         completion_tokens=int(usage.get("completion_tokens") or 0),
     )
 
 
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 160 else text[:160] + "…"
-
-
-class CompletionCache:
-    """Completions by content in one SQLite file, safe to kill at any moment and to share between threads."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, check_same_thread=False, timeout=60, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-        except sqlite3.OperationalError as error:
-            raise StorageError(f"could not open the cache {path} ({error}): choose another file") from error
-        except sqlite3.DatabaseError as error:
-            raise ArtifactError(
-                f"{path} is no cache of completions ({error}): delete it or choose another file"
-            ) from error
-        except OSError as error:
-            raise StorageError(f"could not make the folder of {path}: {error.strerror}") from error
-
-    def get(self, key: str) -> Completion | None:
-        with self._lock:
-            row = self._database.execute("SELECT value FROM completions WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None
-        text, finish_reason, logprobs, prompt_tokens, completion_tokens = json.loads(row[0])
-        return Completion(text, finish_reason, tuple(logprobs), prompt_tokens, completion_tokens)
-
-    def put(self, key: str, completion: Completion) -> None:
-        try:
-            with self._lock:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO completions VALUES (?, ?)", (key, json.dumps(completion))
-                )
-        except sqlite3.OperationalError as error:
-            raise StorageError(f"could not write to the cache {self.path} ({error}): free some space") from error
+def _text(content: Any) -> str:
+    """Text that came whole, in parts, or as the number it reads like."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        parts = [part if isinstance(part, str) else part.get("text") or "" for part in content]
+        content = "".join(part for part in parts if isinstance(part, str))
+    elif isinstance(content, int | float):
+        content = json.dumps(content)
+    if not isinstance(content, str):
+        raise TypeError(f"its content is {type(content).__name__}")
+    # A lone surrogate is no character: it cannot be written to a file.
+    return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def open_endpoint(url: str | None, model: str) -> Endpoint | None:
