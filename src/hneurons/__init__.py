@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import evaluate_detector
     from hneurons.detection.fitting import fit_detector
+    from hneurons.detection.scores import Scores, score_answers
     from hneurons.detection.transfer import transfer_detector
     from hneurons.interventions.export import Export, export_neurons
     from hneurons.mechanism.drift_ranks import rank_drift
@@ -56,6 +57,7 @@ _HOMES = {
     "RunFolder": "runs.folder",
     "RunPlan": "runs.plan",
     "Sampling": "models.sampling",
+    "Scores": "detection.scores",
     "compare_sets": "mechanism.set_overlap",
     "evaluate_detector": "detection.evaluation",
     "export_neurons": "interventions.export",
@@ -75,6 +77,7 @@ _HOMES = {
     "sample_endpoint": "answers.responses",
     "sample_responses": "answers.responses",
     "save_release": "releases.release",
+    "score_answers": "detection.scores",
     "select_examples": "answers.selection",
     "transfer_detector": "detection.transfer",
 }
@@ -98,6 +101,7 @@ __all__ = [
     "RunFolder",
     "RunPlan",
     "Sampling",
+    "Scores",
     "compare_sets",
     "evaluate_detector",
     "export_neurons",
@@ -117,6 +121,7 @@ __all__ = [
     "sample_endpoint",
     "sample_responses",
     "save_release",
+    "score_answers",
     "select_examples",
     "transfer_detector",
 ]

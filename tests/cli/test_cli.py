@@ -159,7 +159,7 @@ def test_a_prompt_longer_than_the_window_is_one_sentence(cli: CLI, place: Path, 
     assert cli(*sampled(place, tmp_path / "run", model=str(tmp_path / "model"), shots=0)).code == 0
 
 
-VERBS = ("label", "select", "locate", "contributions", "fit", "evaluate", "report")
+VERBS = ("label", "select", "locate", "contributions", "fit", "scores", "evaluate", "report")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -320,7 +320,7 @@ def test_wrong_usage_exits_with_2_and_no_traceback(cli: CLI, arguments: list[str
     assert (said.code, said.out) == (2, "") and "Traceback" not in said.err
 
 
-JSON_VERBS = ["label", "select", "locate", "contributions", "fit", "evaluate", "show"]
+JSON_VERBS = ["label", "select", "locate", "contributions", "fit", "scores", "evaluate", "show"]
 
 
 @pytest.mark.parametrize("verb", JSON_VERBS)
@@ -331,13 +331,15 @@ def test_json_is_all_that_a_verb_prints(cli: CLI, copy: Path, verb: str) -> None
     assert "NaN" not in said.out
     if verb in JSON_VERBS[:4]:
         assert set(found) == {"train", "file", "file-2"}
+    if verb == "scores":
+        assert "perplexity" in found["file"]["scores"] and not found["file"]["left_out"]
     if verb == "evaluate":
         assert {score["method"] for score in found["file"]["scores"]} >= {"H-neuron detector", "answer length"}
     if verb == "show":
         assert found["stages"]["detector"]["state"] == "complete"
 
 
-@pytest.mark.parametrize("kind", ["questions", "judges", "finders", "models", "audits"])
+@pytest.mark.parametrize("kind", ["questions", "judges", "finders", "signals", "scores", "models", "audits"])
 def test_lists_name_what_there_is(cli: CLI, kind: str) -> None:
     found = json.loads(cli("list", kind, "--json").out)
     assert found and all(line for line in found.values())

@@ -11,15 +11,21 @@ import pytest
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.stats import auroc, bootstrap, bootstrap_aurocs
-from hneurons.core.types import Example
 from hneurons.detection.answer_rows import Dataset
-from hneurons.detection.baselines import BASELINES, baseline_scores
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import evaluate_detector, load_evaluation
 from hneurons.detection.fitting import fit_detector
 from support.planted import make_dataset, make_example, make_identity, read_tree
 
 PLANTED = {(0, 7): 1.2, (2, 31): 1.0}
+RIVALS = [
+    "answer length",
+    "question only",
+    "mean log-probability",
+    "minimum log-probability",
+    "perplexity",
+    "sum of log-probabilities",
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,7 @@ def test_scores_are_those_of_the_detectors_decisions(detector: Detector, train: 
     assert result.detector.accuracy.value == pytest.approx(np.mean((decided > detector.threshold) == labels))
     assert result.detector.auroc.value == pytest.approx(auroc(labels, decided))
     assert (result.right, result.wrong, result.not_located) == (50, 50, 0)
-    assert [s.method for s in result.scores] == ["H-neuron detector", "H-neurons, refitted", *BASELINES]
+    assert [s.method for s in result.scores] == ["H-neuron detector", "H-neurons, refitted", *RIVALS]
     for score in result.scores:
         assert score.accuracy.low <= score.accuracy.value <= score.accuracy.high
         assert score.auroc.n == score.accuracy.n == 100
@@ -73,7 +79,7 @@ def test_differences_are_those_of_the_methods_and_narrower_than_unpaired_ones(
     result = evaluate_detector(detector, train, {"new": make_test(200)}, draws=20)["new"]
     area = {s.method: s.auroc for s in result.scores}
     own, again = "H-neuron detector", "H-neurons, refitted"
-    others = [again, *BASELINES, "random neurons"]
+    others = [again, *RIVALS, "random neurons"]
     assert [(d.method, d.against) for d in result.differences] == [(own, o) for o in others] + [
         (again, "random neurons")
     ]
@@ -232,42 +238,3 @@ def test_intervals_contain_the_truth_about_as_often_as_they_say() -> None:
         estimate = bootstrap(lambda r, y=labels, s=scores: auroc(y[r], s[r]), 120, groups=groups, draws=200)
         covered += estimate.low <= truth <= estimate.high
     assert covered / runs > 0.85
-
-
-def make_leaky(n: int, prefix: str, leak: str) -> list[Example]:
-    """Examples whose class can be read off one thing that is no neuron."""
-    rng = np.random.default_rng(len(prefix))
-    examples = []
-    for i in range(n):
-        wrong = bool(i % 2)
-        size = int(rng.integers(2, 5)) + (3 if wrong and leak == "answer length" else 0)
-        word = "river" if wrong and leak == "question only" else "city"
-        example = make_example(
-            f"{prefix}{i}",
-            wrong=wrong,
-            token_ids=tuple(range(size)),
-            token_span=(0, size),
-            question=f"Which {word} is it?",
-        )
-        logprob = -2.0 if wrong and leak == "mean log-probability" else -1.0
-        logprobs = tuple(float(v) for v in logprob + 0.3 * rng.normal(size=size))
-        examples.append(replace(example, response=replace(example.response, logprobs=logprobs)))
-    return examples
-
-
-@pytest.mark.parametrize("leak", BASELINES)
-def test_each_leak_check_finds_its_own_leak_and_no_other(leak: str) -> None:
-    train, test = make_leaky(80, "a", leak), make_leaky(80, "bb", leak)
-    labels = [e.hallucinated for e in test]
-    areas = {name: auroc(labels, values) for name, values in baseline_scores(train, test).items()}
-    assert set(areas) == set(BASELINES)
-    for name, area in areas.items():
-        assert area > 0.9 if name == leak else abs(area - 0.5) < 0.2
-
-
-def test_the_log_probability_check_is_left_out_where_an_endpoint_gave_none() -> None:
-    train, test = make_leaky(20, "a", ""), make_leaky(20, "bb", "")
-    bare = [replace(e, response=replace(e.response, logprobs=())) for e in test]
-    assert set(baseline_scores(train, bare)) == {"answer length", "question only"}
-    with pytest.raises(InputError, match="has no answer span"):
-        baseline_scores([replace(train[0], token_span=None), *train[1:]], test)

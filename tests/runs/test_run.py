@@ -19,6 +19,7 @@ from hneurons.answers.selection import load_examples
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.verification import verify_folder
+from hneurons.detection.scores import load_scores
 from hneurons.models.engine import LocalEngine
 from hneurons.models.language_model import load_model
 from hneurons.neurons import contributions as contributions_module
@@ -71,6 +72,8 @@ def test_every_stage_leaves_a_complete_folder_for_every_dataset(place: Path) -> 
             assert Manifest.load(run.place(name, stage)).complete
     for folder in ("detector", "evaluation"):
         assert Manifest.load(run.folder / folder).complete
+    assert all(Manifest.load(run.place(name, "scores")).complete for name in ("file", "file-2"))
+    assert run.scores()["file"] == load_scores(run.place("file", "scores"))
     results = run.evaluate()
     assert set(results) == {"file", "file-2"}
     assert all(result.right + result.wrong > 4 for result in results.values())

@@ -213,6 +213,16 @@ def fit(
 
 
 @app.command()
+def scores(folder: Folder, as_json: Json = False) -> None:
+    """Score every test answer in ways that need no neurons; 'evaluate' does this too."""
+    found = {
+        name: {"answers": len(by.ids), "scores": [one.method for one in by.methods], "left_out": by.left_out}
+        for name, by in Run(folder).scores().items()
+    }
+    _emit(found, as_json, "scores")
+
+
+@app.command()
 def evaluate(
     folder: Folder,
     detector: Annotated[
@@ -263,7 +273,7 @@ def show(
 
 @app.command(name="list")
 def list_kind(
-    kind: Annotated[str, typer.Argument(help="questions, judges, finders, signals, models, benchmarks or audits.")],
+    kind: Annotated[str, typer.Argument(help="questions, judges, signals, scores, models, benchmarks, ...")],
     as_json: Json = False,
 ) -> None:
     """Name what there is to choose from."""

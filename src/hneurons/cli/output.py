@@ -153,6 +153,7 @@ def known(kind: str) -> dict[str, str]:
     from hneurons.answers.questions import QUESTIONS
     from hneurons.audits import AUDITS
     from hneurons.benchmarks import BENCHMARKS
+    from hneurons.detection.scores import SCORES
     from hneurons.models.checkpoints import PACKAGED
     from hneurons.neurons.signals import SIGNALS
 
@@ -162,6 +163,7 @@ def known(kind: str) -> dict[str, str]:
         "questions": QUESTIONS.summaries,
         "judges": JUDGES.summaries,
         "finders": FINDERS.summaries,
+        "scores": SCORES.summaries,
         "signals": SIGNALS.summaries,
         "models": lambda: {name: f"packaged model: {m.pip}" for name, m in PACKAGED.items()},
     }

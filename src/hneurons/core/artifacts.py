@@ -281,7 +281,8 @@ class RowStore(_Stage):
 
     `done` chunks are already there after a resume, with their rows in `rows`. `expected` counts chunks; a stage that
     may stop early (quotas full) says so with `finish`. Until then no other process may open the folder to write.
-    `earlier_inputs` are what earlier versions recorded for some of the `inputs`.
+    `earlier_inputs` are what earlier versions recorded for some of the `inputs`. With `replace`, rows made with other
+    settings or inputs are let go of; otherwise they are refused.
     """
 
     def __init__(
@@ -293,11 +294,12 @@ class RowStore(_Stage):
         inputs: dict[str, str] | None = None,
         expected: int,
         earlier_inputs: Mapping[str, str] | None = None,
+        replace: bool = False,
     ) -> None:
         self.rows: list[dict[str, Any]] = []
         self._digest = hashlib.blake2b(digest_size=8)
         manifest = Manifest(stage=stage, settings=settings, inputs=inputs or {}, expected=expected)
-        super().__init__(out, manifest, earlier_inputs=earlier_inputs)
+        super().__init__(out, manifest, replace=replace, earlier_inputs=earlier_inputs)
 
     def _open(self, out: Path, replace: bool) -> None:
         """Cut off what a killed run left behind the last whole chunk, and read the rest."""

@@ -44,11 +44,10 @@ class Decided(NamedTuple):
     threshold: float
 
 
-def answer_rows(detector: Detector, data: Dataset, name: str) -> AnswerRows:
-    """The located answers of a dataset with their labels and contributions.
+def check_measured(detector: Detector, data: Dataset, name: str) -> None:
+    """Raise `InputError` for contributions of another model or signal than the detector's.
 
-    Raises `InputError` for contributions of another model or signal than the detector's or of other examples,
-    `NotEnoughDataError` where no answer is located. `name` stands for the dataset in these messages.
+    `name` stands for the dataset in the message.
     """
     measured = ModelIdentity.from_row(data.contributions.manifest.settings["model"])
     differences = detector.identity.differences(measured)
@@ -62,6 +61,16 @@ def answer_rows(detector: Detector, data: Dataset, name: str) -> AnswerRows:
             f"the detector reads the signal '{detector.signal}', the contributions of '{name}' hold "
             f"'{data.contributions.signal}': measure them again with --signal {detector.signal}"
         )
+
+
+def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -> AnswerRows:
+    """The located answers of a dataset with their labels and contributions.
+
+    Raises `InputError` for contributions of other examples and, with `detector`, what `check_measured` raises;
+    `NotEnoughDataError` where no answer is located. `name` stands for the dataset in these messages.
+    """
+    if detector is not None:
+        check_measured(detector, data, name)
     examples = {e.id: e for e in data.examples}
     rows = data.contributions.rows
     numbers = [i for i, row in enumerate(rows) if row["region"] == "answer"]
@@ -78,12 +87,10 @@ def answer_rows(detector: Detector, data: Dataset, name: str) -> AnswerRows:
     return AnswerRows(chosen, labels, [e.question.group for e in chosen], data.contributions.matrix(numbers))
 
 
-def training_answers(detector: Detector, train: Dataset) -> AnswerRows:
-    """As `answer_rows`, for what other methods are fitted on. Raises `NotEnoughDataError` for a single class."""
-    known = answer_rows(detector, train, "train")
-    if known.labels.all() or not known.labels.any():
-        raise NotEnoughDataError(f"'train' has {len(known.labels)} located answers, all of one class: both are needed")
-    return known
+def check_both_classes(rows: AnswerRows, name: str) -> None:
+    """Raise `NotEnoughDataError` where the answers are all right or all wrong."""
+    if rows.labels.all() or not rows.labels.any():
+        raise NotEnoughDataError(f"'{name}' has {len(rows.labels)} located answers, all of one class: both are needed")
 
 
 def check_unseen(train: AnswerRows, test: AnswerRows, name: str) -> None:
@@ -105,3 +112,13 @@ def refit(train: AnswerRows, test: AnswerRows, columns: Indices) -> Decided:
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
     model.fit(train.matrix.gather(columns, _MEMORY).T, train.labels)
     return Decided(model.decision_function(test.matrix.gather(columns, _MEMORY).T), 0.0)
+
+
+def even_odds(values: Floats, labels: Indices) -> float:
+    """The value at which answers are as likely wrong (label 1) as right, by a logistic fit with balanced classes."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(class_weight="balanced").fit(values[:, None], labels)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    # Where the values do not rank the classes, the middle is as good a threshold as any.
+    return -intercept / slope if slope > 1e-6 else float(np.median(values))

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the detector on natural samples of unseen questions, beside random neurons and leak checks."""
+"""Stage `evaluate`: the detector on natural samples of unseen questions, beside random neurons and rival scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from hneurons.detection.answer_rows import (
     Floats,
     Indices,
     answer_rows,
+    check_both_classes,
     check_unseen,
     refit,
-    training_answers,
 )
-from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
+from hneurons.detection.scores import Scored, Scores, check_scores, score_rows
 
 STAGE = "evaluation"
 RESULT = "evaluation.json"
@@ -95,6 +95,7 @@ def evaluate_detector(
     train: Dataset,
     tests: Mapping[str, Dataset],
     *,
+    scores: Mapping[str, Scores] | None = None,
     draws: int = 20,
     seed: int = 0,
     out: Path | None = None,
@@ -102,17 +103,20 @@ def evaluate_detector(
     """Accuracy and AUROC on the answer rows of each dataset, as in arXiv 2512.01797, Table 1.
 
     Beside the detector: a classifier refitted on the H-neurons alone, `draws` classifiers on as many random neurons
-    (never H-neurons), both logistic with the same L2 penalty on standardised columns, and the leak checks. All are
-    fitted on `train`'s answer rows, with thresholds chosen there. Intervals are 95% bootstrap by question, and the
+    (never H-neurons), both logistic with the same L2 penalty on standardised columns, and the rival scores. All are
+    fitted on `train`'s answer rows, with thresholds chosen there. `scores`: what `score_answers` gave for a test set;
+    sets without are scored here. Intervals are 95% bootstrap by question, and the
     resamples are the same for all methods, so that differences between them are paired. A test set of one class has an
     accuracy, the share flagged or passed, and an AUROC of NaN.
 
     Raises `NotEnoughDataError` for a training set without both classes or a test set without located answers,
     `InputError` when a test question was trained on, or contributions are of another model or other examples.
     """
-    known = training_answers(detector, train)
+    known = answer_rows(train, "train", detector=detector)
+    check_both_classes(known, "train")
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
     inputs = {name: data.contributions.content for name, data in {"train": train, **tests}.items()}
+    inputs |= {f"scores of {name}": found.content for name, found in (scores or {}).items()}
     stage = FileStage(out, stage=STAGE, settings=settings, inputs=inputs)
     if stage.complete and out is not None:
         return load_evaluation(out)
@@ -120,9 +124,10 @@ def evaluate_detector(
     results: dict[str, DatasetResult] = {}
     with progress("evaluate", len(tests), unit="datasets") as advance:
         for name, data in tests.items():
-            rows = answer_rows(detector, data, name)
+            rows = answer_rows(data, name, detector=detector)
             check_unseen(known, rows, name)
-            results[name] = _evaluate(detector, columns, known, rows, name, len(data.examples), draws, seed)
+            rivals = _rivals(known, rows, name, (scores or {}).get(name))
+            results[name] = _evaluate(detector, columns, known, rows, rivals, name, len(data.examples), draws, seed)
             advance()
     stage.finish({RESULT: dump_json(results) + b"\n"})
     return results
@@ -140,6 +145,7 @@ def _evaluate(
     columns: Indices,
     train: AnswerRows,
     test: AnswerRows,
+    rivals: Sequence[Scored],
     name: str,
     total: int,
     draws: int,
@@ -151,9 +157,7 @@ def _evaluate(
     methods = {DETECTOR: Decided(decided, detector.threshold)}
     if len(columns):
         methods[REFITTED] = refit(train, test, columns)
-    methods |= {
-        method: Decided(values, 0.0) for method, values in baseline_scores(train.examples, test.examples).items()
-    }
+    methods |= {rival.method: rival.decided for rival in rivals}
     drawn = _random_neurons(train, test, columns, draws, seed)
     areas = _resampled_areas([*methods.values(), *drawn], test, seed)
     one_class = test.labels.all() or not test.labels.any()
@@ -175,6 +179,13 @@ def _evaluate(
         items=tuple(items),
         differences=_differences(list(methods), areas, len(set(test.groups))),
     )
+
+
+def _rivals(train: AnswerRows, test: AnswerRows, name: str, stored: Scores | None) -> Sequence[Scored]:
+    if stored is None:
+        return score_rows(train, test)[0]
+    check_scores(stored, test, name)
+    return stored.methods
 
 
 def _resampled_areas(methods: Sequence[Decided], rows: AnswerRows, seed: int) -> Floats:

@@ -12,6 +12,7 @@ from hneurons.core.artifacts import FileStage
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.stats import auroc
 from hneurons.core.types import ModelIdentity
+from hneurons.detection.answer_rows import even_odds
 from hneurons.detection.detector import Detector
 from hneurons.neurons.contributions import Contributions
 from hneurons.neurons.neuron_set import NeuronSet
@@ -146,7 +147,7 @@ def fit_detector(
         scale=path.scale[used],
         selection_probability=np.full(int(used.sum()), np.nan),
         intercept=float(path.intercepts[point]),
-        threshold=_even_odds(validated.decisions[point][rows.is_answer], rows.positive[rows.is_answer]),
+        threshold=even_odds(validated.decisions[point][rows.is_answer], rows.positive[rows.is_answer]),
         settings={
             **settings,
             **({"choice": chosen_by} if chosen_by else {}),
@@ -237,13 +238,3 @@ def _held_out_auroc(validated: CrossValidation, rows: TrainingRows) -> Floats:
         scored = [auroc(labels[folds == fold], decisions[folds == fold]) for fold in np.unique(folds)]
         points.append(np.nan if np.isnan(decisions).any() else float(np.mean(scored)))
     return np.array(points)
-
-
-def _even_odds(decisions: Floats, labels: NDArray[np.int64]) -> float:
-    """The decision value at which held-out answers are as likely wrong as right, by a logistic fit on it."""
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(class_weight="balanced").fit(decisions[:, None], labels)
-    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
-    # Where held-out decisions do not rank the classes, the middle is as good a threshold as any.
-    return -intercept / slope if slope > 1e-6 else float(np.median(decisions))

@@ -29,12 +29,12 @@ from hneurons.detection.answer_rows import (
     Floats,
     Indices,
     answer_rows,
+    check_both_classes,
     check_unseen,
     refit,
-    training_answers,
 )
-from hneurons.detection.baselines import baseline_scores
 from hneurons.detection.detector import Detector
+from hneurons.detection.scores import score_rows
 from hneurons.models.checkpoints import tokenizer_hash
 from hneurons.sparse.matrix import ArrayMatrix
 
@@ -168,7 +168,8 @@ def transfer_detector(
     Raises `InputError` as `check_transferable` does, and for a question that was trained on; `NotEnoughDataError` for
     a training set of one class or a base dataset without located answers.
     """
-    known = training_answers(detector, train)
+    known = answer_rows(train, "train", detector=detector)
+    check_both_classes(known, "train")
     measured = {
         name: ModelIdentity.from_row(data.contributions.manifest.settings["model"]) for name, data in base.items()
     }
@@ -181,10 +182,12 @@ def transfer_detector(
     stage = FileStage(out, stage=STAGE, settings=settings, inputs=inputs, replace=True)
     if stage.complete and out is not None:
         return load_transfer(out)
-    sets = [_Base(name, answer_rows(moved[name], data, name), len(data.examples)) for name, data in base.items()]
+    sets = [
+        _Base(name, answer_rows(data, name, detector=moved[name]), len(data.examples)) for name, data in base.items()
+    ]
     for item in sets:
         check_unseen(known, item.rows, item.name)
-    own = {n: answer_rows(detector, data, n) for n, data in (tuned or {}).items() if n in base}
+    own = {n: answer_rows(data, n, detector=detector) for n, data in (tuned or {}).items() if n in base}
     found = _transfer(detector, known, sets, own, draws, seed)
     stage.finish({RESULT: dump_json(found) + b"\n"})
     return found
@@ -221,7 +224,7 @@ def _transfer(
         own = {DETECTOR: [detector.decide(item.rows.matrix)]}
         moved = _regroup(sets, [f.transferred[place] for f in fitted])
         again = {f"{REFITTED}{k}": v for k, v in _regroup(sets, [f.cross_fitted[place] for f in fitted]).items()}
-        checks = {k: [v] for k, v in baseline_scores(train.examples, item.rows.examples).items()}
+        checks = {scored.method: [scored.decided.values] for scored in score_rows(train, item.rows)[0]}
         there: tuple[Transferred, ...] = ()
         if item.name in tuned:
             rows, twin = tuned[item.name], len(base) + list(tuned).index(item.name)

@@ -11,10 +11,10 @@ from hneurons.core.artifacts import Manifest, write_atomic
 from hneurons.core.errors import ArtifactError, MissingExtraError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
-from hneurons.detection.baselines import BASELINES
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
 from hneurons.detection.fitting import STABLE
+from hneurons.detection.scores import SCORES
 from hneurons.report import figures
 from hneurons.report.bench_report import add_filters, run_sweeps
 from hneurons.report.findings import (
@@ -85,7 +85,7 @@ def _contents(run: RunFolder) -> dict[str, Any]:
         "datasets": list(summaries),
         "detection": [_detection(r, summaries.get(r.name, {})) for r in results.values()],
         "missing": {n: explain_missing(s) for n, s in summaries.items() if n not in results and n != TRAIN},
-        "baselines": BASELINES,
+        "rivals": {name: f"{said[:1].lower()}{said[1:].rstrip('.')}" for name, said in SCORES.summaries().items()},
         "figures": {
             "detection": figures.draw_detection(testable),
             "roc": figures.draw_roc(testable),

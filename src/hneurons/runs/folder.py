@@ -2,7 +2,7 @@
 
 run.json            what was asked for
 train/STAGE/        responses, verdicts, examples, spans, contributions of the questions trained on
-test/NAME/STAGE/    the same for each test set, one natural sample a question
+test/NAME/STAGE/    the same for each test set, one natural sample a question, and its scores
 detector/ evaluation/ report.html
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hneurons.detection.evaluation import DatasetResult
     from hneurons.neurons.contributions import Contributions
 
-PARTS = ("responses", "verdicts", "examples", "spans", "contributions")
+PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "scores")
 """Folders of a dataset's stages, in the order in which they are made."""
 
 

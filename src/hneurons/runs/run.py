@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hneurons.benchmarks.capability import CapabilityChoice
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
+    from hneurons.detection.scores import Scores
     from hneurons.models.endpoint import Endpoint
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
@@ -283,6 +284,17 @@ class Run(RunFolder):
             raise NotEnoughDataError(f"all questions of {spec} are in the run's test sets: give a file with others")
         return CapabilityChoice(self.model, spec.partition(":")[0], benchmark, kept, max_rows=self.max_rows)
 
+    def scores(self) -> dict[str, "Scores"]:
+        """Stage `scores` of every test set in which an answer was located."""
+        from hneurons.detection.scores import score_answers
+
+        train = self.dataset(TRAIN)
+        return {
+            name: score_answers(train, self.dataset(name), name=name, out=self.place(name, "scores"))
+            for name in self.testable()
+            if name != TRAIN
+        }
+
     def evaluate(self, *, detector: str | Path | None = None, out: Path | None = None) -> "dict[str, DatasetResult]":
         """Stage `evaluate` on every test set, with the run's own detector unless another is named."""
         from hneurons.detection.detector import open_detector
@@ -290,4 +302,4 @@ class Run(RunFolder):
 
         fitted = self.load_detector() if detector is None else open_detector(detector)
         tests = {name: self.dataset(name) for name in self.testable() if name != TRAIN}
-        return evaluate_detector(fitted, self.dataset(TRAIN), tests, out=out or self.evaluation)
+        return evaluate_detector(fitted, self.dataset(TRAIN), tests, scores=self.scores(), out=out or self.evaluation)

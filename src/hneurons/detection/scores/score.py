@@ -1,0 +1,105 @@
+"""What a rival score is, what it may need, and the two usual ways to be one."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from hneurons.core.errors import InputError
+from hneurons.core.registry import Registry
+from hneurons.core.types import Example
+from hneurons.detection.answer_rows import AnswerRows, Decided, Floats, even_odds
+
+Need = Literal["text", "log-probabilities", "samples", "another pass", "internals"]
+NEEDS: tuple[Need, ...] = ("text", "log-probabilities", "samples", "another pass", "internals")
+"""What a score reads, the cheapest first."""
+
+
+class Cost(NamedTuple):
+    """What a score of one answer costs beyond drawing the answer itself."""
+
+    passes: int = 0
+    """Forward passes."""
+    samples: int = 0
+    """Further answers to the same question."""
+
+
+class Score:
+    """A way to score answers, registered by name as a class; the docstring's first line is shown to users.
+
+    Higher means more likely made up. `needs` is the dearest thing it reads. `fitted` tells whether its values depend on
+    the labels of the training answers. `version` changes whenever a value may.
+    """
+
+    version: int
+    needs: Need
+    fitted: bool
+    cost = Cost()
+
+    def lacks(self, rows: AnswerRows) -> str:
+        """What the answers lack for this score, in words; empty where nothing is missing."""
+        return ""
+
+    def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
+        """Values of the answers in `test` and the threshold above which one is called made up.
+
+        Nothing but `train` may be learned from.
+        """
+        raise NotImplementedError
+
+
+SCORES: Registry[type[Score]] = Registry("score", base=Score)
+
+
+class FittedScore(Score):
+    """Log odds of a logistic regression (balanced classes) on the training answers' features."""
+
+    fitted = True
+
+    def features(self, rows: AnswerRows) -> Any:
+        """What the regression reads of each answer; by default float64 [rows, features], which are standardised."""
+        raise NotImplementedError
+
+    def prepare(self) -> Any:
+        """The transformer between features and regression."""
+        from sklearn.preprocessing import StandardScaler
+
+        return StandardScaler()
+
+    def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        model = make_pipeline(self.prepare(), LogisticRegression(class_weight="balanced"))
+        model.fit(self.features(train), train.labels)
+        return Decided(model.decision_function(self.features(test)), 0.0)
+
+
+class PlainScore(Score):
+    """A number of the answer alone. Only its threshold is learned: where training answers have even odds."""
+
+    fitted = False
+
+    def values(self, rows: AnswerRows) -> Floats:
+        """One number an answer, float64 [rows], higher meaning more likely made up."""
+        raise NotImplementedError
+
+    def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
+        return Decided(self.values(test), even_odds(self.values(train), train.labels.astype(np.int64)))
+
+
+def answer_span(example: Example) -> tuple[int, int]:
+    """The tokens of the response that are the answer. Raises `InputError` where it was not located."""
+    if example.token_span is None:
+        raise InputError(f"example {example.id} has no answer span: run 'locate' first")
+    return example.token_span
+
+
+def answer_log_probabilities(rows: AnswerRows) -> list[Floats]:
+    """The natural-log probabilities of each answer's tokens, float64 [tokens] an answer."""
+    return [np.asarray(e.response.logprobs[slice(*answer_span(e))], dtype=np.float64) for e in rows.examples]
+
+
+def lacks_log_probabilities(rows: AnswerRows) -> str:
+    """In words, how many answers came without log-probabilities; empty where none did."""
+    bare = sum(not e.response.logprobs for e in rows.examples)
+    return f"{bare} of {len(rows.examples)} answers have no log-probabilities" if bare else ""
