@@ -7,16 +7,6 @@ from hneurons.models.prompts import common_prefix
 from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, Steering, generate, prefill_shared
 
 
-def shared_prefix(model: LanguageModel, prompts: list[list[int]], max_new_tokens: int) -> list[int]:
-    """The ids that all prompts begin with, to be run once for all of them.
-
-    It is empty where attention has a window: the masked gap behind a shared prefix would push part of it out of the
-    window.
-    """
-    longest = max(map(len, prompts), default=0)
-    return [] if longest + 2 * max_new_tokens > model.attention_window else common_prefix(prompts)
-
-
 def draw_steered(
     model: LanguageModel,
     prompts: list[list[int]],
@@ -33,7 +23,7 @@ def draw_steered(
 
     `steering` has to be open.
     """
-    prefix = shared_prefix(model, prompts, sampling.max_new_tokens)
+    prefix = common_prefix(prompts)
     cache = prefill_shared(model, prefix, steering=steering, conditions=conditions)
     ready = Prompts(model, prompts, prefix, cache, sampling.top_k, steering=steering)
     generate(model, ready, branches, sampling, stops, on_done=on_done, max_rows=max_rows)

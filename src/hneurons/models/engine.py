@@ -6,10 +6,9 @@ from typing import Any, NamedTuple, Protocol
 from hneurons.core.errors import InputError
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import FinishReason, Question, Response
-from hneurons.models.drawing import shared_prefix
 from hneurons.models.endpoint import ChatRequest, Endpoint
 from hneurons.models.language_model import LanguageModel
-from hneurons.models.prompts import PromptStyle, question_turns
+from hneurons.models.prompts import PromptStyle, common_prefix, question_turns
 from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
 
 
@@ -88,7 +87,7 @@ class _LocalAnswering:
         self.model, self.max_rows, self.sampling = engine.model, engine.max_rows, sampling
         self.stops = self.model.stops(style)
         self.ids = {q.id: self.model.encode(q.text, style, room=sampling.max_new_tokens) for q in questions}
-        self.prefix = shared_prefix(self.model, list(self.ids.values()), sampling.max_new_tokens)
+        self.prefix = common_prefix(list(self.ids.values()))
         self.prefix_cache = prefill_shared(self.model, self.prefix)
 
     def draw(self, asks: Iterable[Ask], on_reply: OnReply) -> None:

@@ -8,34 +8,48 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 
 class BufferLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer in buffers [rows, heads, capacity, width], of which `length` positions are used.
+    """Keys and values of one layer in buffers [rows, heads, capacity, width], each row filled to a length of its own.
 
-    The stock dynamic layer copies the whole cache at every token; this one writes the new position only.
+    A row's positions lie side by side from the first on. The stock dynamic layer copies the whole cache at every token;
+    this one writes the new positions only.
     """
 
-    def __init__(self, like: Tensor, rows: int, capacity: int) -> None:
+    def __init__(self, like: Tensor, rows: int, capacity: int, *, values_like: Tensor) -> None:
         super().__init__()
-        shape = (rows, like.shape[1], capacity, like.shape[3])
         # Zeros, not garbage: masked positions still enter the products, and 0 * NaN would be NaN.
-        self.key_buffer, self.value_buffer = like.new_zeros(shape), like.new_zeros(shape)
+        self.key_buffer = like.new_zeros(rows, like.shape[1], capacity, like.shape[3])
+        self.value_buffer = values_like.new_zeros(rows, values_like.shape[1], capacity, values_like.shape[3])
         self.dtype, self.device = like.dtype, like.device
         self.is_initialized = True
         self.resize(0)
 
     def resize(self, length: int) -> None:
-        """Use the first `length` positions."""
-        self.length = length
-        self.keys = self.key_buffer[:, :, :length]
-        self.values = self.value_buffer[:, :, :length]
+        """Use the first `length` positions of all rows; the next pass is written after them."""
+        self.starts: Tensor | None = None
+        self._use(self.key_buffer.shape[0], length)
+
+    def use_rows(self, starts: Tensor, length: int) -> None:
+        """Use the first rows; the next pass's one token is written at each row's own `starts`, `length` the largest."""
+        self.starts = starts
+        self._use(len(starts), length)
+
+    def _use(self, rows: int, length: int) -> None:
+        self.rows, self.length = rows, length
+        self.keys, self.values = self.key_buffer[:rows, :, :length], self.value_buffer[:rows, :, :length]
 
     def get_seq_length(self) -> int:
         return self.length
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        start = self.length
-        self.resize(start + key_states.shape[-2])
-        self.keys[:, :, start:] = key_states
-        self.values[:, :, start:] = value_states
+        start, starts = self.length, self.starts
+        self._use(self.rows, start + key_states.shape[-2])
+        if starts is None:
+            self.keys[:, :, start:] = key_states
+            self.values[:, :, start:] = value_states
+        else:
+            rows = torch.arange(self.rows, device=starts.device)
+            self.keys[rows, :, starts] = key_states[:, :, 0]
+            self.values[rows, :, starts] = value_states[:, :, 0]
         return self.keys, self.values
 
 
@@ -45,12 +59,18 @@ class BufferCache(Cache):  # type: ignore[misc]
     layers: list[BufferLayer]
 
     def __init__(self, like: Cache, rows: int, capacity: int) -> None:
-        super().__init__(layers=[BufferLayer(layer.keys, rows, capacity) for layer in like.layers])
+        super().__init__(
+            layers=[BufferLayer(layer.keys, rows, capacity, values_like=layer.values) for layer in like.layers]
+        )
         self.rows, self.capacity = rows, capacity
 
     def resize(self, length: int) -> None:
         for layer in self.layers:
             layer.resize(length)
+
+    def use_rows(self, starts: Tensor, length: int) -> None:
+        for layer in self.layers:
+            layer.use_rows(starts, length)
 
     def write(
         self,
@@ -63,21 +83,24 @@ class BufferCache(Cache):  # type: ignore[misc]
     ) -> None:
         """Copy rows of `source` (broadcast where it has one) into the given positions of `rows`."""
         for layer, other in zip(self.layers, source.layers, strict=True):
-            layer.key_buffer[rows, :, columns] = other.keys[source_rows][:, :, source_columns]
-            layer.value_buffer[rows, :, columns] = other.values[source_rows][:, :, source_columns]
+            keys, values = getattr(other, "key_buffer", other.keys), getattr(other, "value_buffer", other.values)
+            layer.key_buffer[rows, :, columns] = keys[source_rows][:, :, source_columns]
+            layer.value_buffer[rows, :, columns] = values[source_rows][:, :, source_columns]
 
-    def shift_left(self, start: int, by: int, length: int) -> None:
-        """Move positions [start + by, length) to [start, length - by) and forget what was there."""
+    def copy_row(self, source: int, target: int, columns: slice) -> None:
+        """Copy one row's positions over another's."""
         for layer in self.layers:
             for buffer in (layer.key_buffer, layer.value_buffer):
-                buffer[:, :, start : length - by] = buffer[:, :, start + by : length].clone()
-            layer.resize(length - by)
+                buffer[target, :, columns] = buffer[source, :, columns]
 
-    def keep_rows(self, rows: Tensor) -> None:
-        """Drop all other rows."""
+    def add_rows(self, rows: int) -> None:
+        """Make room for more rows."""
         for layer in self.layers:
-            layer.key_buffer, layer.value_buffer = layer.key_buffer[rows], layer.value_buffer[rows]
-            layer.resize(layer.length)
+            layer.key_buffer, layer.value_buffer = (
+                torch.cat([buffer, buffer.new_zeros(rows, *buffer.shape[1:])])
+                for buffer in (layer.key_buffer, layer.value_buffer)
+            )
+        self.rows += rows
 
 
 @torch.inference_mode()

@@ -1,5 +1,7 @@
 """A loaded decoder with everything the stages need to know about it."""
 
+import inspect
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,6 +18,9 @@ from hneurons.models.prompt_check import check_distinct
 from hneurons.models.prompts import PromptStyle, encode_prompt, uses_chat
 
 DType = Literal["float32", "bfloat16", "float16"]
+_ENDLESS = 1 << 30
+_ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
+_WINDOWS = ("window_size", "attention_window", "attention_window_size", "attention_chunk_size", "local_attention")
 
 
 class LanguageModel:
@@ -48,17 +53,34 @@ class LanguageModel:
         """(layers, neurons per layer)."""
         return len(self.ffns), self.ffns[0].neurons
 
+    @property
+    def text_config(self) -> Any:
+        """The decoder's part of the transformers config."""
+        return self.model.config.get_text_config(decoder=True)
+
     @cached_property
     def window(self) -> int:
-        config = self.model.config.get_text_config(decoder=True)
-        return int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+        return int(getattr(self.text_config, "max_position_embeddings", 0) or _ENDLESS)
+
+    @property
+    def sliding_window(self) -> int:
+        """The width of the layers that slide; very large where none does."""
+        window = getattr(self.text_config, "sliding_window", None)
+        used = getattr(self.text_config, "use_sliding_window", True)
+        return window if isinstance(window, int) and used else _ENDLESS
 
     @cached_property
     def attention_window(self) -> int:
-        """The narrowest sliding attention window of any layer; very large where there is none."""
-        config = self.model.config.get_text_config(decoder=True)
-        window = getattr(config, "sliding_window", None)
-        return window if isinstance(window, int) and getattr(config, "use_sliding_window", True) else 1 << 30
+        """The narrowest window of attention in any layer, by whatever name; very large where there is none."""
+        named = [getattr(self.text_config, name, None) for name in _WINDOWS]
+        return min([self.sliding_window, *(window for window in named if isinstance(window, int) and window > 0)])
+
+    @cached_property
+    def layer_windows(self) -> list[int | None]:
+        """Each layer's sliding window, None where it sees everything before."""
+        window = None if self.sliding_window == _ENDLESS else self.sliding_window
+        kinds = getattr(self.text_config, "layer_types", None) or ["sliding_attention"] * len(self.ffns)
+        return [window if kind == "sliding_attention" else None for kind in kinds]
 
     @cached_property
     def column_norms(self) -> Tensor:
@@ -88,6 +110,33 @@ class LanguageModel:
         ids = list(range(len(self.tokenizer)))
         texts = self.tokenizer.batch_decode([[i] for i in ids])
         return frozenset(i for i, text in zip(ids, texts, strict=True) if "\n" in text)
+
+    @cached_property
+    def _accepts(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.model.forward).parameters)
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model is told its tokens' positions; others count them from the cache or the mask."""
+        return "position_ids" in self._accepts
+
+    @property
+    def keeps_cache(self) -> bool:
+        """Whether all that tokens already run leave behind are keys and values, and these can be kept."""
+        kinds = getattr(self.text_config, "layer_types", None) or ()
+        return "past_key_values" in self._accepts and all(kind in _ATTENTION for kind in kinds)
+
+    def last_logits(self, ids: Tensor, last: Sequence[int], inputs: Mapping[str, Any]) -> Tensor:
+        """Run ids [rows, tokens] and return the logits [rows, vocabulary] at one place in each row."""
+        places, rows = sorted(set(last)), torch.arange(len(last), device=ids.device)
+        if "logits_to_keep" in self._accepts:
+            kept = torch.tensor(places, device=ids.device)
+            logits = self.model(input_ids=ids, logits_to_keep=kept, **inputs).logits
+            chosen = [places.index(place) for place in last]
+        else:
+            logits, chosen = self.model(input_ids=ids, **inputs).logits, list(last)
+        found: Tensor = logits[rows, chosen]
+        return found
 
     def stops(self, style: PromptStyle) -> frozenset[int]:
         return self.stop_ids if uses_chat(self.tokenizer, style) else self.stop_ids | self.newline_ids

@@ -1,28 +1,30 @@
 """Sampling many short answers fast.
 
-The prefix that all prompts share is run once, and so is each prompt. Its cache is branched for every sample. The next
-branch takes a finished row's place at once. Top-p is applied inside the kept top-k logits.
+The prefix that all prompts share is run once, and so is each prompt. Samples of a prompt run as one as long as they
+have the same tokens. The next branch takes a finished row's place at once. Top-p is applied inside the kept top-k logits.
 """
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from hneurons.core.errors import InputError
+from hneurons.core.errors import InputError, UnsupportedModelError
 from hneurons.core.rows import Row
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import FinishReason
+from hneurons.models.choosing import Candidates, choose_tokens, top_candidates
 from hneurons.models.kv_cache import BufferCache, prefill_prefix
 from hneurons.models.language_model import LanguageModel
+from hneurons.models.shared_attention import SharedAttention, can_share
 
 _PREFILL_ROWS, _PREFILL_TOKENS = 32, 4096  # of prompts run together; more tokens do not fit the caches of a CPU
-_SHRINK_BELOW = 0.75  # share of rows needed at which the batch is made smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,53 +77,21 @@ class Generation(NamedTuple):
     finish_reason: FinishReason
 
 
-class Candidates(NamedTuple):
-    """What sampling needs of the logits: the top k of each row, sorted, and the log-sum over the vocabulary."""
-
-    logits: Tensor  # float32 [rows, k]
-    ids: Tensor  # int64 [rows, k]
-    log_total: Tensor  # float32 [rows]
-
-
-def top_candidates(logits: Tensor, top_k: int | None) -> Candidates:
-    """logits: [rows, vocabulary]."""
-    logits = logits.float()
-    kept, ids = torch.topk(logits, min(top_k or logits.shape[-1], logits.shape[-1]), dim=-1)
-    return Candidates(kept, ids, torch.logsumexp(logits, dim=-1))
-
-
-def choose_tokens(candidates: Candidates, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Next token of each row and its log-probability at temperature 1 over the whole vocabulary.
-
-    uniforms: float64 [rows] in [0, 1). The distribution is that of temperature, then top-k, then top-p (the smallest
-    set that reaches p); the k logits are already sorted, so the vocabulary never is.
-    """
-    kept, ids, log_total = candidates
-    if sampling.temperature == 0:
-        return ids[:, 0], kept[:, 0] - log_total
-    probabilities = torch.softmax(kept.double() / sampling.temperature, dim=-1)
-    before = probabilities.cumsum(-1) - probabilities
-    probabilities = torch.where(before < sampling.top_p, probabilities, 0.0)
-    cumulative = probabilities.cumsum(-1)
-    place = torch.searchsorted(cumulative, (uniforms * cumulative[:, -1])[:, None], right=True)
-    place = torch.minimum(place, (probabilities > 0).sum(-1, keepdim=True) - 1)
-    return ids.gather(1, place).squeeze(1), kept.gather(1, place).squeeze(1) - log_total
-
-
 class Prefilled(NamedTuple):
-    """Prompts after one forward pass, aligned at their last token: cache (prefix, gap, rest), mask of the rest."""
+    """Prompts after one forward pass: each row's positions from the first on, what is padding at the end."""
 
     cache: BufferCache
-    mask: Tensor  # int64 [rows, width], the gap before a shorter rest 0
     first: Candidates
 
 
 class Prompts:
     """Prompts run once through the model, ready to be branched any number of times.
 
-    All begin with the ids `prefix`, whose cache is `prefix_cache`. Rests are aligned at their last token; the gap
-    before a shorter one is masked. With `steering` a prompt is run when a branch of it starts, under the branch's
-    condition, and `prefix_cache` has one row a condition.
+    All begin with the ids `prefix`, whose cache is `prefix_cache`. Where the model's attention allows it, the prefix
+    is kept and attended to once for all rows; elsewhere every row has a copy. A row's positions lie side by side, so
+    that families that count positions or windows by their place in the cache see what they would see alone. With
+    `steering` a prompt is run when a branch of it starts, under the branch's condition; `prefix_cache` has one row a
+    condition, or one for all.
     """
 
     @torch.inference_mode()
@@ -138,7 +108,9 @@ class Prompts:
         self.model, self.prefix_cache, self.top_k, self.steering = model, prefix_cache, top_k, steering
         self.rests = [prompt[len(prefix) :] for prompt in prompts]
         self.start, self.width = len(prefix), max(map(len, self.rests))
-        self.lengths = torch.tensor([len(p) for p in prompts], device=model.device)
+        self.lengths = [len(prompt) for prompt in prompts]
+        self.attention = SharedAttention(model, prefix_cache) if can_share(model, prefix_cache) else None
+        self.copied = 0 if self.attention else self.start  # positions of the prefix that every row holds itself
         if steering is None:
             self._run_all()
 
@@ -155,43 +127,47 @@ class Prompts:
     def _run_all(self) -> None:
         count = len(self.rests)
         self.cache = BufferCache(self.prefix_cache, count, self.width)
-        self.cache.resize(self.width)
-        self.mask = torch.zeros(count, self.width, dtype=torch.long, device=self.model.device)
         found: list[Candidates | None] = [None] * count
         for rows in self.groups(range(count)):
             ready = self.run(rows)
-            gap = self.width - ready.mask.shape[1]
-            self.cache.write(ready.cache, slice(gap, None), rows=rows, source_columns=slice(self.start, None))
-            self.mask[rows, gap:] = ready.mask
+            end = max(len(self.rests[row]) for row in rows)
+            self.cache.write(ready.cache, slice(0, end), rows=rows, source_columns=slice(self.copied, None))
             for place, row in enumerate(rows):
-                found[row] = Candidates(*(part[place] for part in ready.first))
-        self.first = Candidates(*(torch.stack(parts) for parts in zip(*(c for c in found if c), strict=True)))
+                found[row] = ready.first.at([place])
+        self.first = [candidates for candidates in found if candidates is not None]
 
     def run(self, prompts: Sequence[int], conditions: Sequence[int] = ()) -> Prefilled:
         """Run these prompts, each under its condition, in one batch."""
-        device, start, rests = self.model.device, self.start, [self.rests[prompt] for prompt in prompts]
+        rests, copied = [self.rests[prompt] for prompt in prompts], self.copied
         width = max(map(len, rests))
-        ids = torch.zeros(len(rests), width, dtype=torch.long)
-        mask = torch.zeros(len(rests), start + width, dtype=torch.long)
-        mask[:, :start] = 1
-        for row, rest in enumerate(rests):
-            ids[row, width - len(rest) :] = torch.tensor(rest)
-            mask[row, start + width - len(rest) :] = 1
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, start:]
-        cache = BufferCache(self.prefix_cache, len(rests), start + width)
-        cache.write(self.prefix_cache, slice(0, start), source_rows=list(conditions) or slice(None))
-        cache.resize(start)
+        ids = torch.tensor([[*rest, *[0] * (width - len(rest))] for rest in rests])
+        cache = BufferCache(self.prefix_cache, len(rests), copied + width)
+        if copied:
+            source = list(conditions) if self.prefix_cache.layers[0].keys.shape[0] > 1 else slice(None)
+            cache.write(self.prefix_cache, slice(0, copied), source_rows=source)
+        cache.resize(copied)
         if self.steering is not None:
-            self.steering.steer(conditions, [start + len(rest) for rest in rests])
-        out = self.model.model(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            position_ids=positions.to(device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return Prefilled(cache, mask[:, start:].to(device), top_candidates(out.logits[:, -1], self.top_k))
+            self.steering.steer(conditions, [self.start + len(rest) for rest in rests])
+        logits = self.forward(cache, ids, [0] * len(rests), last=[len(rest) - 1 for rest in rests])
+        return Prefilled(cache, top_candidates(logits, self.top_k))
+
+    def forward(self, cache: BufferCache, ids: Tensor, own: Sequence[int], *, last: Sequence[int]) -> Tensor:
+        """One pass: the logits at each row's place `last` in `ids` [rows, tokens], as [rows, vocabulary].
+
+        own: how many positions behind the prefix each row has already. Padding behind a row's tokens needs no mask:
+        causal attention keeps it from earlier tokens.
+        """
+        device, tokens = self.model.device, ids.shape[1]
+        lengths = torch.tensor(own, device=device)
+        places = lengths[:, None] + torch.arange(tokens, device=device)
+        inputs: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
+        if self.model.takes_positions:
+            inputs["position_ids"] = self.start + places
+        if self.attention is None:
+            seen = torch.arange(self.copied + max(own) + tokens, device=device)
+            inputs["attention_mask"] = (seen <= self.copied + places[:, -1:]).long()
+        with self.attention.active(lengths) if self.attention else nullcontext():
+            return self.model.last_logits(ids.to(device), last, inputs)
 
 
 @torch.inference_mode()
@@ -210,165 +186,197 @@ def generate(
     At most `max_rows` run at a time. What is drawn depends on the branch's seed (and condition, where the prompts are
     steered) alone, not on what runs beside it.
     """
+    longest = max(prompts.lengths) + sampling.max_new_tokens
+    if prompts.attention is None and longest > model.attention_window:
+        max_rows = 1  # this family counts its window from the end of the cache, which is another row's end
     queue = deque(branches)
-    batch = _Batch(model, prompts, max_rows, sampling)
-    while True:
-        batch.resize(len(queue))
-        batch.admit(queue)
-        if not batch.running:
-            return
-        for branch, generation in batch.choose(stops):
+    batch = _Batch(prompts, max_rows, sampling, stops)
+    while queue or batch.rows:
+        done = batch.admit(queue) or batch.step()
+        for branch, generation in done:
             queue.extend(on_done(branch, generation))
-        if batch.running:
-            batch.step()
+
+
+class _Draw:
+    """A branch being drawn: its random numbers and its tokens so far."""
+
+    def __init__(self, branch: Branch, sampling: Sampling, key: Hashable) -> None:
+        draws = np.random.default_rng(derive_seed(sampling.seed, *branch.seed_parts))
+        self.branch, self.key = branch, key
+        self.uniforms = draws.random(sampling.max_new_tokens)
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+
+
+class _Row:
+    """One row of the cache: a prompt, the tokens run behind it, and the draws that begin with exactly these."""
+
+    def __init__(self, draw: _Draw, *, ran: tuple[int, ...] = ()) -> None:
+        self.draws, self.ran = [draw], ran
+
+    @property
+    def key(self) -> Hashable:
+        return self.draws[0].key
+
+    def fits(self, draw: _Draw) -> bool:
+        return self.key == draw.key and self.ran == tuple(draw.tokens[: len(self.ran)])
 
 
 class _Batch:
-    """Rows in flight. A row's positions are: the shared prefix, a masked gap, its prompt's rest, its tokens so far."""
+    """Rows in flight. Draws of one prompt that have the same tokens so far are one row, run once.
 
-    def __init__(self, model: LanguageModel, prompts: Prompts, max_rows: int, sampling: Sampling) -> None:
-        device, rows = model.device, 1
-        self.model, self.prompts, self.sampling, self.max_rows = model, prompts, sampling, max_rows
-        capacity = prompts.start + prompts.width + 2 * sampling.max_new_tokens
-        self.cache = BufferCache(prompts.prefix_cache, rows, capacity)
+    What follows a prompt and some tokens is remembered, so that a later draw that goes the same way runs nothing.
+    """
+
+    def __init__(self, prompts: Prompts, max_rows: int, sampling: Sampling, stops: frozenset[int]) -> None:
+        self.prompts, self.max_rows, self.sampling, self.stops = prompts, max_rows, sampling, stops
+        self.cache = BufferCache(prompts.prefix_cache, 0, prompts.copied + prompts.width + sampling.max_new_tokens)
+        self.rows: list[_Row] = []
+        self.known: dict[tuple[Hashable, tuple[int, ...]], Candidates] = {}
         if prompts.steering is None:
-            self.cache.write(prompts.prefix_cache, slice(0, prompts.start))
-        self.length = prompts.start + prompts.width
-        self.mask = torch.zeros(rows, capacity, dtype=torch.long, device=device)
-        self.mask[:, : prompts.start] = 1
-        self.positions = torch.zeros(rows, dtype=torch.long, device=device)
-        self.tokens = torch.zeros(rows, dtype=torch.long, device=device)
-        vocabulary = model.model.get_output_embeddings().weight.shape[0]
-        kept = min(sampling.top_k or vocabulary, vocabulary)
-        self.candidates = Candidates(
-            torch.zeros(rows, kept, device=device),
-            torch.zeros(rows, kept, dtype=torch.long, device=device),
-            torch.zeros(rows, device=device),
-        )
-        self.branches: list[Branch | None] = [None] * rows
-        self.drawn: list[list[tuple[int, float]]] = [[] for _ in range(rows)]
-        self.uniforms = torch.zeros(rows, sampling.max_new_tokens, dtype=torch.float64, device=device)
+            self.known = {(prompt, ()): candidates for prompt, candidates in enumerate(prompts.first)}
 
-    @property
-    def running(self) -> int:
-        return sum(branch is not None for branch in self.branches)
-
-    def admit(self, queue: deque[Branch]) -> None:
-        """Give free rows to waiting branches, in place."""
-        rows = [row for row, branch in enumerate(self.branches) if branch is None][: len(queue)]
-        if not rows:
-            return
-        incoming = [queue.popleft() for _ in rows]
-        sources = [branch.prompt for branch in incoming]
-        if self.prompts.steering is None:
-            self._branch(rows, sources)
-        else:
-            for places in self.prompts.groups(sources):
-                self._start([rows[place] for place in places], [incoming[place] for place in places])
-        self.positions[rows] = self.prompts.lengths[sources]
-        for row, branch in zip(rows, incoming, strict=True):
-            self.branches[row], self.drawn[row] = branch, []
-            draws = np.random.default_rng(derive_seed(self.sampling.seed, *branch.seed_parts))
-            self.uniforms[row] = torch.from_numpy(draws.random(self.sampling.max_new_tokens))
-
-    def _branch(self, rows: list[int], sources: list[int]) -> None:
-        """Copy prompts that were run before into rows."""
-        end, begin = self.length, self.length - self.prompts.width
-        self.cache.write(self.prompts.cache, slice(begin, end), rows=rows, source_rows=sources)
-        self.mask[rows, self.prompts.start : begin] = 0
-        self.mask[rows, begin:end] = self.prompts.mask[sources]
-        for mine, first in zip(self.candidates, self.prompts.first, strict=True):
-            mine[rows] = first[sources]
-
-    def _start(self, rows: list[int], branches: list[Branch]) -> None:
-        """Run the branches' prompts, each under its own condition, and copy them with their prefix into rows."""
-        ready = self.prompts.run([branch.prompt for branch in branches], [branch.condition for branch in branches])
-        start, end = self.prompts.start, self.length
-        begin = end - ready.mask.shape[1]
-        self.cache.write(ready.cache, slice(0, start), rows=rows, source_columns=slice(0, start))
-        self.cache.write(ready.cache, slice(begin, end), rows=rows, source_columns=slice(start, None))
-        self.mask[rows, start:begin] = 0
-        self.mask[rows, begin:end] = ready.mask
-        for mine, first in zip(self.candidates, ready.first, strict=True):
-            mine[rows] = first
-
-    def choose(self, stops: frozenset[int]) -> list[tuple[Branch, Generation]]:
-        """Draw one token in every row; the rows that ended."""
-        steps = torch.tensor([min(len(d), self.sampling.max_new_tokens - 1) for d in self.drawn])
-        uniforms = self.uniforms.gather(1, steps.to(self.uniforms.device)[:, None]).squeeze(1)
-        self.tokens, logprobs = choose_tokens(self.candidates, uniforms, self.sampling)
-        ended = []
-        for row, (token, logprob) in enumerate(zip(self.tokens.tolist(), logprobs.tolist(), strict=True)):
-            branch = self.branches[row]
-            if branch is None:
-                continue
-            self.drawn[row].append((token, round(logprob, 4)))
-            stopped = token in stops
-            if stopped or len(self.drawn[row]) == self.sampling.max_new_tokens:
-                ids, logs = zip(*self.drawn[row], strict=True)
-                ended.append((branch, Generation(ids, logs, "stop" if stopped else "length")))
-                self.branches[row] = None
+    def admit(self, queue: deque[Branch]) -> list[tuple[Branch, Generation]]:
+        """Begin waiting branches while there is room; those that end on known tokens alone."""
+        room = self.max_rows - sum(len(row.draws) for row in self.rows)
+        incoming: list[_Draw] = []
+        while queue and len(incoming) < room:
+            branch = queue.popleft()
+            # A steered row is its own: the steering may remember what it did to this branch.
+            incoming.append(_Draw(branch, self.sampling, branch.prompt if self.prompts.steering is None else branch))
+        if not incoming:
+            return []
+        if self.prompts.steering is not None:
+            for places in self.prompts.groups([draw.branch.prompt for draw in incoming]):
+                self._start([incoming[place] for place in places])
+            return self._draw_all([row for row in self.rows if not row.draws[0].tokens])
+        ended = self._draw(incoming)
+        for draw in incoming:
+            if not self._ended(draw):
+                self._place(draw)
         return ended
 
-    def resize(self, waiting: int) -> None:
-        """Drop free rows when enough are free and nothing waits; add rows when more could run."""
-        running = [row for row, branch in enumerate(self.branches) if branch is not None]
-        wanted = min(self.max_rows, len(running) + waiting)
-        rows = len(self.branches)
-        if wanted == 0 or (_SHRINK_BELOW * rows < wanted <= rows):
+    def _place(self, draw: _Draw) -> None:
+        """Give a draw the row that has run most of its tokens, or a new one that has run the prompt only."""
+        fitting = [row for row in self.rows if row.fits(draw)]
+        if fitting:
+            max(fitting, key=lambda row: len(row.ran)).draws.append(draw)
             return
-        # A new row starts as a copy of any old one; admission overwrites what matters.
-        keep = torch.tensor([*running, *[0] * (wanted - len(running))], device=self.mask.device)
-        self.cache.keep_rows(keep)
-        self.mask, self.positions, self.tokens = self.mask[keep], self.positions[keep], self.tokens[keep]
-        self.uniforms = self.uniforms[keep]
-        self.candidates = Candidates(*(part[keep] for part in self.candidates))
-        self.branches = [self.branches[r] for r in running] + [None] * (wanted - len(running))
-        self.drawn = [self.drawn[r] for r in running] + [[] for _ in range(wanted - len(running))]
-
-    def step(self) -> None:
-        """Run the chosen tokens."""
-        if self.length == self.cache.capacity:
-            self._make_room()
-        self.cache.resize(self.length)
-        self.mask[:, self.length] = 1
-        self.length += 1
-        self._steer()
-        out = self.model.model(
-            input_ids=self.tokens[:, None],
-            attention_mask=self.mask[:, : self.length],
-            position_ids=self.positions[:, None],
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        self.candidates = top_candidates(out.logits[:, -1], self.sampling.top_k)
-        self.positions += 1
-
-    def _steer(self) -> None:
-        if self.prompts.steering is None:
-            return
-        lengths = self.prompts.lengths.tolist()
-        self.prompts.steering.steer(
-            [branch.condition if branch else 0 for branch in self.branches],
-            [lengths[branch.prompt] if branch else 0 for branch in self.branches],
-            self.branches,
+        place, prompt = self._add_row(_Row(draw)), draw.branch.prompt
+        prompts, end = self.prompts, self.prompts.copied + len(self.prompts.rests[prompt])
+        if prompts.copied:
+            self.cache.write(prompts.prefix_cache, slice(0, prompts.copied), rows=[place])
+        columns = slice(0, len(prompts.rests[prompt]))
+        self.cache.write(
+            prompts.cache, slice(prompts.copied, end), rows=[place], source_rows=[prompt], source_columns=columns
         )
 
-    def _make_room(self) -> None:
-        """Forget the positions before the oldest running row's prompt."""
-        longest = max(len(d) for d, b in zip(self.drawn, self.branches, strict=True) if b is not None)
-        start = self.prompts.start
-        by = self.length - start - self.prompts.width - longest
-        self.cache.shift_left(start, by, self.length)
-        self.mask[:, start : self.length - by] = self.mask[:, start + by : self.length].clone()
-        self.length -= by
+    def _start(self, draws: list[_Draw]) -> None:
+        """Run the prompts of steered branches, each under its own condition, and give each a row."""
+        branches = [draw.branch for draw in draws]
+        ready = self.prompts.run([b.prompt for b in branches], [b.condition for b in branches])
+        rows = [self._add_row(_Row(draw)) for draw in draws]
+        end = ready.cache.capacity
+        self.cache.write(ready.cache, slice(0, end), rows=rows, source_columns=slice(0, end))
+        for place, draw in enumerate(draws):
+            self.known[draw.key, ()] = ready.first.at([place])
+
+    def _add_row(self, row: _Row) -> int:
+        self.rows.append(row)
+        if len(self.rows) > self.cache.rows:
+            self.cache.add_rows(min(self.max_rows, 2 * len(self.rows)) - self.cache.rows)
+        return len(self.rows) - 1
+
+    def step(self) -> list[tuple[Branch, Generation]]:
+        """Run every row's next token; the branches that ended with it."""
+        for row in list(self.rows):
+            self._fork(row)
+        prompts, rows = self.prompts, self.rows
+        if prompts.steering is not None:
+            branches = [row.draws[0].branch for row in rows]
+            lengths = [prompts.lengths[branch.prompt] for branch in branches]
+            prompts.steering.steer([branch.condition for branch in branches], lengths, branches)
+        own = [len(prompts.rests[row.draws[0].branch.prompt]) + len(row.ran) for row in rows]
+        ids = [row.draws[0].tokens[len(row.ran)] for row in rows]
+        starts = torch.tensor(own, device=prompts.model.device) + prompts.copied
+        self.cache.use_rows(starts, prompts.copied + max(own))
+        logits = prompts.forward(self.cache, torch.tensor(ids)[:, None], own, last=[0] * len(rows))
+        found = top_candidates(logits, self.sampling.top_k)
+        for place, (row, token) in enumerate(zip(rows, ids, strict=True)):
+            row.ran = (*row.ran, token)
+            self.known[row.key, row.ran] = found.at([place])
+        return self._draw_all(rows)
+
+    def _fork(self, row: _Row) -> None:
+        """Draws of a row that go on with different tokens get rows of their own."""
+        by_token: dict[int, list[_Draw]] = {}
+        for draw in row.draws:
+            by_token.setdefault(draw.tokens[len(row.ran)], []).append(draw)
+        row.draws, *others = by_token.values()
+        for draws in others:
+            source, place = self.rows.index(row), self._add_row(_Row(draws[0], ran=row.ran))
+            self.rows[place].draws = draws
+            prompt = draws[0].branch.prompt
+            end = self.prompts.copied + len(self.prompts.rests[prompt]) + len(row.ran)
+            self.cache.copy_row(source, place, slice(0, end))
+
+    def _draw_all(self, rows: list[_Row]) -> list[tuple[Branch, Generation]]:
+        """Draw in these rows what is known; rows whose draws all ended make room."""
+        ended = self._draw([draw for row in rows for draw in row.draws])
+        for row in rows:
+            row.draws = [draw for draw in row.draws if not self._ended(draw)]
+        for place in reversed(range(len(self.rows))):
+            if not self.rows[place].draws:
+                self._drop(place)
+        return ended
+
+    def _drop(self, place: int) -> None:
+        """Put the last row in the place of one that is empty."""
+        last = self.rows.pop()
+        if place < len(self.rows):
+            self.rows[place] = last
+            prompt = last.draws[0].branch.prompt
+            end = self.prompts.copied + len(self.prompts.rests[prompt]) + len(last.ran)
+            self.cache.copy_row(len(self.rows), place, slice(0, end))
+
+    def _draw(self, draws: list[_Draw]) -> list[tuple[Branch, Generation]]:
+        """Draw tokens as long as what they follow is known."""
+        ended: list[tuple[Branch, Generation]] = []
+        while True:
+            ready = [(draw, self.known.get((draw.key, tuple(draw.tokens)))) for draw in draws if not self._ended(draw)]
+            going = [(draw, candidates) for draw, candidates in ready if candidates is not None]
+            if not going:
+                return ended
+            together = Candidates(*(torch.cat(parts) for parts in zip(*(c for _, c in going), strict=True)))
+            uniforms = torch.tensor([draw.uniforms[len(draw.tokens)] for draw, _ in going], dtype=torch.float64)
+            tokens, logprobs = choose_tokens(
+                together, uniforms.to(together.logits.device), self.sampling.temperature, self.sampling.top_p
+            )
+            for (draw, _), token, logprob in zip(going, tokens.tolist(), logprobs.tolist(), strict=True):
+                draw.tokens.append(token)
+                draw.logprobs.append(round(logprob, 4))
+                if self._ended(draw):
+                    reason: FinishReason = "stop" if token in self.stops else "length"
+                    ended.append((draw.branch, Generation(tuple(draw.tokens), tuple(draw.logprobs), reason)))
+
+    def _ended(self, draw: _Draw) -> bool:
+        tokens = draw.tokens
+        return bool(tokens) and (tokens[-1] in self.stops or len(tokens) == self.sampling.max_new_tokens)
 
 
 @torch.inference_mode()
 def prefill_shared(
     model: LanguageModel, prefix: list[int], *, steering: Steering | None = None, conditions: int = 1
 ) -> Cache:
-    """The cache of the prefix all prompts share, for `Prompts`: one row, or one a condition where it is steered."""
+    """The cache of the prefix all prompts share, for `Prompts`: one row, or one a condition where it is steered.
+
+    Raises `UnsupportedModelError` for a family that keeps no keys and values, or keeps more than these.
+    """
+    if not model.keeps_cache:
+        raise UnsupportedModelError(
+            f"{model.name} ({model.text_config.model_type}) keeps no cache of keys and values alone: sampling it is "
+            "not supported; sample from it behind an endpoint"
+        )
     if steering is not None:
         steering.steer(range(conditions), [len(prefix) + 1] * conditions)
     return prefill_prefix(model.decoder, prefix, model.device, rows=conditions)

@@ -82,6 +82,7 @@ class ContributionMeter:
 
     @torch.inference_mode()
     def __init__(self, model: LanguageModel, prefix: list[int], *, regions: int = 2, signal: str = CETT) -> None:
+        prefix = prefix if model.keeps_cache else []  # then the prefix runs with every sequence
         self.model, self.prefix, self.signal = model, prefix, SIGNALS.get(signal)
         self.cache = prefill_prefix(model.decoder, prefix, model.device) if prefix else None
         self._prefix_sums: Tensor | None = None
