@@ -59,6 +59,11 @@ def draw(
     return drawn
 
 
+def choose_one(logits: torch.Tensor, uniform: float, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    found = top_candidates(logits, sampling.top_k)
+    return choose_tokens(found, torch.tensor([uniform]), sampling.temperature, sampling.top_p)
+
+
 @torch.inference_mode()
 def draw_alone(model: Any, prompt: list[int], branch: Branch, sampling: Sampling) -> Generation:
     """One answer by the whole sequence's forward pass at every token: no cache, no batch, no padding."""
@@ -311,3 +316,52 @@ def test_prompts_that_run_together_are_alike_in_length_few_and_not_too_many_toke
     alone = [Prompts(model, [prompt], [], prefill_shared(model, []), 5).first for prompt in prompts]
     for first, (expected,) in zip(ready.first, alone, strict=True):
         torch.testing.assert_close(first.logits, expected.logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_samples_of_a_prompt_run_as_one_row_as_long_as_they_say_the_same(
+    monkeypatch: pytest.MonkeyPatch, share: bool
+) -> None:
+    model, prompts, rows = tiny_model("llama"), make_prompts([4, 9]), []
+    forward = Prompts.forward
+
+    def count(self: Prompts, cache: Any, ids: torch.Tensor, own: Any, *, last: Any) -> torch.Tensor:
+        rows.append(len(ids))
+        return forward(self, cache, ids, own, last=last)
+
+    monkeypatch.setattr(Prompts, "forward", count)
+    branches = [Branch(i, (f"q{i}", sample)) for i in range(2) for sample in range(20)]
+    prefix = None if share else []
+    drawn = draw(model, prompts, branches, Sampling(temperature=0, max_new_tokens=9), prefix=prefix, max_rows=12)
+    answers = [{g.token_ids for b, g in drawn.items() if b.prompt == prompt} for prompt in range(2)]
+    assert [len(found) for found in answers] == [1, 1]
+    # After the prompts: every token of the two answers but the last, once. The second twelve draws run nothing.
+    assert sum(rows) - 2 == sum(len(ids) - 1 for found in answers for ids in found)
+    rows.clear()
+    sampling = Sampling(temperature=0.7, max_new_tokens=9)
+    drawn = draw(model, prompts, branches, sampling, prefix=prefix)
+    begun = {(b.prompt, g.token_ids[:length]) for b, g in drawn.items() for length in range(1, len(g.token_ids))}
+    assert sum(rows) - 2 == len(begun) < sum(len(g.token_ids) for g in drawn.values())
+
+
+def test_a_model_that_attends_as_it_likes_is_left_to_itself_and_draws_the_same() -> None:
+    model, prompts, branches, sampling, expected = reference_draw()
+    prefix = common_prefix(prompts)
+    assert Prompts(model, prompts, prefix, prefill_shared(model, prefix), 5).attention is not None
+    model.model.set_attn_implementation("eager")
+    assert Prompts(model, prompts, prefix, prefill_shared(model, prefix), 5).attention is None
+    for branch, generation in draw(model, prompts, branches, sampling).items():
+        assert_same(generation, expected[branch])
+
+
+def test_the_model_s_own_attention_is_back_after_every_pass_even_one_that_fails() -> None:
+    model, prompts = tiny_model("llama"), make_prompts([4])
+    before = model.model(torch.tensor(prompts)).logits
+    draw(model, prompts, [Branch(0, ("q", 0))], Sampling(max_new_tokens=3))
+    assert torch.equal(model.model(torch.tensor(prompts)).logits, before)
+    prefix = prompts[0][:5]
+    ready = Prompts(model, prompts, prefix, prefill_shared(model, prefix), 5)
+    with pytest.raises(RuntimeError), ready.attention.active(torch.tensor([0])):  # type: ignore[union-attr]
+        model.model(torch.zeros(1, 1))
+    assert model.text_config._attn_implementation == "sdpa"
+    assert torch.equal(model.model(torch.tensor(prompts)).logits, before)

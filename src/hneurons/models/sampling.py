@@ -1,7 +1,7 @@
 """Sampling many short answers fast.
 
 The prefix that all prompts share is run once, and so is each prompt. Samples of a prompt run as one as long as they
-have the same tokens. The next branch takes a finished row's place at once. Top-p is applied inside the kept top-k logits.
+have the same tokens. The next branch takes a finished row's place at once.
 """
 
 from collections import deque
