@@ -109,11 +109,11 @@ def test_a_refit_on_the_base_rows_finds_what_transfer_cannot(detector: Detector,
 
 
 def test_layer_matched_sets_keep_to_the_layers_and_none_is_selected(detector: Detector) -> None:
-    from hneurons.detection.transfer import _random_sets
+    from hneurons.detection.transfer import random_sets
 
     columns = detector.neuron_set().columns
     for kind in RANDOM_KINDS:
-        sets = _random_sets(kind, columns, detector, 20, 0)
+        sets = random_sets(detector, 20, 0)[kind]
         assert len({tuple(s) for s in sets}) > 10
         for drawn in sets:
             assert len(drawn) == len(columns) and not set(drawn) & set(detector.columns)

@@ -19,7 +19,6 @@ from hneurons.mechanism.drift_ranks import (
     ANY,
     average_contributions,
     compare_within,
-    draw_subsets,
     make_strata,
     normalised_ranks,
     rank_drift,
@@ -27,6 +26,7 @@ from hneurons.mechanism.drift_ranks import (
 from hneurons.mechanism.weight_drift import Drift, measure_drift
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.stored_weights import open_stored
+from hneurons.neurons.controls import draw_subsets
 from hneurons.neurons.neuron_set import NeuronSet
 from support.places import ROOT
 from support.planted import make_dataset

@@ -1,13 +1,23 @@
 """Random controls: as many, none selected, alike where they are to be alike, the same again for the same seed."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from hneurons.core.errors import InputError
 from hneurons.core.types import ModelIdentity
-from hneurons.neurons.controls import CONTROL_KINDS, draw_control, mean_contributions
+from hneurons.neurons.controls import (
+    CONTROL_KINDS,
+    control_rng,
+    draw_control,
+    draw_sets,
+    draw_subsets,
+    mean_contributions,
+)
 from hneurons.neurons.neuron_set import NeuronSet
+from support.planted import make_identity
 from support.tiny_models import tiny_model
 
 IDENTITY = ModelIdentity("m", "llama", 6, 500, 32, "c", "t", "w")
@@ -94,3 +104,44 @@ def test_mean_contributions_are_those_of_the_definition() -> None:
                   for (z, h), f in zip(seen, model.ffns, strict=True)]  # fmt: skip
         expected.append(torch.stack(layers, 1).numpy())  # tokens x layers x neurons
     np.testing.assert_allclose(mean_contributions(model, sequences), np.concatenate(expected).mean(axis=0), rtol=1e-4)
+
+
+def a_set(columns: list[int], weights: list[float]) -> NeuronSet:
+    identity = make_identity((3, 40))
+    return NeuronSet.from_columns(identity, np.array(columns), np.array(weights), data={})
+
+
+def test_every_comparison_draws_the_sets_that_it_always_drew() -> None:
+    """Numbers in earlier runs and documents came from these sets."""
+    width, chosen = (3, 40), a_set([7, 12, 46, 110], [3.0, 1.0, 5.0, 4.0])
+    weighted = np.array([7, 12, 45, 46, 110])  # 45 has a negative weight
+
+    def draw(comparison: str, like: Any, without: Any, **options: Any) -> list[list[int]]:
+        sets = draw_sets(comparison, np.array(like), width, without=np.array(without), draws=2, seed=3, **options)
+        return [s.tolist() for s in sets]
+
+    evaluated = draw("random neurons", chosen.columns, chosen.columns)
+    assert [sorted(s) for s in evaluated] == [[21, 43, 44, 54], [2, 25, 97, 114]]
+    transferred = draw("random neurons", chosen.columns, weighted)
+    assert [sorted(s) for s in transferred] == [[21, 43, 55, 119], [2, 25, 97, 114]]
+    layers = draw("random neurons, same layers", sorted(chosen.columns.tolist()), weighted, same_layers=True)
+    assert [sorted(s) for s in layers] == [[11, 27, 48, 109], [13, 14, 64, 88]]
+    refusal = [7, 12, 110, 46]  # layers 0, 2 and 1, in that order
+    assert draw("refusal overlap", refusal, refusal, same_layers=True) == [[0, 16, 101, 62], [19, 26, 109, 49]]
+    rng = control_rng("drift", "any neurons", 3)
+    assert draw_subsets(rng, 40, 3, 2).tolist() == [[37, 15, 13], [38, 23, 22]]
+    assert draw_subsets(rng, 10, 4, 2).tolist() == [[4, 7, 3, 1], [4, 3, 0, 8]]
+    means = (np.arange(120.0) % 17).reshape(3, 40)
+    benched = {k: draw_control(chosen, k, seed=3, contributions=means).columns.tolist() for k in CONTROL_KINDS}
+    assert benched == {
+        "unconstrained": [3, 54, 70, 113],
+        "layer_matched": [9, 33, 51, 96],
+        "contribution_matched": [9, 10, 81, 93],
+    }
+
+
+def test_sets_are_drawn_from_what_is_left() -> None:
+    like, without = np.arange(10), np.arange(4, 80)
+    few = draw_sets("x", like, (2, 40), without=without, draws=3, seed=0)
+    assert all(sorted(s.tolist()) == [0, 1, 2, 3] for s in few) and len(few) == 3
+    assert draw_sets("x", np.zeros(0, np.int64), (2, 40), without=without, draws=3, seed=0) == []

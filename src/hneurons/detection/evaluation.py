@@ -9,7 +9,6 @@ import numpy as np
 from hneurons.core.artifacts import FileStage, read_result
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row, dump_json, from_row, load_json
-from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, percentile_interval
 from hneurons.detection.answer_rows import (
     AnswerRows,
@@ -24,6 +23,7 @@ from hneurons.detection.answer_rows import (
 )
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores import Scored, Scores, check_scores, score_rows
+from hneurons.neurons.controls import draw_sets
 
 STAGE = "evaluation"
 RESULT = "evaluation.json"
@@ -158,7 +158,9 @@ def _evaluate(
     if len(columns):
         methods[REFITTED] = refit(train, test, columns)
     methods |= {rival.method: rival.decided for rival in rivals}
-    drawn = _random_neurons(train, test, columns, draws, seed)
+    shape = (detector.identity.layers, detector.identity.neurons)
+    sets = draw_sets(RANDOM, columns, shape, without=columns, draws=draws, seed=seed)
+    drawn = [refit(train, test, np.sort(chosen)) for chosen in sets if len(chosen)]
     areas = _resampled_areas([*methods.values(), *drawn], test, seed)
     one_class = test.labels.all() or not test.labels.any()
     false_rate, true_rate, _ = (np.zeros(0),) * 3 if one_class else roc_curve(test.labels, decided)
@@ -218,17 +220,6 @@ def _differences(methods: list[str], areas: Floats, n: int) -> tuple[Difference,
         pairs += [(DETECTOR, RANDOM), (REFITTED, RANDOM)]
     gaps = [(method, other, columns[method] - columns[other]) for method, other in pairs]
     return tuple(Difference(method, other, percentile_interval(gap[0], gap[1:], n)) for method, other, gap in gaps)
-
-
-def _random_neurons(train: AnswerRows, test: AnswerRows, columns: Indices, draws: int, seed: int) -> list[Decided]:
-    """Each draw's decisions on `test`; none where there is no H-neuron to be matched or no other neuron."""
-    others = np.setdiff1d(np.arange(train.matrix.shape[1]), columns)
-    size = min(len(columns), len(others))
-    found = []
-    for draw in range(draws if size else 0):
-        rng = np.random.default_rng(derive_seed("random neurons", seed, draw))
-        found.append(refit(train, test, np.sort(rng.choice(others, size, replace=False))))
-    return found
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:

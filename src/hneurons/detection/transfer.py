@@ -20,7 +20,6 @@ from hneurons.core.artifacts import FileStage, read_result
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row, dump_json, from_row, load_json
-from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, percentile_interval
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.answer_rows import (
@@ -36,6 +35,7 @@ from hneurons.detection.answer_rows import (
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores import score_rows
 from hneurons.models.checkpoints import tokenizer_hash
+from hneurons.neurons.controls import draw_sets
 from hneurons.sparse.matrix import ArrayMatrix
 
 STAGE = "transfer"
@@ -212,7 +212,7 @@ def _transfer(
     columns = detector.neuron_set().columns
     tests = [item.rows for item in base] + list(tuned.values())
     sets = {SAME_FIT: [columns] if len(columns) else []}
-    sets |= {kind: _random_sets(kind, columns, detector, draws, seed) for kind in RANDOM_KINDS}
+    sets |= random_sets(detector, draws, seed)
     plan = [columns for group in sets.values() for columns in group]
     with progress("transfer", len(plan), unit="sets") as advance:
         fitted = []
@@ -239,6 +239,21 @@ def _transfer(
             on_tuned=there,
         )
     return results
+
+
+def random_sets(detector: Detector, draws: int, seed: int) -> dict[str, list[Indices]]:
+    """Of each of `RANDOM_KINDS`, sets of as many neurons as H-neurons, none with a weight in the detector."""
+    columns, shape = np.sort(detector.neuron_set().columns), (detector.identity.layers, detector.identity.neurons)
+    names = {ANY: ANY, LAYERS: "random neurons, same layers"}
+    return {
+        kind: [
+            np.sort(chosen)
+            for chosen in draw_sets(
+                name, columns, shape, without=detector.columns, draws=draws, seed=seed, same_layers=kind == LAYERS
+            )
+        ]
+        for kind, name in names.items()
+    }
 
 
 def _regroup(sets: Mapping[str, Sequence[Any]], values: Sequence[Floats]) -> dict[str, list[Floats]]:
@@ -338,24 +353,3 @@ def _cross_fit(
         )
         decided[held] = refit(known, new, places).values
     return decided
-
-
-def _random_sets(kind: str, columns: Indices, detector: Detector, draws: int, seed: int) -> list[Indices]:
-    """As many neurons as `columns`, none with a weight in the detector, be it negative."""
-    model = detector.identity
-    others = np.setdiff1d(np.arange(model.layers * model.neurons), detector.columns)
-    if not len(columns):
-        return []
-    found = []
-    for draw in range(draws):
-        if kind == ANY:
-            rng = np.random.default_rng(derive_seed("random neurons", seed, draw))
-            found.append(np.sort(rng.choice(others, min(len(columns), len(others)), replace=False)))
-            continue
-        rng = np.random.default_rng(derive_seed("random neurons, same layers", seed, draw))
-        parts = []
-        for layer, count in zip(*np.unique(columns // model.neurons, return_counts=True), strict=True):
-            pool = others[others // model.neurons == layer]
-            parts.append(rng.choice(pool, min(int(count), len(pool)), replace=False))
-        found.append(np.sort(np.concatenate(parts)))
-    return found

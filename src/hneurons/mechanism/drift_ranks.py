@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.rows import Row
-from hneurons.core.seeds import derive_seed
 from hneurons.core.stats import BOOTSTRAPS, Estimate, bootstrap_means, percentile_interval
 from hneurons.mechanism.weight_drift import Drift
 from hneurons.neurons.contributions import Contributions
+from hneurons.neurons.controls import control_rng, draw_subsets
 from hneurons.neurons.neuron_set import NeuronSet
 
 Floats = NDArray[np.float64]
@@ -184,7 +184,7 @@ def compare_within(
     Every permutation serves all parts. p-values are exact up to the draws: uniform where `chosen` are exchangeable with
     the others of their stratum.
     """
-    rng = np.random.default_rng(derive_seed("drift", name, seed))
+    rng = control_rng("drift", name, seed)
     sums, expected, pool = np.zeros((len(table), draws)), np.zeros(len(table)), 0
     for stratum, count in zip(*np.unique(strata[chosen], return_counts=True), strict=True):
         members = np.flatnonzero(strata == stratum)
@@ -203,16 +203,3 @@ def compare_within(
     more = (1 + (means >= observed[:, None] - 1e-12).sum(axis=1)) / (1 + draws)
     rows = np.stack([expected / size, low, high, less, more], axis=1).tolist()
     return [Comparison(name, mean, lowest, highest, p, q, pool) for mean, lowest, highest, p, q in rows]
-
-
-def draw_subsets(rng: np.random.Generator, n: int, k: int, draws: int) -> Indices:
-    """`draws` subsets of `k` of `n` without replacement, each equally likely, int64 [draws, k]."""
-    if k * k > n:
-        return np.argpartition(rng.random((draws, n)), k - 1, axis=1)[:, :k]
-    drawn = rng.integers(n, size=(draws, k))
-    while True:  # few draws hold a number twice, and those are drawn again
-        ordered = np.sort(drawn, axis=1)
-        again = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
-        if not len(again):
-            return drawn
-        drawn[again] = rng.integers(n, size=(len(again), k))

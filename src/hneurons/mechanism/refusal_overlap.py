@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from hneurons.core.errors import CaptureError, NotEnoughDataError
 from hneurons.core.progress import progress
-from hneurons.core.seeds import derive_seed
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.prompts import PromptStyle
+from hneurons.neurons.controls import draw_sets
 from hneurons.records.record import RunSettings
 from hneurons.records.recorded_run import Run, make_run
 
@@ -185,15 +185,17 @@ def audit_refusal_overlap(
     used = sorted(chosen)
     z = capture_last_tokens(model, [text for _, text in prompts]).z
     own = measure_overlap(model, z, chosen, found)
-    nulls = []
+    width, nulls = model.shape[1], []
+    columns = layers * width + neurons
+    drawn = draw_sets(
+        "refusal overlap", columns, model.shape, without=columns, draws=null_sets, seed=seed, same_layers=True
+    )
     with progress("random sets", null_sets, unit="sets") as advance:
-        for k in range(null_sets):
-            rng = np.random.default_rng(derive_seed("refusal overlap", seed, k))
-            drawn = {
-                layer: rng.choice(np.setdiff1d(np.arange(model.shape[1]), picked), len(picked), replace=False).tolist()
-                for layer, picked in chosen.items()
-            }
-            nulls.append(measure_overlap(model, z, drawn, found))
+        for found_columns in drawn:
+            alike: dict[int, list[int]] = {}
+            for layer, neuron in zip(*np.divmod(found_columns, width), strict=True):
+                alike.setdefault(int(layer), []).append(int(neuron))
+            nulls.append(measure_overlap(model, z, alike, found))
             advance()
     null_signed = np.stack([np.nanmean(null.signed_cosine, axis=0) for null in nulls])
     null_shares = np.stack([np.nanmean(null.subspace, axis=0) for null in nulls])

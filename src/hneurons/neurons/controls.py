@@ -1,23 +1,76 @@
-"""Random neurons to compare with: as many as selected, none of them selected, alike in layer or in contribution."""
+"""Random neurons to compare with. Every random set of neurons in the project is drawn here.
+
+Equal arguments draw equal sets, whatever else is drawn before or beside them: each set has its own seed, made from the
+name of the comparison, the seed and the number of the draw.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.errors import InputError
 from hneurons.core.seeds import derive_seed
-from hneurons.models.language_model import LanguageModel
-from hneurons.neurons.capture import ContributionMeter
-from hneurons.neurons.capture import Sequence as TokenSequence
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.signals import CETT
 
+if TYPE_CHECKING:
+    from hneurons.models.language_model import LanguageModel
+
 ControlKind = Literal["unconstrained", "layer_matched", "contribution_matched"]
+Indices = NDArray[np.int64]
 CONTROL_KINDS: tuple[ControlKind, ...] = ("unconstrained", "layer_matched", "contribution_matched")
 _NEIGHBOURS = 50
 _BATCH = 8
+
+
+def control_rng(comparison: str, *parts: str | int) -> np.random.Generator:
+    """The source of the draws of one set."""
+    return np.random.default_rng(derive_seed(comparison, *parts))
+
+
+def draw_sets(
+    comparison: str,
+    like: Indices,
+    shape: tuple[int, int],
+    *,
+    without: Indices,
+    draws: int,
+    seed: int,
+    same_layers: bool = False,
+) -> list[Indices]:
+    """`draws` random sets of as many columns as `like`, none of them in `without`, in the order drawn.
+
+    like: int64 [k], layer * neurons_per_layer + neuron; shape: (layers, neurons per layer). `same_layers` takes as many
+    of each layer as `like` has there, the layers in the order of `like`. Where fewer are left, all of these are taken.
+    `comparison` names what the sets are for and is part of the seed. There are no sets for an empty `like`.
+    """
+    if not len(like):
+        return []
+    others = np.setdiff1d(np.arange(shape[0] * shape[1]), without)
+    layers, counts = dict.fromkeys((like // shape[1]).tolist()), np.bincount(like // shape[1], minlength=shape[0])
+    pools = (
+        [(others[others // shape[1] == i], int(counts[i])) for i in layers] if same_layers else [(others, len(like))]
+    )
+    found = []
+    for draw in range(draws):
+        rng = control_rng(comparison, seed, draw)
+        found.append(np.concatenate([rng.choice(p, min(count, len(p)), replace=False) for p, count in pools]))
+    return found
+
+
+def draw_subsets(rng: np.random.Generator, n: int, k: int, draws: int) -> Indices:
+    """`draws` subsets of `k` of `n` without replacement, each equally likely, int64 [draws, k]."""
+    if k * k > n:
+        return np.argpartition(rng.random((draws, n)), k - 1, axis=1)[:, :k]
+    drawn = rng.integers(n, size=(draws, k))
+    while True:  # few draws hold a number twice, and those are drawn again
+        ordered = np.sort(drawn, axis=1)
+        again = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+        if not len(again):
+            return drawn
+        drawn[again] = rng.integers(n, size=(len(again), k))
 
 
 def draw_control(
@@ -38,7 +91,7 @@ def draw_control(
 
     Raises `InputError` for an unknown kind, a model or layer with too few others, or missing contributions.
     """
-    identity, rng = selected.identity, np.random.default_rng(derive_seed("control", kind, seed))
+    identity, rng = selected.identity, control_rng("control", kind, seed)
     free = np.ones((identity.layers, identity.neurons), dtype=bool)
     free[selected.layers, selected.neurons] = False
     if kind == "unconstrained":
@@ -57,7 +110,7 @@ def draw_control(
     return NeuronSet.from_columns(identity, chosen, np.full(len(chosen), np.nan), data=data)
 
 
-def _draw(rng: np.random.Generator, pool: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _draw(rng: np.random.Generator, pool: Indices, count: int) -> Indices:
     if count > len(pool):
         raise InputError(f"a control needs {count} neurons that are not selected, only {len(pool)} are left there")
     return rng.choice(pool, size=count, replace=False)
@@ -65,7 +118,7 @@ def _draw(rng: np.random.Generator, pool: NDArray[np.int64], count: int) -> NDAr
 
 def _draw_alike(
     rng: np.random.Generator, selected: NeuronSet, free: NDArray[np.bool_], contributions: NDArray[Any] | None
-) -> NDArray[np.int64]:
+) -> Indices:
     if contributions is None or contributions.shape != free.shape:
         found = "none" if contributions is None else str(list(contributions.shape))
         raise InputError(f"a contribution-matched control needs mean contributions {list(free.shape)}, found {found}")
@@ -86,9 +139,12 @@ def _draw_alike(
 
 
 def mean_contributions(
-    model: LanguageModel, sequences: Sequence[list[int]], *, signal: str = CETT
+    model: "LanguageModel", sequences: Sequence[list[int]], *, signal: str = CETT
 ) -> NDArray[np.float64]:
     """Mean signal of every neuron over all tokens of some token sequences, float64 [layers, columns]."""
+    from hneurons.neurons.capture import ContributionMeter
+    from hneurons.neurons.capture import Sequence as TokenSequence
+
     if not sequences:
         raise InputError("mean contributions need at least one sequence of tokens")
     meter = ContributionMeter(model, [], regions=1, signal=signal)
