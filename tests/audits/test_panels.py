@@ -12,6 +12,7 @@ from hneurons.audits import AuditResult, Finding, Run, audit_effect, audit_popul
 from hneurons.audits.panels import Panel, build_panels, subtract
 from hneurons.audits.populations import count_populations
 from hneurons.core.errors import InputError
+from hneurons.core.stats import wilson
 from hneurons.records.record import Condition, RunSettings
 from hneurons.records.scores import multiple_choice_scores
 
@@ -161,3 +162,13 @@ def test_runs_an_audit_cannot_use_give_one_untestable_claim() -> None:
     for audit in (audit_effect, audit_populations, audit_side_effects):
         (found,) = audit([run]).findings
         assert found.verdict == "not testable" and "labels" in found.run
+
+
+def test_twenty_items_that_are_all_alike_leave_a_difference_open() -> None:
+    rows = [{"id": str(i), "condition": "chosen", "alpha": a, "outcome": 0.0} for i in range(20) for a in ALPHAS]
+    panel = build_panels(make_run("same", RunSettings("toy"), rows))["chosen"]
+    open_ = wilson(0, 20).high
+    for estimate in (panel.difference(0, 3), panel.grouped_difference(0, 3) or panel.difference(0, 1)):
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.0, -open_, open_))
+    assert panel.slope().low < 0 < panel.slope().high
+    assert panel.rate(1).high == pytest.approx(open_)

@@ -24,6 +24,7 @@ from hneurons.benchmarks.runner import BenchmarkRun, run_benchmark
 from hneurons.cli.bench import bench
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.files import read_checked
+from hneurons.core.verification import verify_folder
 from hneurons.detection.detector import Detector
 from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
@@ -37,6 +38,7 @@ from hneurons.records.record import Condition, Record
 from hneurons.report.bench_report import run_sweeps
 from hneurons.runs.plan import RunPlan
 from support.chat_server import ChatServer, Reply
+from support.damage import check_json
 from support.tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
 
 TOKENS = 6
@@ -321,6 +323,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
     assert row == read_checked(tmp_path / "results.json")
     assert set(row["benchmarks"]) == {"copying", "nonexist"}
     assert row["benchmarks"]["copying"]["judge"] == "exact number"
+    assert check_json(tmp_path) > 6 and {check.state for check in verify_folder(tmp_path)} == {"whole"}
     names = {"h_neurons", "random_layer_matched_0", "random_contribution_matched_0"}
     assert (
         {path.name for path in (tmp_path / "neurons").iterdir()}

@@ -238,3 +238,13 @@ def test_intervals_contain_the_truth_about_as_often_as_they_say() -> None:
         estimate = bootstrap(lambda r, y=labels, s=scores: auroc(y[r], s[r]), 120, groups=groups, draws=200)
         covered += estimate.low <= truth <= estimate.high
     assert covered / runs > 0.85
+
+
+def test_ten_answers_told_apart_perfectly_are_no_certainty(detector: Detector, train: Dataset) -> None:
+    """Nothing can be resampled where all answers are judged right, so the interval is what so few leave open."""
+    clear = make_dataset(10, planted={(0, 7): 40.0, (2, 31): 40.0}, prefix="t", seed=3)
+    result = evaluate_detector(replace(detector, threshold=0.0), train, {"new": clear}, draws=2)["new"]
+    assert result.detector.auroc.value == 1.0
+    assert result.detector.auroc.low < 0.6 and result.detector.auroc.high == 1.0
+    found = [e for s in result.scores for e in (s.accuracy, s.auroc)] + [d.auroc for d in result.differences]
+    assert all(estimate.high - estimate.low > 0.1 for estimate in found)

@@ -14,9 +14,10 @@ from hneurons.cli.bench import print_results
 from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import ArtifactError
 from hneurons.core.stats import Estimate
+from hneurons.core.wording import points
 from hneurons.records.record import Condition, Record, RunSettings
 from hneurons.report.bench_report import draw_sweep, run_sweeps, write_bench_report
-from hneurons.report.sweep_findings import describe_sweep, interval, judge_sweep, list_sweep_caveats
+from hneurons.report.sweep_findings import describe_sweep, judge_sweep, list_sweep_caveats
 
 ALPHAS = (0.0, 1.0, 2.0)
 RNG = np.random.default_rng(0)
@@ -163,7 +164,7 @@ def test_a_rate_that_cannot_move_further_is_said_to_be_at_the_edge_and_no_change
     full, none = (" ".join(describe_sweep(swept((rate,) * 3))) for rate in (1.0, 0.02))
     assert "So near 100% it can hardly rise" in full and "So near 0% it can hardly fall" in none
     assert "hardly" not in " ".join(describe_sweep(swept(FLAT)))
-    assert interval(Estimate(-1e-17, -0.01, 0.01, 9)) == "+0.00 [-1.00, 1.00]"
+    assert points(Estimate(-1e-17, -0.01, 0.01, 9)) == "+0.00 [-1.00, 1.00]"
 
 
 def test_few_groups_and_fewer_items_than_asked_are_said() -> None:

@@ -15,6 +15,7 @@ from hneurons.answers.selection import load_examples
 from hneurons.cli.app import app
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, SchemaError
+from hneurons.core.verification import verify_folder
 from hneurons.detection.transfer import DETECTOR, RANDOM_KINDS
 from hneurons.mechanism.weight_drift import measure_drift
 from hneurons.models.engine import LocalEngine
@@ -25,6 +26,7 @@ from hneurons.runs.folder import RunFolder
 from hneurons.runs.origin import BaseRun, load_origin, measure_origin
 from hneurons.runs.plan import STAGES, TRAIN
 from hneurons.runs.run import Run
+from support.damage import check_json, survivors
 from support.places import ROOT
 from support.planted import read_tree
 from support.tiny_models import tiny_tokenizer, tiny_transformer
@@ -98,6 +100,13 @@ def test_all_results_are_in_one_file_and_read_again(place: Path) -> None:
         load_origin(path.parent)
     path.write_bytes(kept)
     assert load_origin(place / "bare" / "origin") is None
+
+
+def test_all_that_origin_writes_is_json_whole_and_guarded(place: Path) -> None:
+    folder = place / "run" / "origin"
+    assert check_json(folder) > 10
+    assert {check.state for check in verify_folder(folder)} == {"whole"}
+    assert survivors(folder, lambda: load_origin(folder), names=["origin.json", "manifest.json"], count=60) == []
 
 
 def test_the_same_again_in_another_folder_gives_the_same_bytes(place: Path, tmp_path: Path) -> None:

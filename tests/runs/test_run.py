@@ -26,7 +26,7 @@ from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.runs.plan import STAGES, TRAIN, RunPlan
 from hneurons.runs.run import Run
-from support.damage import survivors
+from support.damage import check_json, survivors
 from support.planted import read_tree
 from support.tiny_run import make_plan, plant_judge, write_questions
 
@@ -288,12 +288,6 @@ def test_one_flipped_bit_in_the_plan_is_refused_and_a_plan_without_checksum_open
 
 
 def test_every_json_file_of_a_run_is_json_and_verify_finds_all_of_it_whole(place: Path) -> None:
-    def refuse(word: str) -> None:
-        pytest.fail(f"{word} is no JSON")
-
-    for path in place.joinpath("whole").rglob("*.json*"):
-        data = path.read_bytes()
-        for text in data.splitlines() if path.suffix == ".jsonl" else [data]:
-            json.loads(text, parse_constant=refuse)
+    assert check_json(place / "whole") > 20
     checks = verify_folder(place / "whole")
     assert {check.state for check in checks} == {"whole"} and len(checks) > 40

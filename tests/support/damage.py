@@ -1,5 +1,6 @@
 """Flip single bits of stored files: what is read must be refused, or be what it was."""
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,3 +36,17 @@ def survivors(folder: Path, read: Callable[[], Any], *, names: list[str], count:
             if got != expected:
                 found.append(f"{name}:{bit}")
     return found
+
+
+def check_json(folder: Path) -> int:
+    """Every JSON document below a folder is one by the standard, without NaN; how many files there are."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    paths = [path for path in folder.rglob("*") if path.suffix in (".json", ".jsonl")]
+    for path in paths:
+        data = path.read_bytes()
+        for text in data.splitlines() if path.suffix == ".jsonl" else [data]:
+            json.loads(text, parse_constant=refuse)
+    return len(paths)

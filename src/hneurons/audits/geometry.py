@@ -10,6 +10,7 @@ import numpy as np
 
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
 from hneurons.core.stats import Estimate, Floats, bootstrap
+from hneurons.core.wording import interval
 from hneurons.records.recorded_run import Run, rows_of
 from hneurons.records.rows import ItemOverlap, LayerOverlap, NullOverlap
 
@@ -97,7 +98,7 @@ def _audit_overlap(found: Collector, run: Run, items: list[ItemOverlap], nulls: 
         p = (1 + int((np.abs(null - centre) >= abs(mean.value - centre)).sum())) / (1 + len(null))
         found.find(
             run.name, f"The {name.replace('_', ' ')} differs from that of layer-matched random sets", p < 0.05,
-            f"Mean {mean.value:+.4f} [{mean.low:.4f}, {mean.high:.4f}] over {mean.n} prompts; {len(null)} random sets "
+            f"Mean {interval(mean, 4, sign=True)} over {mean.n} prompts; {len(null)} random sets "
             f"{centre:+.4f} on average, from {null.min():.4f} to {null.max():.4f}; p = {p:.3f}.",
             mean=mean, null=float(centre), p=p,
         )  # fmt: skip
@@ -171,7 +172,9 @@ def _audit_correlation(found: Collector, run: Run, benchmark: str, items: list[I
 
 
 def _ranked(overlap: Floats, effect: Floats) -> Estimate:
-    return bootstrap(lambda index: rank_correlation(overlap[index], effect[index]), len(effect), draws=1000)
+    return bootstrap(
+        lambda index: rank_correlation(overlap[index], effect[index]), len(effect), draws=1000, bounds=(-1.0, 1.0)
+    )
 
 
 def _within_groups(items: list[ItemOverlap], overlap: Floats, effect: Floats) -> dict[str, float]:

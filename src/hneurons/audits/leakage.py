@@ -10,6 +10,7 @@ import numpy as np
 from hneurons.audits.panels import build_panels
 from hneurons.audits.results import AUDITS, AuditResult, Collector, percent
 from hneurons.core.stats import Estimate, auroc, bootstrap, wilson
+from hneurons.core.wording import interval
 from hneurons.records.recorded_run import Run, outcome_runs, rows_of
 from hneurons.records.rows import Candidate, NeuronRow, PathPoint, Prediction
 
@@ -32,7 +33,7 @@ def _summarise(found: Collector, run: Run, rows: list[Prediction]) -> tuple[floa
     labels, probability, predicted = _arrays(rows)
     hits = labels == predicted
     accuracy = wilson(int(hits.sum()), len(rows))
-    area = bootstrap(lambda index: auroc(labels[index], probability[index]), len(rows))
+    area = bootstrap(lambda index: auroc(labels[index], probability[index]), len(rows), bounds=(0.0, 1.0))
     cuts = np.unique(probability)
     order = np.argsort(probability)
     # Accuracy at every threshold: label 0 below it, label 1 from it on.
@@ -98,7 +99,7 @@ def _compare_panels(
         names, f"{run.name} was evaluated on items that were not in the fit", gap.low <= 0,
         f"It is the same detector on both panels (equal probabilities on {same} shared items), but on the {len(rest)} "
         f"items that only {run.name} has its AUROC is {areas[1]:.3f} against {areas[0]:.3f} on the shared ones: "
-        f"{gap.value:+.3f} [{gap.low:.3f}, {gap.high:.3f}]. Better on its own items is the mark of items in the fit.",
+        f"{interval(gap, sign=True)}. Better on its own items is the mark of items in the fit.",
         shared=areas[0], rest=areas[1], gap=gap,
     )  # fmt: skip
 
@@ -116,7 +117,7 @@ def _gap(inside: list[Prediction], rest: list[Prediction]) -> Estimate:
         a, b = index[index < cut], index[index >= cut]
         return auroc(labels[b], probability[b]) - auroc(labels[a], probability[a])
 
-    return bootstrap(gap, len(labels), draws=1000)
+    return bootstrap(gap, len(labels), draws=1000, bounds=(-1.0, 1.0))
 
 
 def _find_selection(found: Collector, runs: Sequence[Run], scores: dict[str, tuple[float, int]]) -> None:

@@ -11,6 +11,7 @@ from hneurons.core.stats import (
     Estimate,
     Floats,
     bootstrap_means,
+    bounded_interval,
     column_means,
     percentile_interval,
     slope_weights,
@@ -70,13 +71,19 @@ class Panel:
         known = column[np.isfinite(column)]
         if self.is_binary:
             return wilson(int(known.sum()), len(known))
-        place = self.at(alpha)
-        return percentile_interval(self.means[place], self.draws[:, place], len(known))
+        return self._contrast(np.ones(1), [self.at(alpha)])
 
-    def _contrast(self, weights: Floats, columns: Sequence[int]) -> Estimate:
+    def _contrast(self, weights: Floats, columns: Sequence[int], *, grouped: bool = False) -> Estimate:
+        """A weighted sum of rates; where all units are alike, an outcome from 0 to 1 may still be otherwise."""
         used = list(columns)
-        n = int(np.isfinite(self.values[:, used]).any(axis=1).sum())
-        return percentile_interval(float(self.means[used] @ weights), self.draws[:, used] @ weights, n)
+        draws = bootstrap_means(self.values[:, used], groups=self.groups) if grouped else self.draws[:, used]
+        n = len(set(self.groups)) if grouped else int(np.isfinite(self.values[:, used]).any(axis=1).sum())
+        point = float(self.means[used] @ weights)
+        known = self.values[np.isfinite(self.values)]
+        if ((known < 0) | (known > 1)).any():
+            return percentile_interval(point, draws @ weights, n)
+        lowest, highest = float(np.minimum(weights, 0).sum()), float(np.maximum(weights, 0).sum())
+        return bounded_interval(point, draws @ weights, n, units=n, lowest=lowest, highest=highest)
 
     def difference(self, low: float, high: float) -> Estimate:
         """Rate at `high` minus rate at `low`, paired by item (fraction, not percentage points)."""
@@ -86,11 +93,7 @@ class Panel:
         """As `difference`, with whole groups resampled; None where items are independent."""
         if len(set(self.groups)) in (0, len(self.ids)):
             return None
-        columns = [self.at(low), self.at(high)]
-        draws = bootstrap_means(self.values[:, columns], groups=self.groups)
-        return percentile_interval(
-            self.means[columns[1]] - self.means[columns[0]], draws[:, 1] - draws[:, 0], len(set(self.groups))
-        )
+        return self._contrast(np.array([-1.0, 1.0]), [self.at(low), self.at(high)], grouped=True)
 
     def slope(self, low: float = -np.inf, high: float = np.inf) -> Estimate:
         """Least-squares slope of the rate on alpha over [low, high]; NaN with fewer than two alphas there."""

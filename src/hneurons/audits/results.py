@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hneurons.core import wording
 from hneurons.core.registry import Registry
 from hneurons.core.stats import Estimate
 from hneurons.records.recorded_run import Run
@@ -116,19 +117,13 @@ class Collector:
 
 
 def points(estimate: Estimate, digits: int = 1) -> str:
-    """A difference of rates in percentage points, with its interval."""
-    return (
-        f"{100 * estimate.value:+.{digits}f} pp [{100 * estimate.low:.{digits}f}, {100 * estimate.high:.{digits}f}] "
-        f"(n={estimate.n})"
-    )
+    """A difference of rates in percentage points, with its interval and n."""
+    return f"{wording.points(estimate, digits, unit=' pp')} (n={estimate.n})"
 
 
 def percent(estimate: Estimate, digits: int = 1) -> str:
-    """A rate in per cent, with its interval."""
-    return (
-        f"{100 * estimate.value:.{digits}f} % [{100 * estimate.low:.{digits}f}, {100 * estimate.high:.{digits}f}] "
-        f"(n={estimate.n})"
-    )
+    """A rate in per cent, with its interval and n."""
+    return f"{wording.percent(estimate, digits, unit=' %')} (n={estimate.n})"
 
 
 def above_zero(estimate: Estimate) -> bool:

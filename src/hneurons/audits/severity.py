@@ -10,6 +10,7 @@ from hneurons.audits.agreement import compare_gold, compare_judges
 from hneurons.audits.panels import Panel, build_panel
 from hneurons.audits.results import AUDITS, AuditResult, Collector, above_zero, away_from_zero, points
 from hneurons.core.stats import Estimate, bootstrap_means, cohen_kappa, percentile_interval, wilson
+from hneurons.core.wording import interval
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs
 
@@ -120,8 +121,8 @@ def _find_composition(found: Collector, run: Run, name: str, records: list[Recor
         tight = matched.difference(alphas[0], alphas[-1]) if both.any() else Estimate(np.nan, np.nan, np.nan, 0)
         numbers[f"{label}, all"], numbers[f"{label}, matched"] = loose, tight
         parts.append(
-            f"{label} {loose.value:+.3f} [{loose.low:.3f}, {loose.high:.3f}] over all counted, {tight.value:+.3f} "
-            f"[{tight.low:.3f}, {tight.high:.3f}] over the {int(both.sum())} prompts counted at both"
+            f"{label} {interval(loose, sign=True)} over all counted, {interval(tight, sign=True)} over the "
+            f"{int(both.sum())} prompts counted at both"
         )
         lasting = lasting and (not away_from_zero(loose) or away_from_zero(tight))
     payloads = {

@@ -18,6 +18,7 @@ from hneurons.audits.results import (
     points,
 )
 from hneurons.core.stats import mcnemar_exact, wilson
+from hneurons.core.wording import interval
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs
 from hneurons.records.scores import multiple_choice_scores
@@ -272,7 +273,7 @@ def _audit_lengths(found: Collector, run: Run) -> None:
             f"Responses under {name} keep their length",
             not (abs(share) > 0.05 and away_from_zero(change)),
             f"Mean {panel.means[0]:.1f} characters at alpha {panel.alphas[0]:g}, {panel.means[-1]:.1f} at "
-            f"{panel.alphas[-1]:g}: {change.value:+.1f} [{change.low:.1f}, {change.high:.1f}] ({100 * share:+.0f} %). "
+            f"{panel.alphas[-1]:g}: {interval(change, 1, sign=True)} ({100 * share:+.0f} %). "
             "A score that depends on length changes with it.", figure=figure, change=change,
         )  # fmt: skip
     _find_changed(found, run)

@@ -19,10 +19,9 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import (
     Estimate,
     Floats,
-    alike_interval,
     bootstrap_means,
+    bounded_interval,
     column_means,
-    percentile_interval,
     slope_weights,
     wilson,
 )
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 _WAIT = 30.0  # seconds to wait for another bench that is writing its results
 _UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), 0)
-_ROUNDING = 1e-9
 Groups = NDArray[np.int64]
 """The number of each item's group; items that belong to none have one of their own."""
 
@@ -260,13 +258,13 @@ def _contrast(
         return _UNKNOWN
     units = len(np.unique(own))
     draws = bootstrap_means(known, groups=own.tolist() if units < len(known) else None) @ weights
-    found = percentile_interval(float(column_means(known) @ weights), draws, len(known))
-    if found.high - found.low > _ROUNDING:
-        return found
     ends = np.stack([weights * least, weights])
     if fixed is not None:
         ends[:, fixed] = 0.0
-    return alike_interval(found.value, len(known), units, float(ends.min(0).sum()), float(ends.max(0).sum()))
+    return bounded_interval(
+        float(column_means(known) @ weights), draws, len(known), units=units,
+        lowest=float(ends.min(0).sum()), highest=float(ends.max(0).sum()),
+    )  # fmt: skip
 
 
 def _slope(

@@ -199,7 +199,8 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hneurons.report.sweep_findings import fewer, interval, judge_sweep, percent, words
+    from hneurons.core.wording import of_items, percent, points
+    from hneurons.report.sweep_findings import judge_sweep, words
 
     for name, result in results.items():
         grouped = result.groups != result.items
@@ -208,7 +209,7 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
                       "gained / lost", title=f"{name}: {result.outcome} ({items}; judge: {result.judge})",
                       caption=f"set: {result.selected.name}")  # fmt: skip
         for at in result.selected.alphas:
-            change = interval(at.change) + fewer(at.change, at.rate.n)
+            change = points(at.change) + of_items(at.change, at.rate.n)
             table.add_row(f"{at.alpha:g}", percent(at.rate), f"{at.rate.n}" + (f" ({at.groups})" if grouped else ""),
                           str(sum(at.unscored.values())), str(at.truncated),
                           *(("–", "–") if at.alpha == 1 else (change, f"{at.gained}/{at.lost}")))  # fmt: skip
@@ -219,8 +220,8 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
             if at.perplexity is not None:
                 console.print(f"perplexity at alpha {at.alpha:g}: {at.perplexity:.3f}")
         for one in result.against:
-            above = f"{interval(one.slope_above_controls)} pp per alpha (n={one.slope_above_controls.n})"
+            above = f"{points(one.slope_above_controls)} pp per alpha (n={one.slope_above_controls.n})"
             console.print(f"slope above the mean of the {words(one.kind)} sets: {above}; "
                           f"sets with a smaller slope: {one.controls_below} of {one.controls}")  # fmt: skip
         for condition in result.conditions:
-            console.print(f"slope of {condition.name}: {interval(condition.slope)} pp per alpha")
+            console.print(f"slope of {condition.name}: {points(condition.slope)} pp per alpha")

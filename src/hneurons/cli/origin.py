@@ -104,7 +104,7 @@ def print_origin(found: "Origin", page: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hneurons.report.findings import interval
+    from hneurons.core.wording import interval
     from hneurons.report.origin_report import judge_drift, judge_transfer, transfer_lines
 
     console = Console()

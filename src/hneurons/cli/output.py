@@ -1,5 +1,6 @@
 """What the verbs print: rich tables for people, plain rows for --json."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import InputError
 from hneurons.core.rows import dump_json, field_row, to_row
+from hneurons.core.wording import interval, percent, spread
 
 if TYPE_CHECKING:
-    from hneurons.core.stats import Estimate
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
     from hneurons.runs.folder import RunFolder
@@ -98,27 +99,15 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
     for name, result in results.items():
         for place, score in enumerate(result.scores):
             head = (name, f"{result.right} + {result.wrong}") if place == 0 else ("", "")
-            table.add_row(*head, score.method, _percent(score.accuracy), _number(score.auroc))
+            table.add_row(*head, score.method, percent(score.accuracy), interval(score.auroc))
         random = result.random
         if random.size:
             mean, low, high = (100 * v for v in random.accuracy)
-            area = "not testable"
-            if random.auroc[0] == random.auroc[0]:
-                area = "{:.3f} (range {:.3f} to {:.3f})".format(*random.auroc)
+            area = spread(*random.auroc) if math.isfinite(random.auroc[0]) else "not testable"
             method = f"{random.size} random neurons, {random.draws} draws"
-            table.add_row("", "", method, f"{mean:.1f} (range {low:.1f} to {high:.1f})", area)
+            table.add_row("", "", method, spread(mean, low, high, 1), area)
         table.add_section()
     Console().print(table)
-
-
-def _percent(estimate: "Estimate") -> str:
-    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
-def _number(estimate: "Estimate") -> str:
-    if estimate.value != estimate.value:
-        return "not testable"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def print_run(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path) -> None:

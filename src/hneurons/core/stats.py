@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.rows import Row
+from hneurons.core.wording import interval
 
 Floats = NDArray[np.float64]
 BOOTSTRAPS = 2000
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Estimate(Row):
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.n})"
+        return f"{interval(self)} (n={self.n})"
 
 
 def wilson(successes: int, n: int) -> Estimate:
@@ -57,11 +59,13 @@ def bootstrap(
     groups: Sequence[Any] | None = None,
     seed: int = 0,
     draws: int = BOOTSTRAPS,
+    bounds: tuple[float, float] | None = None,
 ) -> Estimate:
     """Percentile bootstrap of `statistic(row_indices)` over `n` rows, whole groups drawn together.
 
     `groups` gives each row's group (the question); without it each row is its own. Draws whose statistic is NaN (a
-    class missing) are left out.
+    class missing) are left out. bounds: the least and the largest value there can be, where it has any; then an
+    interval is not without width when all resamples are alike (see `bounded_interval`).
     """
     rng = np.random.default_rng(seed)
     members = _members(groups) if groups is not None else [np.array([i]) for i in range(n)]
@@ -76,8 +80,10 @@ def bootstrap(
         value = statistic(rows)
         if not np.isnan(value):
             values.append(value)
-    low, high = np.percentile(values, [2.5, 97.5]) if values else (float("nan"), float("nan"))
-    return Estimate(float(statistic(everything)), float(low), float(high), len(members))
+    point, resampled, units = float(statistic(everything)), np.array(values, dtype=np.float64), len(members)
+    if bounds is None:
+        return percentile_interval(point, resampled, units)
+    return bounded_interval(point, resampled, units, units=units, lowest=bounds[0], highest=bounds[1])
 
 
 def bootstrap_aurocs(
@@ -180,6 +186,17 @@ def percentile_interval(point: float, draws: Floats, n: int) -> Estimate:
     return Estimate(float(point), float(low), float(high), n)
 
 
+def bounded_interval(point: float, draws: Floats, n: int, *, units: int, lowest: float, highest: float) -> Estimate:
+    """As `percentile_interval`, and where every resample gives the same value, as `alike_interval`.
+
+    A mean over units that are all alike is not certain, however narrow its bootstrap.
+    """
+    found = percentile_interval(point, draws, n)
+    if found.high - found.low > _ROUNDING or not np.isfinite(found.value):
+        return found
+    return alike_interval(found.value, n, units, lowest, highest)
+
+
 def alike_interval(point: float, n: int, units: int, lowest: float, highest: float) -> Estimate:
     """The interval of a mean whose units (items or groups) are all alike, which no resample can vary.
 
@@ -241,4 +258,6 @@ def cohen_kappa(first: Sequence[Any], second: Sequence[Any], *, groups: Sequence
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray((agreement - chance) / (1 - chance))
 
-    return percentile_interval(kappa(cells.mean(axis=0))[0], kappa(bootstrap_means(cells, groups=groups)), len(cells))
+    units = len(cells) if groups is None else len(set(groups))
+    draws = kappa(bootstrap_means(cells, groups=groups))
+    return bounded_interval(kappa(cells.mean(axis=0))[0], draws, len(cells), units=units, lowest=-1, highest=1)

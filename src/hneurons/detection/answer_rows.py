@@ -36,6 +36,12 @@ class AnswerRows(NamedTuple):
     groups: list[str]
     matrix: ColumnMatrix
 
+    @property
+    def fewest_groups(self) -> int:
+        """Groups of the class that has fewer: so many units there are to tell two classes apart by."""
+        pairs = list(zip(self.groups, self.labels.tolist(), strict=True))
+        return min(len({group for group, wrong in pairs if wrong == of}) for of in (True, False))
+
 
 class Decided(NamedTuple):
     """Decision values of a method, float64 [rows], and the threshold above which it calls an answer made up."""

@@ -9,7 +9,7 @@ import numpy as np
 from hneurons.core.artifacts import FileStage, read_result
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row, dump_json, from_row, load_json
-from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, percentile_interval
+from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, bounded_interval
 from hneurons.detection.answer_rows import (
     AnswerRows,
     Dataset,
@@ -179,7 +179,7 @@ def _evaluate(
         ),
         roc=(tuple(np.round(false_rate, 5).tolist()), tuple(np.round(true_rate, 5).tolist())),
         items=tuple(items),
-        differences=_differences(list(methods), areas, len(set(test.groups))),
+        differences=_differences(list(methods), areas, test),
     )
 
 
@@ -204,14 +204,14 @@ def _scores(methods: Mapping[str, Decided], areas: Floats, rows: AnswerRows, see
     return tuple(
         Score(
             method,
-            percentile_interval(float(right[:, k].mean()), means[:, k], n),
-            percentile_interval(areas[0, k], areas[1:, k], n),
+            bounded_interval(float(right[:, k].mean()), means[:, k], n, units=n, lowest=0, highest=1),
+            bounded_interval(areas[0, k], areas[1:, k], n, units=rows.fewest_groups, lowest=0, highest=1),
         )
         for k, method in enumerate(methods)
     )
 
 
-def _differences(methods: list[str], areas: Floats, n: int) -> tuple[Difference, ...]:
+def _differences(methods: list[str], areas: Floats, rows: AnswerRows) -> tuple[Difference, ...]:
     """The detector less every other method, the refitted H-neurons less the mean of the random ones."""
     columns = {method: areas[:, k] for k, method in enumerate(methods)}
     pairs = [(DETECTOR, method) for method in methods[1:]]
@@ -219,7 +219,11 @@ def _differences(methods: list[str], areas: Floats, n: int) -> tuple[Difference,
         columns[RANDOM] = areas[:, len(methods) :].mean(axis=1)
         pairs += [(DETECTOR, RANDOM), (REFITTED, RANDOM)]
     gaps = [(method, other, columns[method] - columns[other]) for method, other in pairs]
-    return tuple(Difference(method, other, percentile_interval(gap[0], gap[1:], n)) for method, other, gap in gaps)
+    n, units = len(set(rows.groups)), rows.fewest_groups
+    return tuple(
+        Difference(method, other, bounded_interval(gap[0], gap[1:], n, units=units, lowest=-1, highest=1))
+        for method, other, gap in gaps
+    )
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ from hneurons.core.artifacts import FileStage, read_result
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row, dump_json, from_row, load_json
-from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, percentile_interval
+from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, bounded_interval, percentile_interval
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.answer_rows import (
     AnswerRows,
@@ -270,7 +270,8 @@ def _summarize(groups: Mapping[str, Sequence[Floats]], rows: AnswerRows, seed: i
         [auroc(rows.labels, column) for column in values.T],
         bootstrap_aurocs(rows.labels, values, groups=rows.groups, seed=seed),
     ])  # fmt: skip
-    n, place, found = len(set(rows.groups)), 0, []
+    n, units, place = len(set(rows.groups)), rows.fewest_groups, 0
+    found: list[Transferred] = []
     names = [name for name, group in groups.items() for _ in group]
     own_fit = {name: float(area) for name, area in zip(names, areas[0], strict=True) if name.endswith(SAME_FIT)}
     for name, group in groups.items():
@@ -282,8 +283,10 @@ def _summarize(groups: Mapping[str, Sequence[Floats]], rows: AnswerRows, seed: i
         found.append(
             Transferred(
                 method=name,
-                auroc=percentile_interval(mean[0], mean[1:], n),
-                difference=percentile_interval(gap[0], gap[1:], n),
+                auroc=bounded_interval(mean[0], mean[1:], n, units=units, lowest=0, highest=1),
+                difference=bounded_interval(gap[0], gap[1:], n, units=units, lowest=-1, highest=1)
+                if found
+                else percentile_interval(gap[0], gap[1:], n),  # to itself: 0 by construction
                 sets=len(group),
                 lowest=float(own[0].min()),
                 highest=float(own[0].max()),

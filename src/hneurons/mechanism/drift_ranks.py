@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.rows import Row
-from hneurons.core.stats import BOOTSTRAPS, Estimate, bootstrap_means, percentile_interval
+from hneurons.core.stats import BOOTSTRAPS, Estimate, bootstrap_means, bounded_interval
 from hneurons.mechanism.weight_drift import Drift
 from hneurons.neurons.contributions import Contributions
 from hneurons.neurons.controls import control_rng, draw_subsets
@@ -171,7 +171,7 @@ def _test_all(
     for number, (name, part) in enumerate(ranks.items()):
         own = part[chosen]
         resampled = bootstrap_means(own[:, None], seed=seed, draws=BOOTSTRAPS)[:, 0]
-        mean = percentile_interval(own.mean(), resampled, len(own))
+        mean = bounded_interval(own.mean(), resampled, len(own), units=len(own), lowest=0, highest=1)
         results.append(PartRanks(name, mean, tuple(parts[number] for parts in found.values())))
     return tuple(results)
 

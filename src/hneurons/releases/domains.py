@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal, NamedTuple
 
-from hneurons.core.stats import Estimate
+from hneurons.core.wording import interval
 from hneurons.detection.evaluation import DETECTOR, RANDOM, DatasetResult
 
 Outcome = Literal["passed", "failed", "not testable"]
@@ -32,19 +32,19 @@ def judge_domain(result: DatasetResult) -> DomainVerdict:
             f"{result.right} right and {result.wrong} wrong answers were located: an interval that means something "
             f"needs at least {MIN_PER_CLASS} of each.",
         )
-    found = f"AUROC {_interval(area)} on {result.right} right and {result.wrong} wrong answers"
+    found = f"AUROC {interval(area)} on {result.right} right and {result.wrong} wrong answers"
     if area.low <= 0.5:
         where = "lies below chance" if area.high < 0.5 else "includes 0.5, which is chance"
         return DomainVerdict("failed", f"{found}: the interval {where}.")
     gap = result.difference(DETECTOR, RANDOM)
     drawn = f"as many random neurons ({random:.3f} on average)"
     if gap is not None and gap.low <= 0:
-        return DomainVerdict("failed", f"{found}: not better than {drawn}, the difference being {_interval(gap)}.")
+        return DomainVerdict("failed", f"{found}: not better than {drawn}, the difference being {interval(gap)}.")
     if gap is None and area.low <= random:
         return DomainVerdict("failed", f"{found}: not shown to be better than {drawn}.")
     if not math.isfinite(random):
         return DomainVerdict("passed", f"{found}: above chance; there were no random neurons to compare with.")
-    by = f" by {_interval(gap)}" if gap is not None else ""
+    by = f" by {interval(gap)}" if gap is not None else ""
     return DomainVerdict("passed", f"{found}: above chance and better than {drawn}{by}.")
 
 
@@ -67,7 +67,3 @@ def domain_row(result: DatasetResult) -> dict[str, Any]:
             {"method": s.method, "auroc": s.auroc.to_row(), "accuracy": s.accuracy.to_row()} for s in result.scores[1:]
         ],
     }
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -18,6 +18,8 @@ from hneurons.core.errors import ArtifactError, EndpointError, InputError, Missi
 from hneurons.core.files import data_hash, storage_errors, write_atomic, write_checked
 from hneurons.core.rows import to_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.stats import Estimate
+from hneurons.core.wording import interval
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.detection.evaluation import DatasetResult
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
@@ -209,6 +211,7 @@ def _card_template() -> "Template":
         loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.filters["interval"] = lambda row: interval(Estimate.from_row(row))
     return environment.get_template("model_card.txt")
 
 

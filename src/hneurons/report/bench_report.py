@@ -10,14 +10,12 @@ import numpy as np
 from hneurons.benchmarks.results import RESULTS, BenchmarkResult, load_sweep
 from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import MissingExtraError
+from hneurons.core.wording import of_items, percent, points
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
 from hneurons.report.sweep_findings import (
     describe_sweep,
-    fewer,
-    interval,
     judge_sweep,
     list_sweep_caveats,
-    percent,
     words,
 )
 
@@ -81,7 +79,7 @@ def write_bench_report(results: Mapping[str, BenchmarkResult], about: Mapping[st
 
 def add_filters(environment: Any) -> None:
     """What the templates of a sweep need in a jinja2 environment."""
-    environment.filters |= {"percent": percent, "interval": interval, "fewer": fewer, "words": words}
+    environment.filters |= {"percent": percent, "points": points, "of_items": of_items, "words": words}
 
 
 def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -> list[dict[str, Any]]:

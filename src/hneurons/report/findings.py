@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hneurons.core.stats import Estimate
+from hneurons.core.wording import count, interval, listing, number
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
 from hneurons.detection.fitting import STABLE
@@ -23,14 +24,10 @@ def read_difference(difference: Estimate | None) -> str:
     if difference is None or not math.isfinite(difference.low):
         return ""
     if difference.low > 0:
-        return f"better by {_span(difference)}"
+        return f"better by {interval(difference)}"
     if difference.high < 0:
-        return f"worse by {_span(_negative(difference))}"
-    return f"not distinguishable: {_span(difference)}"
-
-
-def _span(difference: Estimate) -> str:
-    return f"{difference.value:.3f} [{difference.low:.3f}, {difference.high:.3f}]"
+        return f"worse by {interval(_negative(difference))}"
+    return f"not distinguishable: {interval(difference)}"
 
 
 def _negative(difference: Estimate) -> Estimate:
@@ -70,7 +67,7 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
     mean, low, high = result.random.auroc
     if math.isfinite(mean):
         drawn = f"{count(result.random.size, 'random neuron')} {'reaches' if result.random.size == 1 else 'reach'}"
-        parts.append(f"{drawn} {mean:.3f} on average ({low:.3f} to {high:.3f})")
+        parts.append(f"{drawn} {number(mean)} on average ({number(low)} to {number(high)})")
     parts += [
         f"{s.method} alone reaches {s.auroc.value:.3f}" for s in result.scores if s.method not in (DETECTOR, REFITTED)
     ]
@@ -88,9 +85,9 @@ def judge_result(result: DatasetResult) -> str:
         )
     found = _rivals(result)
     parts = [
-        ("worse than", [f"{name} by {_span(_negative(d))}" for name, d in found.items() if d.high < 0]),
-        ("not distinguishable from", [f"{name} ({_span(d)})" for name, d in found.items() if d.low <= 0 <= d.high]),
-        ("better than", [f"{name} by {_span(d)}" for name, d in found.items() if d.low > 0]),
+        ("worse than", [f"{name} by {interval(_negative(d))}" for name, d in found.items() if d.high < 0]),
+        ("not distinguishable from", [f"{name} ({interval(d)})" for name, d in found.items() if d.low <= 0 <= d.high]),
+        ("better than", [f"{name} by {interval(d)}" for name, d in found.items() if d.low > 0]),
     ]
     said = f"The detector is {'; '.join(f'{words} {listing(names)}' for words, names in parts if names)}."
     fair = read_difference(result.difference(REFITTED, RANDOM))
@@ -186,7 +183,7 @@ def _about_results(results: Sequence[DatasetResult], summaries: Summaries) -> li
                 f"{method.capitalize()} alone reaches AUROC {listing(telling)}: the detector may in part see that."
             )
     fair = {r.name: r.difference(REFITTED, RANDOM) for r in results}
-    level = [f"{name} ({_span(gap)})" for name, gap in fair.items() if gap is not None and gap.low <= 0]
+    level = [f"{name} ({interval(gap)})" for name, gap in fair.items() if gap is not None and gap.low <= 0]
     if level:
         found.append(
             "Fitted in the same way, H-neurons are not shown to be better than random ones: the difference in AUROC is "
@@ -215,17 +212,3 @@ def explain_missing(stages: Mapping[str, Mapping[str, Any]]) -> str:
         if stage not in stages:
             return f"its stage '{stage}' is not finished"
     return "it was not among the datasets evaluated"
-
-
-def interval(estimate: Estimate) -> str:
-    if not math.isfinite(estimate.value):
-        return "not testable"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def listing(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

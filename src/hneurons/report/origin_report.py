@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hneurons.core.stats import Estimate
+from hneurons.core.wording import count, interval, listing, spread
 from hneurons.detection.detector import Detector
 from hneurons.detection.transfer import RANDOM_KINDS, REFITTED, SAME_FIT, Transferred, TransferResult
 from hneurons.mechanism.drift_ranks import Comparison, DriftRanks
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
-from hneurons.report.findings import count, explain_missing, interval, listing, read_difference
+from hneurons.report.findings import explain_missing, read_difference
 from hneurons.runs.origin import ORIGIN, Origin, identify_detector, load_origin
 
 TAIL = 0.025  # in each direction, so that "less" and "more" together are wrong in 5% of null cases
@@ -100,7 +101,7 @@ def _title(method: Transferred) -> str:
 def _area(method: Transferred) -> str:
     if method.sets == 1 or not math.isfinite(method.auroc.value):
         return interval(method.auroc)
-    return f"{method.auroc.value:.3f} (range {method.lowest:.3f} to {method.highest:.3f})"
+    return spread(method.auroc.value, method.lowest, method.highest)
 
 
 def judge_drift(found: Origin) -> list[str]:

@@ -11,6 +11,7 @@ from hneurons.core.artifacts import Manifest, write_atomic
 from hneurons.core.errors import ArtifactError, MissingExtraError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example
+from hneurons.core.wording import count, interval, percent, spread
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
 from hneurons.detection.fitting import STABLE
@@ -19,10 +20,8 @@ from hneurons.report import figures
 from hneurons.report.bench_report import add_filters, run_sweeps
 from hneurons.report.findings import (
     INVENTED,
-    count,
     describe_result,
     explain_missing,
-    interval,
     is_testable,
     judge_result,
     list_caveats,
@@ -53,7 +52,7 @@ def write_run_report(run: RunFolder) -> Path:
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["value"] = _value
+    environment.filters |= {"value": _value, "interval": interval}
     add_filters(environment)
     page = environment.get_template("run.html").render(_contents(run))
     path = run.folder / REPORT
@@ -189,22 +188,21 @@ def _detection(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]
     area = result.detector.auroc
     rows = []
     for score in result.scores:
-        a = score.accuracy
         rows.append(
             _Row(
                 score.method,
-                f"{100 * a.value:.1f} [{100 * a.low:.1f}, {100 * a.high:.1f}]",
+                percent(score.accuracy),
                 interval(score.auroc),
                 read_difference(result.difference(DETECTOR, score.method)),
             )
         )
-    spread = result.random
-    if spread.size:
-        mean, low, high = (100 * v for v in spread.accuracy)
+    drawn = result.random
+    if drawn.size:
+        mean, low, high = (100 * v for v in drawn.accuracy)
         line = _Row(
-            f"{count(spread.size, 'random neuron')}, {spread.draws} draws",
-            f"{mean:.1f} (range {low:.1f} to {high:.1f})",
-            "{:.3f} (range {:.3f} to {:.3f})".format(*spread.auroc) if is_testable(result) else "not testable",
+            f"{count(drawn.size, 'random neuron')}, {drawn.draws} draws",
+            spread(mean, low, high, 1),
+            spread(*drawn.auroc) if is_testable(result) else "not testable",
             read_difference(result.difference(DETECTOR, RANDOM)),
         )
         rows.insert(1 + any(s.method == REFITTED for s in result.scores), line)

@@ -6,6 +6,7 @@ from typing import Any
 
 from hneurons.benchmarks.results import AgainstControls, AlphaResult, BenchmarkResult
 from hneurons.core.stats import Estimate, mcnemar_exact, wilson
+from hneurons.core.wording import percent, points
 
 INERT = "copying"
 _ROUNDING = 1e-9
@@ -14,26 +15,6 @@ _FEW_GROUPS = 10  # below so many, intervals of resampled groups are known to be
 _MUCH = 0.05  # change in the share of unscored or truncated replies that is worth a sentence
 _CHANCE = 0.05  # what an exact test of the items that change must come below
 _OPEN = 0.2  # a control that may have fallen further unseen shows no damage
-
-
-def percent(estimate: Estimate) -> str:
-    """A rate in percent with its interval."""
-    if not math.isfinite(estimate.value):
-        return "–"
-    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
-def interval(estimate: Estimate) -> str:
-    """A difference or slope in percentage points with its interval."""
-    if not math.isfinite(estimate.value):
-        return "–"
-    value, low, high = (round(100 * n, 2) + 0.0 for n in (estimate.value, estimate.low, estimate.high))  # no -0.00
-    return f"{value:+.2f} [{low:.2f}, {high:.2f}]"
-
-
-def fewer(estimate: Estimate, items: int) -> str:
-    """The number of items behind a difference where it is not the one said already."""
-    return f" (n={estimate.n})" if estimate.n not in (0, items) else ""
 
 
 def sign(estimate: Estimate) -> int:
@@ -48,7 +29,7 @@ def judge_sweep(result: BenchmarkResult) -> str:
         return "Only alpha = 1 was run, so nothing can be said about a trend."
     if not math.isfinite(slope.value):
         return "No item was scored at every alpha, so nothing can be said about a trend."
-    base = f"{interval(slope)} pp per unit of alpha"
+    base = f"{points(slope)} pp per unit of alpha"
     if slope.n < result.items:
         base += f" over the {slope.n} of {result.items} items scored at every alpha"
     if not sign(slope):
@@ -110,7 +91,7 @@ def _place(result: BenchmarkResult, one: AgainstControls) -> str:
     more = f" over {above.n} items" if above.n < result.selected.slope.n else ""
     if several and sign(above) == sign(result.selected.slope) != 0:
         more += f"; {_steeper(result, one)} of them as steep"
-    return f"{where} the mean of {sets} ({interval(above)} pp{more})"
+    return f"{where} the mean of {sets} ({points(above)} pp{more})"
 
 
 def _steeper(result: BenchmarkResult, one: AgainstControls) -> int:
@@ -132,7 +113,7 @@ def describe_sweep(result: BenchmarkResult) -> list[str]:
     moved = [at for at in others if sign(at.change)]
     unknown = _alphas(at for at in others if not math.isfinite(at.change.value))
     if moved:
-        found = "; ".join(f"{interval(at.change)} pp at {at.alpha:g}" for at in moved)
+        found = "; ".join(f"{points(at.change)} pp at {at.alpha:g}" for at in moved)
         said.append(f"Different from alpha = {result.no_op:g} at {len(moved)} of {len(others)} alphas: {found}.")
     elif others and not unknown:
         said.append("At no alpha is the rate different from that at alpha = 1 by more than chance.")
