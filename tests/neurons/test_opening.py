@@ -15,6 +15,7 @@ from hneurons.core.errors import ArtifactError, EndpointError, HNeuronsError, In
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.detector import Detector, open_detector
 from hneurons.evaluators.steering import read_steering
+from hneurons.interventions.scaling import NeuronScaling
 from hneurons.neurons.opening import find_neurons, open_neurons
 from hneurons.releases.release import push_release, save_release
 from hneurons.runs.plan import RunPlan
@@ -56,7 +57,9 @@ def test_every_kind_of_folder_gives_the_same_neurons(sources: Path, name: str) -
         assert open_neurons(source).columns.tolist() == COLUMNS
     assert find_neurons(name).run == (Path("run") if name == "run" else None)
     steered = read_steering(name, "0.5")
-    assert steered is not None and steered.neurons.columns.tolist() == COLUMNS
+    assert steered is not None
+    assert isinstance(steered.intervention, NeuronScaling)
+    assert steered.intervention.neurons.columns.tolist() == COLUMNS
     if name == "set":
         with pytest.raises(InputError, match="set holds neurons but no detector"):
             open_detector(name)
