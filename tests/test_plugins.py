@@ -17,6 +17,8 @@ from support.tiny_run import make_plan, plan_arguments
 _SCRIPT = """
 import json, sys
 from hneurons.cli import main
+
+pytestmark = pytest.mark.slow  # a whole run is made first
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["hneurons", *arguments]
     print("COMMAND", *arguments[:2], flush=True)
@@ -98,11 +100,12 @@ def _answer_half_with_what_is_said(folder: Path, plan: Any) -> None:
 
 def test_plugins_are_listed_with_their_words_and_a_broken_one_is_one_sentence(installed: Path) -> None:
     said, _ = run_commands(
-        installed, *(["list", kind, "--json"] for kind in ("benchmarks", "judges", "signals", "audits"))
+        installed, *(["list", kind, "--json"] for kind in ("benchmarks", "judges", "scores", "signals", "audits"))
     )
-    benchmarks, judges, signals, audits = map(json.loads, said)
+    benchmarks, judges, scores, signals, audits = map(json.loads, said)
     assert benchmarks["sums"] == "Adds two numbers below twenty." and "falseqa" in benchmarks
     assert judges["exact"].startswith("Calls a reply correct") and "alias" in judges
+    assert scores["distinct words"] == "The number of different words in the response." and "answer length" in scores
     assert signals["energy"].startswith("The square of CETT") and "cett" in signals
     assert audits["lengths"] == "Whether replies are as long at every alpha." and "effect" in audits
     assert judges["broken"] == (
@@ -123,7 +126,6 @@ def test_without_the_package_its_names_are_unknown(tmp_path: Path) -> None:
     assert said[0].strip() == "EXIT 2" and "unknown audit 'lengths': known are effect, " in errors
 
 
-@pytest.mark.slow
 def test_a_run_is_judged_by_a_plugin(run: dict[str, Any]) -> None:
     manifest = json.loads((run["folder"] / "train" / "verdicts" / "manifest.json").read_text())
     assert manifest["settings"]["judge"] == "exact"
@@ -131,17 +133,21 @@ def test_a_run_is_judged_by_a_plugin(run: dict[str, Any]) -> None:
     assert run["run"]["detector"]["data"]
 
 
-@pytest.mark.slow
 def test_a_signal_of_a_plugin_is_measured(run: dict[str, Any]) -> None:
     from hneurons.detection.detector import Detector
     from hneurons.neurons.contributions import load_contributions
 
     assert load_contributions(run["folder"] / "train" / "contributions").signal == "energy"
     assert Detector.load(run["folder"] / "detector").signal == "energy"
-    assert run["run"]["evaluation"]
 
 
-@pytest.mark.slow
+def test_a_score_of_a_plugin_stands_beside_the_detector(run: dict[str, Any]) -> None:
+    for result in run["run"]["evaluation"].values():
+        methods = {score["method"]: score for score in result["scores"]}
+        assert 0 <= methods["distinct words"]["accuracy"]["value"] <= 1
+        assert "answer length" in methods
+
+
 def test_a_benchmark_of_a_plugin_is_swept(run: dict[str, Any]) -> None:
     from hneurons.core.artifacts import load_rows
 
@@ -155,7 +161,6 @@ def test_a_benchmark_of_a_plugin_is_swept(run: dict[str, Any]) -> None:
         assert row["outcome"] == float(row["choice"] == str(added))
 
 
-@pytest.mark.slow
 def test_an_audit_of_a_plugin_reads_the_sweep(run: dict[str, Any]) -> None:
     findings = run["audit"]["audits"][0]["findings"]
     assert [finding["claim"] for finding in findings] == ["Replies are as long at every alpha"]

@@ -28,6 +28,7 @@ def predictions(name: str, ids: range, skill: dict[int, float], *, shift: float 
     return make_run(name, RunSettings("toy", kind="predictions"), rows)
 
 
+@pytest.mark.slow
 def test_items_that_were_in_the_fit_show_by_their_scores() -> None:
     seen = {item: 2.5 for item in range(400, 1000)}
     result = audit_leakage([predictions("clean", range(400), seen), predictions("mixed", range(1000), seen)])

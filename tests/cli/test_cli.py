@@ -255,6 +255,7 @@ def small_disk() -> Iterator[Callable[[int], None]]:
     limit(-1)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     cli: CLI, place: Path, tmp_path: Path, small_disk: Callable[[int], None]
 ) -> None:
@@ -347,6 +348,7 @@ def test_lists_name_what_there_is(cli: CLI, kind: str) -> None:
     assert plain.code == 0 and all(name in plain.out for name in found)
 
 
+@pytest.mark.slow
 def test_json_of_sample_report_and_the_whole_run(cli: CLI, place: Path, copy: Path) -> None:
     said = cli(*sampled(place, copy), "--json")
     assert json.loads(said.out)["train"]["responses"] > 100

@@ -280,6 +280,7 @@ def test_a_finished_file_stage_is_kept_and_other_settings_are_refused_or_let_go_
         FileStage(tmp_path, stage="products", settings={}, replace=True)
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     write_files(tmp_path / "files")
     write_store(tmp_path / "rows")

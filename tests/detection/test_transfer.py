@@ -33,6 +33,8 @@ from hneurons.models.checkpoints import tokenizer_hash
 from support.planted import make_dataset, make_identity, read_tree
 from support.tiny_models import tiny_tokenizer
 
+pytestmark = pytest.mark.slow  # a whole run is made first
+
 SHAPE = (3, 40)
 PLANTED = {(0, 7): 1.6, (2, 31): 1.4}
 ELSEWHERE = {(1, 3): 1.6, (1, 9): 1.4}

@@ -94,6 +94,7 @@ def test_an_item_comes_back_from_a_samples_metadata_as_it_was(name: str) -> None
         assert make_sample(item).id == item.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1, 3.0])
 def test_a_log_holds_the_same_replies_and_outcomes_as_the_runners_records(
     places: dict[str, Path], tmp_path: Path, alpha: float

@@ -180,6 +180,7 @@ def draw_sweep(
     return drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("max_rows", [3, 5, 128])
 def test_the_sweep_in_shared_batches_scales_as_one_response_at_a_time(family: str, max_rows: int) -> None:

@@ -301,6 +301,7 @@ def draw_alone(
     return ids[len(prompt) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3"])
 @pytest.mark.parametrize("scope", ["all", "response", 3])
 @pytest.mark.parametrize("share", [True, False])

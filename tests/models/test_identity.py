@@ -25,6 +25,7 @@ def save(folder: Path, family: str = "llama", *, seed: int = 0, dtype: Any = tor
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [*DENSE, *SHELLS])
 def test_a_checkpoint_is_one_model_on_disk_and_loaded_in_every_type(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
@@ -49,6 +50,7 @@ def test_a_checkpoint_stored_in_half_the_bits_is_one_model_in_every_type(
     assert identities == {open_stored(folder).identity()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "opt", "gpt_neox"])
 def test_a_change_of_any_one_tensor_makes_another_model(family: str) -> None:
     model = tiny_transformer(family)

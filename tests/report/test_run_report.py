@@ -33,6 +33,8 @@ from hneurons.runs.plan import RunPlan
 from hneurons.runs.run import Run
 from support.tiny_models import tiny_model
 
+pytestmark = pytest.mark.slow  # a whole run is made first
+
 KNOWN, MADE_UP = ["Paris", "café", "tea"], ["William", "lazy dog", "東京"]
 HOSTILE = "<script>alert(1)</script>"
 

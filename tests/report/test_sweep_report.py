@@ -19,6 +19,8 @@ from hneurons.records.record import Condition, Record, RunSettings
 from hneurons.report.bench_report import draw_sweep, run_sweeps, write_bench_report
 from hneurons.report.sweep_findings import describe_sweep, judge_sweep, list_sweep_caveats
 
+pytestmark = pytest.mark.slow  # a whole run is made first
+
 ALPHAS = (0.0, 1.0, 2.0)
 RNG = np.random.default_rng(0)
 

@@ -32,6 +32,8 @@ from support.planted import read_tree
 from support.tiny_models import tiny_tokenizer, tiny_transformer
 from support.tiny_run import make_plan, plant_judge
 
+pytestmark = pytest.mark.slow  # a whole run is made first
+
 EXAMPLES = ROOT / "examples"
 WORK = [stage for stage in STAGES if stage != "report"]
 

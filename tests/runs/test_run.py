@@ -104,6 +104,7 @@ def test_no_fact_is_trained_on_in_one_wording_and_tested_in_the_other(tmp_path: 
     assert all(sum(q.fact == fact for q in held_out) == 2 for fact in both) and len(both) > 150
 
 
+@pytest.mark.slow
 def test_the_same_plan_gives_the_same_bytes_and_finished_stages_are_not_repeated(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_test_set_that_holds_only_questions_trained_on_is_refused_before_sampl
         run.sample()
 
 
+@pytest.mark.slow
 def test_a_chat_model_runs_too(tmp_path: Path) -> None:
     from support.tiny_run import save_tiny_model
 

@@ -257,6 +257,7 @@ def test_a_damaged_state_of_an_unfinished_fit_is_named(tmp_path, monkeypatch):
         fit_path(X, y, ratios=[0.5], out=tmp_path)
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_in_the_state_of_an_unfinished_or_finished_fit_is_refused(tmp_path, monkeypatch):
     X, y = make_data()
     with monkeypatch.context() as patch:
