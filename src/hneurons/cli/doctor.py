@@ -6,9 +6,15 @@ from typing import Any
 def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     """What a run would rely on. Raises the error that names the first thing that is wrong.
 
-    Checks that every decoder layer has one dense FFN, that prompts ask the question and end where the answer begins,
-    that generated tokens map back to characters, that every hook fires once and that scaling by alpha = 1 leaves
-    logits bit-equal; estimates the bytes a run writes.
+    It checks that
+
+    - every decoder layer has one dense FFN;
+    - prompts ask the question and end where the answer begins;
+    - generated tokens map back to characters;
+    - every hook fires once;
+    - scaling by alpha = 1 leaves logits bit-equal.
+
+    It also estimates the bytes that a run writes.
     """
     import numpy as np
     import torch

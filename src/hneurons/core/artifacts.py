@@ -1,10 +1,10 @@
 """Resumable results on disk: a folder with `manifest.json` and the files it vouches for.
 
-A stage writes whole files (`FileStage`) or rows in chunks (`RowStore`). The manifest is replaced atomically and says
-how far the stage has come and the hash of every file it wrote, so that a run killed at any moment resumes and ends with
-the same bytes. A file that was changed afterwards is refused when it is read, as is a manifest whose own checksum does
-not fit. Results of earlier versions, which recorded fewer hashes, are read as they are. A folder made with other
-settings is an error that names the field, never silently reused.
+A stage writes whole files (`FileStage`) or rows in chunks (`RowStore`). The manifest is replaced atomically. It
+says how far the stage has come, and the hash of every file that it wrote. So a run that is killed at any moment resumes
+and ends with the same bytes. A file that was changed afterwards is refused when it is read, as is a manifest whose own
+checksum does not fit. Results of earlier versions, which recorded fewer hashes, are read as they are. A folder made
+with other settings is an error that names the field, never silently reused.
 """
 
 import hashlib
@@ -58,8 +58,9 @@ def package_versions() -> dict[str, str]:
 class Manifest:
     """What a result folder is: the settings and inputs that determine its content, and how far it has come.
 
-    files: the hash of every file the stage wrote, by name; of rows that are still being written, of the first `bytes`
-    bytes. replaced: the hash that a file of an unfinished stage had before it was last written.
+    - `files`: the hash of every file the stage wrote, by name. For rows that are still being written it is the hash of
+      the first `bytes` bytes.
+    - `replaced`: the hash that a file of an unfinished stage had before it was last written.
     """
 
     stage: str

@@ -64,8 +64,8 @@ def bootstrap(
     """Percentile bootstrap of `statistic(row_indices)` over `n` rows, whole groups drawn together.
 
     `groups` gives each row's group (the question); without it each row is its own. Draws whose statistic is NaN (a
-    class missing) are left out. bounds: the least and the largest value there can be, where it has any; then an
-    interval is not without width when all resamples are alike (see `bounded_interval`).
+    class missing) are left out. `bounds` are the least and the largest value there can be, where there are any. With
+    them an interval has a width even when all resamples are alike (see `bounded_interval`).
     """
     rng = np.random.default_rng(seed)
     members = _members(groups) if groups is not None else [np.array([i]) for i in range(n)]

@@ -17,9 +17,10 @@ _DATA = (".json", ".jsonl", ".safetensors")
 class FileCheck(Row):
     """One file: its path below the folder, how it is, and why.
 
-    whole: its hash is recorded and fits. unchecked: no hash of it is recorded, as by earlier versions or for files of
-    other origin. unfinished: the manifest of a stage that is not complete, whose files are checked as far as they go.
-    damaged: missing, changed after it was written, or unreadable.
+    - `whole`: its hash is recorded and fits.
+    - `unchecked`: no hash of it is recorded, as by earlier versions or for files of other origin.
+    - `unfinished`: the manifest of a stage that is not complete, whose files are checked as far as they go.
+    - `damaged`: missing, changed after it was written, or unreadable.
     """
 
     path: str

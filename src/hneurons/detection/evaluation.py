@@ -102,15 +102,19 @@ def evaluate_detector(
 ) -> dict[str, DatasetResult]:
     """Accuracy and AUROC on the answer rows of each dataset, as in arXiv 2512.01797, Table 1.
 
-    Beside the detector: a classifier refitted on the H-neurons alone, `draws` classifiers on as many random neurons
-    (never H-neurons), both logistic with the same L2 penalty on standardised columns, and the rival scores. All are
-    fitted on `train`'s answer rows, with thresholds chosen there. `scores`: what `score_answers` gave for a test set;
-    sets without are scored here. Intervals are 95% bootstrap by question, and the
-    resamples are the same for all methods, so that differences between them are paired. A test set of one class has an
-    accuracy, the share flagged or passed, and an AUROC of NaN.
+    Beside the detector stand:
 
-    Raises `NotEnoughDataError` for a training set without both classes or a test set without located answers,
-    `InputError` when a test question was trained on, or contributions are of another model or other examples.
+    - a classifier refitted on the H-neurons alone;
+    - `draws` classifiers on as many random neurons, never H-neurons;
+    - the rival scores. `scores` is what `score_answers` gave for a test set; sets without are scored here.
+
+    The classifiers are logistic, with the same L2 penalty on standardised columns. All are fitted on `train`'s answer
+    rows, with thresholds chosen there. Intervals are 95% bootstrap by question. The resamples are the same for all
+    methods, so that differences between them are paired. A test set of one class has an accuracy, which is the share
+    flagged or passed, and an AUROC of NaN.
+
+    Raises `NotEnoughDataError` for a training set without both classes, and for a test set without located answers.
+    Raises `InputError` when a test question was trained on, or contributions are of another model or other examples.
     """
     known = answer_rows(train, "train", detector=detector)
     check_both_classes(known, "train")

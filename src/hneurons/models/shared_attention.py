@@ -1,7 +1,7 @@
 """Attention to a prefix that all rows share, computed for all of them at once instead of from a copy in each row.
 
-One product of all queries with the prefix's keys, one of each row's queries with the row's own keys, one softmax over
-both: the same sum as plain attention, read from memory once (cascade attention).
+There is one product of all queries with the prefix's keys, and one of each row's queries with the row's own keys. One
+softmax goes over both. The sum is that of plain attention, read from memory once (cascade attention).
 """
 
 from collections.abc import Iterator

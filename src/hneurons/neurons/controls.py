@@ -1,6 +1,6 @@
 """Random neurons to compare with. Every random set of neurons in the project is drawn here.
 
-Equal arguments draw equal sets, whatever else is drawn before or beside them: each set has its own seed, made from the
+Equal arguments draw equal sets, whatever else is drawn before or beside them. Each set has its own seed, made from the
 name of the comparison, the seed and the number of the draw.
 """
 

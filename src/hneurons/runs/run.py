@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 class Run(RunFolder):
     """A run's folder with the stages that fill it. Every stage can be called again: finished work is not repeated.
 
-    `device` and `max_rows` say where and how wide the model runs; `endpoint` serves the `llm` judge and finder;
-    `sampler`, an endpoint that serves the plan's own model, draws the responses in its place.
+    - `device`, `max_rows`: where the model runs, and how many sequences at a time.
+    - `endpoint`: serves the `llm` judge and finder.
+    - `sampler`: an endpoint that serves the plan's own model and draws the responses in its place.
     """
 
     def __init__(
