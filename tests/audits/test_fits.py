@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from hneurons.audits import AuditResult, Finding, Run, audit_geometry, audit_leakage, audit_stability, make_run
 from hneurons.audits.geometry import rank_correlation
 from hneurons.audits.leakage import _same_printed
-from hneurons.audits.penalty_path import measure_neurons, path_points, trace_neurons
+from hneurons.audits.own_fit import measure_neurons, path_points, record_fit
+from hneurons.audits.penalty_path import trace_neurons
+from hneurons.core.errors import InputError
+from hneurons.core.stats import auroc
+from hneurons.detection.answer_rows import Dataset, answer_rows
+from hneurons.detection.detector import Detector
+from hneurons.detection.fitting import fit_detector
 from hneurons.records.record import Condition, RunSettings
+from hneurons.records.rows import NeuronRow, PathPoint
+from support.planted import make_dataset
 
 
 def finding(result: AuditResult, text: str) -> Finding:
@@ -104,6 +112,39 @@ def test_the_planted_neuron_is_the_one_that_carries_the_detector() -> None:
     assert [row.rank for row in rows] == [2, 1, 3]
     assert rows[1].auroc is not None and rows[1].auroc > 0.85 and (rows[1].ablation_drop or 0) > 0.2
     assert abs(rows[0].ablation_drop or 0) < 0.02 and (rows[0].max_correlation or 0) > 0.98
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[Dataset, Dataset, Detector]:
+    planted = {(0, 7): 2.0, (2, 31): 1.5}
+    train, test = make_dataset(120, planted=planted), make_dataset(80, planted=planted, prefix="t", seed=50)
+    return train, test, fit_detector(train.contributions, subsamples=0)
+
+
+def test_our_own_detector_is_audited_from_its_path_and_neurons(fitted: tuple[Dataset, Dataset, Detector]) -> None:
+    train, test, detector = fitted
+    runs = record_fit("mine", detector, train, {"new": test})
+    points, rows = runs[0].of(PathPoint), runs[1].of(NeuronRow)
+    chosen = detector.settings["C"]
+    at = {(p.layer, p.neuron): p.weight for p in points if p.penalty == pytest.approx(chosen) and p.weight}
+    own = np.divmod(detector.columns, 40)
+    weights = dict(zip(zip(own[0].tolist(), own[1].tolist(), strict=True), detector.coef * detector.scale, strict=True))
+    assert at == pytest.approx(weights, rel=1e-3)
+    assert len({p.penalty for p in points}) == len(detector.settings["path"])
+    assert {(r.layer, r.neuron, r.condition) for r in rows} == {(i, j, "new") for i, j in weights}
+    top = next(r for r in rows if (r.layer, r.neuron) == (0, 7))
+    assert (top.auroc or 0) > 0.8 and top.rank == 1
+    answers = answer_rows(test, "new").matrix.gather(np.array([7]), 1 << 20)[0]
+    assert top.auroc == pytest.approx(auroc(answer_rows(test, "new").labels, answers))
+    result = audit_stability(runs)
+    assert finding(result, "L0N7 is a top neuron").verdict == "supported"
+    assert finding(result, "The neuron of largest weight carries").verdict == "supported"
+
+
+def test_a_detector_of_other_contributions_has_no_path_to_trace(fitted: tuple[Dataset, Dataset, Detector]) -> None:
+    _, test, detector = fitted
+    with pytest.raises(InputError, match="was not fitted on the contributions beside it"):
+        record_fit("mine", detector, make_dataset(120, seed=1), {"new": test})
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=4, max_size=30))

@@ -17,6 +17,7 @@ import pytest
 from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
 from hneurons.cli import main
 from hneurons.core.artifacts import Manifest
+from hneurons.detection.detector import Detector
 from hneurons.models import checkpoints, endpoint
 from hneurons.runs.run import Run
 from support.planted import read_tree
@@ -404,3 +405,12 @@ def test_a_real_process_keeps_the_streams_apart(place: Path, tmp_path: Path) -> 
         check=False,
     )
     assert "Traceback" not in piped.stderr
+
+
+def test_a_run_of_ours_is_put_through_the_stability_audit(cli: CLI, copy: Path) -> None:
+    said = cli("audit", "stability", copy, "--json")
+    assert said.code == 0, said.err
+    tables = json.loads(said.out)["audits"][0]["tables"]
+    tried = Detector.load(copy / "detector").settings["path"]
+    assert len(tables["path"]) == len(tried)
+    assert {row["condition"] for row in tables["neurons"]} == {"file", "file-2"}

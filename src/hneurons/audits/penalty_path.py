@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
-from hneurons.core.stats import Floats, auroc, wilson
+from hneurons.core.stats import wilson
 from hneurons.records.recorded_run import Run, rows_of
 from hneurons.records.rows import NeuronRow, PathPoint
 
@@ -49,56 +48,6 @@ def trace_neurons(points: Sequence[PathPoint]) -> list[NeuronPath]:
                 ranks[key][penalty] = place
     paths = [NeuronPath(*key, weights[key], ranks[key]) for key in weights]
     return sorted(paths, key=lambda path: (path.best_rank or 10**9, path.layer, path.neuron))
-
-
-def path_points(
-    penalties: Sequence[float], weights: Floats, layers: NDArray[np.int64], neurons: NDArray[np.int64],
-    accuracies: Sequence[float] | None = None,
-) -> list[PathPoint]:  # fmt: skip
-    """Rows for a fitted path. `weights`: penalties x neurons; neurons that are zero throughout are left out."""
-    ever = np.flatnonzero((weights != 0).any(axis=0))
-    rows = []
-    for place, penalty in enumerate(penalties):
-        sizes = int((weights[place] != 0).sum()), int((weights[place] > 0).sum())
-        accuracy = None if accuracies is None else float(accuracies[place])
-        for column in ever:
-            rows.append(
-                PathPoint(float(penalty), accuracy, *sizes, int(layers[column]), int(neurons[column]),
-                          float(weights[place, column]))
-            )  # fmt: skip
-    return rows
-
-
-def measure_neurons(
-    features: Floats, labels: NDArray[np.int64], weights: Floats, intercept: float, layers: NDArray[np.int64],
-    neurons: NDArray[np.int64],
-) -> list[NeuronRow]:  # fmt: skip
-    """Test each selected neuron of a linear detector on held-out rows.
-
-    `features`: rows x selected neurons, scaled as at fit. `ablation_drop` is the accuracy lost when the neuron's
-    term is replaced by its mean, `max_correlation` the largest |r| with another selected neuron.
-    """
-    terms = features * weights
-    score = terms.sum(axis=1) + intercept
-    accuracy = ((score > 0) == labels).mean()
-    spread = features.std(axis=0) > 0
-    correlation = np.zeros((len(weights), len(weights)))
-    if spread.sum() > 1:
-        correlation[np.ix_(spread, spread)] = np.abs(np.corrcoef(features[:, spread], rowvar=False))
-    np.fill_diagonal(correlation, 0)
-    ranks = np.empty(len(weights), dtype=int)
-    ranks[np.argsort(-weights, kind="stable")] = np.arange(1, len(weights) + 1)
-    rows = []
-    for k, weight in enumerate(weights):
-        without = score - terms[:, k] + terms[:, k].mean()
-        rows.append(
-            NeuronRow(
-                int(layers[k]), int(neurons[k]), weight=float(weight), rank=int(ranks[k]),
-                auroc=auroc(labels, features[:, k]), ablation_drop=float(accuracy - ((without > 0) == labels).mean()),
-                max_correlation=float(correlation[k].max()),
-            )
-        )  # fmt: skip
-    return rows
 
 
 @AUDITS.register("stability")

@@ -1,21 +1,24 @@
 """`hneurons audit` and `hneurons import`: recorded runs in, findings out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hneurons.records.recorded_run import Run
 
 
 def audit(
     name: Annotated[str, typer.Argument(help="effect, parsing, ...; 'report' for all as HTML; 'list' names them.")],
-    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of recorded runs.")] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of recorded runs, or of our own.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="HTML file; the JSON is written beside it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """Put recorded runs, ours or imported ones, through an audit: each claim with verdict and evidence."""
     from json import dumps
 
-    from hneurons.audits import AUDITS, load_run
+    from hneurons.audits import AUDITS
     from hneurons.core.errors import InputError
     from hneurons.report.audit_report import audit_runs, write_report
 
@@ -31,7 +34,7 @@ def audit(
         raise InputError("'audit report' needs --out FILE.html")
     if out is not None and out.suffix not in (".html", ".htm"):
         raise InputError(f"--out is '{out}': give an HTML file, such as audit.html; the JSON is written beside it")
-    report = audit_runs([load_run(folder) for folder in runs], names=() if name == "report" else (name,))
+    report = audit_runs([run for folder in runs for run in _read(folder)], names=() if name == "report" else (name,))
     if out is not None:
         beside = write_report(report, out)
         typer.echo(f"wrote {out} and {beside}", err=True)
@@ -41,6 +44,22 @@ def audit(
         _print_findings(report)
     if not json:
         typer.echo("; ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items()))
+
+
+def _read(folder: Path) -> "list[Run]":
+    """The recorded run in a folder, or what is recorded of the detector of a run of ours."""
+    from hneurons.audits import load_run
+    from hneurons.neurons.opening import RUN_JSON
+
+    if not (folder / RUN_JSON).is_file():
+        return [load_run(folder)]
+    from hneurons.audits.own_fit import record_fit
+    from hneurons.runs.folder import RunFolder
+    from hneurons.runs.plan import TRAIN
+
+    run = RunFolder(folder)
+    tests = {name: run.dataset(name) for name in run.testable() if name != TRAIN}
+    return record_fit(folder.resolve().name, run.load_detector(), run.dataset(TRAIN), tests)
 
 
 def _print_findings(report: "AuditReport") -> None:  # type: ignore[name-defined]  # noqa: F821

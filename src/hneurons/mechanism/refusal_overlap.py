@@ -45,8 +45,6 @@ class RefusalDirections:
     directions: Tensor
     bases: Tensor
     accuracy: tuple[float, ...]
-    n_train: tuple[int, int]
-    n_held_out: tuple[int, int]
 
 
 def capture_last_tokens(model: LanguageModel, prompts: Sequence[str], *, batch: int = 16) -> LastTokens:
@@ -136,10 +134,7 @@ def find_refusal_directions(
             hits = [(held_out[0][:, layer] @ directions[layer] > middle).float(),
                     (held_out[1][:, layer] @ directions[layer] <= middle).float()]  # fmt: skip
             accuracy.append(float((hits[0].mean() + hits[1].mean()) / 2))
-    sizes = (len(held_out[0]), len(held_out[1])) if held_out is not None else (0, 0)
-    return RefusalDirections(
-        directions, torch.stack(bases), tuple(accuracy), (len(harmful), len(harmless)), sizes
-    )  # fmt: skip
+    return RefusalDirections(directions, torch.stack(bases), tuple(accuracy))
 
 
 class Overlap(NamedTuple):
