@@ -29,6 +29,7 @@ from hneurons.detection.detector import Detector
 from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.interventions.steering import Steer
+from hneurons.models.drawing import Talks
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import load_model
 from hneurons.models.prompts import alternate, encode_turns
@@ -89,9 +90,9 @@ def run(model: Any, benchmark: Benchmark | None = None, **options: Any) -> Bench
 
 
 @torch.inference_mode()
-def reply_alone(model: Any, turns: Sequence[str], neurons: NeuronSet, alpha: float) -> str:
+def reply_alone(model: Any, turns: Sequence[str], neurons: NeuronSet, alpha: float, **where: Any) -> str:
     ids = encode_turns(model.tokenizer, alternate(turns))
-    with ScaleNeurons(model, neurons, alpha):
+    with ScaleNeurons(model, neurons, alpha, prompt_lengths=len(ids), **where):
         out = model.model.generate(
             torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=TOKENS,
             do_sample=False, eos_token_id=1,
@@ -135,16 +136,68 @@ def test_alpha_1_is_run_once_and_stands_under_every_set() -> None:
     assert steered == [1 + 2 * 2]
 
 
-def test_in_a_conversation_later_turns_follow_the_replies_and_the_first_is_the_plain_models() -> None:
-    model = tiny_model(chat=True)
+class ScaledTalk(Talk):
+    """Three turns, all of them under the condition."""
+
+    first_turn_unscaled = False
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3"])
+@pytest.mark.parametrize("scope", ["all", "response", 2])
+@pytest.mark.parametrize("benchmark", [Talk(), ScaledTalk()], ids=["plain_first", "scaled_first"])
+def test_every_reply_of_a_conversation_is_what_a_separate_run_of_it_gives(
+    family: str, scope: Any, benchmark: Talk
+) -> None:
+    model = tiny_model(family, chat=True)
     sets = make_sets(model)
-    for record in run(model, Talk()).records:
+    records = run(model, benchmark, scope=scope, max_rows=7).records
+    for record in records:
         item = next(item for item in make_items(5) if item.id == record.id)
         neurons, replies = sets[record.condition], json.loads(record.judge or "")
-        first = reply_alone(model, item.turns, neurons, 1.0)
-        second = reply_alone(model, (*item.turns, first, "Are you sure?"), neurons, record.alpha)
+        alpha = 1.0 if benchmark.first_turn_unscaled else record.alpha
+        first = reply_alone(model, item.turns, neurons, alpha, scope=scope)
+        second = reply_alone(model, (*item.turns, first, "Are you sure?"), neurons, record.alpha, scope=scope)
         turns = (*item.turns, first, "Are you sure?", second, "So what is it?")
-        assert replies == [first, second, reply_alone(model, turns, neurons, record.alpha)]
+        assert replies == [first, second, reply_alone(model, turns, neurons, record.alpha, scope=scope)]
+    assert len({record.judge for record in records}) > 3
+
+
+def prompt_tokens(model: Any, benchmark: Benchmark, **options: Any) -> int:
+    """Run a benchmark; how many tokens were run in passes of several tokens a row, padding included."""
+    seen = []
+
+    def count(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        shape = next(v for v in (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if v is not None).shape
+        seen.append(shape[0] * shape[1] if shape[1] > 1 else 0)
+
+    handle = model.decoder.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        run(model, benchmark, **options)
+    finally:
+        handle.remove()
+    return sum(seen)
+
+
+def test_a_prompt_that_no_condition_changes_is_run_once_for_all_of_them() -> None:
+    model = tiny_model(chat=True)
+    when = RiskAbove(make_detector(model), 0.4)
+    for where in ({"scope": "response"}, {"scope": 3}, {"when": when}):
+        one, many = (prompt_tokens(model, Toy(), alphas=alphas, **where) for alphas in ((1.0,), (0.0, 1.0, 4.0, 6.0)))
+        assert 0 < one == many
+    assert prompt_tokens(model, Toy(), alphas=(0.0, 1.0, 4.0, 6.0)) > 4 * one
+
+
+@pytest.mark.parametrize("scope", ["all", "response"])
+def test_earlier_turns_are_not_run_again_and_without_room_for_them_the_replies_are_the_same(
+    scope: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(chat=True)
+    kept = run(model, Talk(), scope=scope), prompt_tokens(model, Talk(), scope=scope)
+    original = Talks.__init__
+    monkeypatch.setattr(Talks, "__init__", lambda talks, positions: original(talks, 0))
+    again = run(model, Talk(), scope=scope), prompt_tokens(model, Talk(), scope=scope)
+    assert kept[0] == again[0]
+    assert kept[1] < (0.75 if scope == "all" else 0.85) * again[1]
 
 
 class Secret(Toy):

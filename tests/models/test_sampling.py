@@ -312,7 +312,7 @@ def test_prompts_that_run_together_are_alike_in_length_few_and_not_too_many_toke
     monkeypatch.setattr(sampling_module, "_PREFILL_TOKENS", 24)
     model, prompts = tiny_model("llama"), make_prompts([4, 30, 6, 4, 5, 4, 11, 12, 13], prefix=0)
     ready = Prompts(model, prompts, [], prefill_shared(model, []), 5)
-    assert ready.groups(range(len(prompts))) == [[0, 3, 5], [4, 2], [6, 7], [8], [1]]
+    assert ready.groups(range(len(prompts)), [0] * len(prompts)) == [[0, 3, 5], [4, 2], [6, 7], [8], [1]]
     alone = [Prompts(model, [prompt], [], prefill_shared(model, []), 5).first for prompt in prompts]
     for first, (expected,) in zip(ready.first, alone, strict=True):
         torch.testing.assert_close(first.logits, expected.logits, rtol=1e-4, atol=1e-4)

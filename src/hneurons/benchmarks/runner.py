@@ -18,6 +18,7 @@ from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
 if TYPE_CHECKING:
     from hneurons.interventions.gate import RiskAbove
     from hneurons.interventions.intervention import Intervention, Scope
+    from hneurons.models.kv_cache import Past
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.sampling import Branch, Generation
 
@@ -207,11 +208,13 @@ class _Job:
         self.sampling = Sampling(benchmark.temperature, benchmark.top_k, benchmark.top_p, tokens, seed)
         self.stops = model.stops(PromptStyle())
         self.steering = Steer(model, conditions)
+        self.goes_on = type(benchmark).next_turn is not Benchmark.next_turn
+        self.longest = 0
 
     def check(self, items: Sequence[Item], tokens: int) -> None:
         """Raise `PromptTooLongError` before any work where an item does not fit."""
         for item in items if not self.benchmark.scores_text else ():
-            self._encode(item, item.turns)
+            self.longest = max(self.longest, len(self._encode(item, item.turns)))
 
     def _encode(self, item: Item, turns: Sequence[str]) -> list[int]:
         from hneurons.models.prompts import alternate, encode_turns
@@ -226,8 +229,11 @@ class _Job:
 
     def run(self, items: Sequence[Item], endpoint: Endpoint | None) -> list[list[Record]]:
         """The graded records of each item, in the order of the cells."""
+        from hneurons.models.drawing import Talks
+
         if self.benchmark.scores_text:
             return [self._score(item) for item in items]
+        self.kept = Talks(self.max_rows * (self.longest + self.sampling.max_new_tokens))
         talks = {(i, c): list(item.turns) for i, item in enumerate(items) for c in range(len(self.cells))}
         last: dict[tuple[int, int], Drawn] = {}
         replies: dict[tuple[int, int], list[str]] = {key: [] for key in talks}
@@ -292,15 +298,22 @@ class _Job:
         ]  # equal seeds for all conditions: they differ by the intervention alone
         found: dict[tuple[int, int], Drawn] = {}
         keys = {(branch.prompt, branch.condition): key for branch, key in zip(branches, order, strict=True)}
+        # Prompts that no condition changes go on from what the plain model left, others from their own condition's.
+        own = self.steering.reach is None
+        names = {(place, c if own else 0): (i, c if own else 0) for (place, c), (i, _) in keys.items()}
 
         def keep(branch: "Branch", generation: "Generation") -> tuple["Branch", ...]:
             found[keys[branch.prompt, branch.condition]] = Drawn(generation, self.steering.scaled_tokens(branch))
             return ()
 
+        def keep_past(branch: "Branch", past: "Past") -> None:
+            self.kept.put(keys[branch.prompt, branch.condition], past)
+
         with self.steering:
             draw_steered(
                 self.model, prompts, branches, self.sampling, self.stops, on_done=keep, steering=self.steering,
-                conditions=len(self.cells), max_rows=self.max_rows,
+                conditions=len(self.cells), pasts=self.kept.find(names), keep=keep_past if self.goes_on else None,
+                max_rows=self.max_rows,
             )  # fmt: skip
         return found
 

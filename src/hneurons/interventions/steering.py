@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hneurons.core.errors import CaptureError, InputError
 from hneurons.interventions.gate import RiskGate
-from hneurons.interventions.intervention import Edit, Intervention, Untouched, prompt_reach
+from hneurons.interventions.intervention import Edit, Intervention, Untouched, is_no_op, prompt_reach
 from hneurons.models.language_model import LanguageModel
 
 _FAR = int(np.iinfo(np.int64).max)
@@ -62,6 +62,11 @@ class Steer:
         """How many of the last positions of a prompt any of the conditions may change; None stands for all."""
         found = [prompt_reach(one) for one in self.conditions]
         return None if None in found else max((reach for reach in found if reach is not None), default=0)
+
+    def lasts(self, condition: int) -> bool:
+        """Whether a response under this condition is changed as it will be when it is part of a prompt."""
+        one = self.conditions[condition]
+        return is_no_op(one) or (one.scope == "all" and one.when is None)
 
     def steer(
         self, conditions: Sequence[int], prompt_lengths: Sequence[int], continued: Sequence[Hashable] = ()
@@ -160,8 +165,11 @@ class Steer:
         ids = next(v for v in (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if v is not None)
         positions = kwargs.get("position_ids")
         if positions is None:
-            past = kwargs.get("past_key_values")
-            positions = torch.arange(ids.shape[1], device=ids.device)[None] + (past.get_seq_length() if past else 0)
+            past, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
+            start = past.get_seq_length() if past else 0
+            if isinstance(mask, Tensor) and mask.ndim == 2:  # rows may hold less than the longest of them
+                start = mask.sum(dim=1, keepdim=True) - ids.shape[1]
+            positions = torch.arange(ids.shape[1], device=ids.device)[None] + start
         places = positions - self._lengths.to(positions.device)
         inside = (places >= self._of_rows(self._first, places)) & (places < self._of_rows(self._last, places))
         if self._gate is None:

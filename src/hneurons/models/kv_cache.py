@@ -1,10 +1,18 @@
 """A key-value cache prefilled once and branched: one buffer a layer, written in place, its rows reused."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+
+class Past(NamedTuple):
+    """What a row left in the cache: its token ids, and each layer's keys and values, [heads, positions, width]."""
+
+    ids: list[int]
+    keys: list[Tensor]
+    values: list[Tensor]
 
 
 class BufferLayer(DynamicLayer):  # type: ignore[misc]
@@ -29,7 +37,7 @@ class BufferLayer(DynamicLayer):  # type: ignore[misc]
         self._use(self.key_buffer.shape[0], length)
 
     def use_rows(self, starts: Tensor, length: int) -> None:
-        """Use the first rows; the next pass's one token is written at each row's own `starts`, `length` the largest."""
+        """Use the first rows; the next pass is written from each row's own `starts` on, `length` being the largest."""
         self.starts = starts
         self._use(len(starts), length)
 
@@ -47,9 +55,10 @@ class BufferLayer(DynamicLayer):  # type: ignore[misc]
             self.keys[:, :, start:] = key_states
             self.values[:, :, start:] = value_states
         else:
-            rows = torch.arange(self.rows, device=starts.device)
-            self.keys[rows, :, starts] = key_states[:, :, 0]
-            self.values[rows, :, starts] = value_states[:, :, 0]
+            rows = torch.arange(self.rows, device=starts.device)[:, None]
+            places = starts[:, None] + torch.arange(key_states.shape[-2], device=starts.device)
+            self.keys[rows, :, places] = key_states.transpose(1, 2)
+            self.values[rows, :, places] = value_states.transpose(1, 2)
         return self.keys, self.values
 
 
@@ -86,6 +95,24 @@ class BufferCache(Cache):  # type: ignore[misc]
             keys, values = getattr(other, "key_buffer", other.keys), getattr(other, "value_buffer", other.values)
             layer.key_buffer[rows, :, columns] = keys[source_rows][:, :, source_columns]
             layer.value_buffer[rows, :, columns] = values[source_rows][:, :, source_columns]
+
+    def restore(self, row: int, past: Past, positions: slice) -> None:
+        """Copy some positions of what another row left to the beginning of a row."""
+        for layer, keys, values in zip(self.layers, past.keys, past.values, strict=True):
+            end = positions.stop - positions.start
+            layer.key_buffer[row, :, :end], layer.value_buffer[row, :, :end] = keys[:, positions], values[:, positions]
+
+    def take(self, row: int, ids: list[int], prefix: Cache | None) -> Past:
+        """A copy of what a row holds of these ids, the first of which are in a `prefix` that all rows share."""
+        parts: list[list[Tensor]] = [[], []]
+        for place, layer in enumerate(self.layers):
+            shared = None if prefix is None else prefix.layers[place]
+            start = 0 if shared is None else shared.keys.shape[2]
+            own = (buffer[row, :, : len(ids) - start] for buffer in (layer.key_buffer, layer.value_buffer))
+            before = (None, None) if shared is None else (shared.keys[0], shared.values[0])
+            for part, mine, first in zip(parts, own, before, strict=True):
+                part.append(mine.clone() if first is None else torch.cat([first, mine], dim=1))
+        return Past(ids, *parts)
 
     def copy_row(self, source: int, target: int, columns: slice) -> None:
         """Copy one row's positions over another's."""

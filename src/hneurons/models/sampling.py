@@ -1,11 +1,12 @@
 """Sampling many short answers fast.
 
 The prefix that all prompts share is run once, and so is each prompt. Samples of a prompt run as one as long as they
-have the same tokens. The next branch takes a finished row's place at once.
+have the same tokens. The next branch takes a finished row's place at once. Steered prompts are run once for all
+conditions, too, up to the first position that a condition may change.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +21,7 @@ from hneurons.core.rows import Row
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import FinishReason
 from hneurons.models.choosing import Candidates, choose_tokens, top_candidates
-from hneurons.models.kv_cache import BufferCache, prefill_prefix
+from hneurons.models.kv_cache import BufferCache, Past, prefill_prefix
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.shared_attention import SharedAttention, can_share
 
@@ -68,6 +69,13 @@ class Steering(Protocol):
         change places and owners between passes, so what is remembered of a row is remembered by branch.
         """
 
+    @property
+    def reach(self) -> int | None:
+        """How many of the last positions of a prompt may be changed by any condition; None stands for all."""
+
+    def lasts(self, condition: int) -> bool:
+        """Whether a response under this condition is changed as it will be when it is part of a prompt."""
+
 
 class Generation(NamedTuple):
     """Generated ids with the stop token, their log-probabilities at temperature 1, and why it ended."""
@@ -89,9 +97,14 @@ class Prompts:
 
     All begin with the ids `prefix`, whose cache is `prefix_cache`. Where the model's attention allows it, the prefix
     is kept and attended to once for all rows; elsewhere every row has a copy. A row's positions lie side by side, so
-    that families that count positions or windows by their place in the cache see what they would see alone. With
-    `steering` a prompt is run when a branch of it starts, under the branch's condition; `prefix_cache` has one row a
-    condition, or one for all.
+    that families that count positions or windows by their place in the cache see what they would see alone.
+
+    With `steering` that reaches all of a prompt, it is run when a branch of it starts, under the branch's condition,
+    and `prefix_cache` has one row a condition. Where `steering` reaches its last positions only, the others are run
+    once for all conditions. These last ones, the prompt's tail, are run as the first tokens of each branch.
+
+    `pasts` are what earlier turns left, by (prompt, condition); condition 0 stands for all where prompts are run once.
+    Only what a prompt has beyond its past is run. They are of use where attention to the prefix is shared.
     """
 
     @torch.inference_mode()
@@ -104,23 +117,43 @@ class Prompts:
         top_k: int | None,
         *,
         steering: Steering | None = None,
+        pasts: Mapping[tuple[int, int], Past] | None = None,
     ) -> None:
         self.model, self.prefix_cache, self.top_k, self.steering = model, prefix_cache, top_k, steering
-        self.rests = [prompt[len(prefix) :] for prompt in prompts]
+        reach = 0 if steering is None else steering.reach
+        self.run_once = reach is not None
+        ends = [len(prompt) - (reach or 0) for prompt in prompts]
+        self.prefix = prefix
+        self.rests = [prompt[len(prefix) : end] for prompt, end in zip(prompts, ends, strict=True)]
+        self.tails = [prompt[end:] for prompt, end in zip(prompts, ends, strict=True)]
         self.start, self.width = len(prefix), max(map(len, self.rests))
         self.lengths = [len(prompt) for prompt in prompts]
+        self.first: list[Candidates] = []
         self.attention = SharedAttention(model, prefix_cache) if can_share(model, prefix_cache) else None
         self.copied = 0 if self.attention else self.start  # positions of the prefix that every row holds itself
-        if steering is None:
+        self.pasts = (pasts or {}) if self.attention else {}
+        self.begun = {key: self._count_begun(key[0], past) for key, past in self.pasts.items()}
+        if self.run_once:
             self._run_all()
 
-    def groups(self, prompts: Sequence[int]) -> list[list[int]]:
+    def _count_begun(self, prompt: int, past: Past) -> int:
+        """How many positions behind the prefix a past spares; at least one of the rest is run."""
+        ids = [*self.prefix, *self.rests[prompt][:-1]]
+        same = next((n for n, (a, b) in enumerate(zip(ids, past.ids, strict=False)) if a != b), None)
+        return max(0, (min(len(ids), len(past.ids)) if same is None else same) - self.start)
+
+    def groups(self, prompts: Sequence[int], conditions: Sequence[int]) -> list[list[int]]:
         """Places in `prompts` that run together: prompts of similar length, so that little is padded."""
+        pairs = list(zip(prompts, conditions, strict=True))
+        todo = [len(self.rests[prompt]) - self.begun.get((prompt, condition), 0) for prompt, condition in pairs]
         groups: list[list[int]] = [[]]
-        for place in sorted(range(len(prompts)), key=lambda place: len(self.rests[prompts[place]])):
-            rows = len(groups[-1]) + 1
-            if rows > _PREFILL_ROWS or (rows > 1 and rows * len(self.rests[prompts[place]]) > _PREFILL_TOKENS):
+        real = 0
+        for place in sorted(range(len(prompts)), key=lambda place: todo[place]):
+            padded, real = (len(groups[-1]) + 1) * todo[place], real + todo[place]
+            full = len(groups[-1]) == _PREFILL_ROWS or padded > _PREFILL_TOKENS or padded - real > max(64, real // 4)
+            if groups[-1] and full:
                 groups.append([])
+                real = todo[place]
             groups[-1].append(place)
         return groups
 
@@ -128,27 +161,35 @@ class Prompts:
         count = len(self.rests)
         self.cache = BufferCache(self.prefix_cache, count, self.width)
         found: list[Candidates | None] = [None] * count
-        for rows in self.groups(range(count)):
-            ready = self.run(rows)
-            end = max(len(self.rests[row]) for row in rows)
-            self.cache.write(ready.cache, slice(0, end), rows=rows, source_columns=slice(self.copied, None))
+        for rows in self.groups(range(count), [0] * count):
+            ready, end = self.run(rows, [0] * len(rows)), max(len(self.rests[row]) for row in rows)
+            columns = slice(self.copied, self.copied + end)
+            self.cache.write(ready.cache, slice(0, end), rows=rows, source_columns=columns)
             for place, row in enumerate(rows):
                 found[row] = ready.first.at([place])
-        self.first = [candidates for candidates in found if candidates is not None]
+        if not any(self.tails):
+            self.first = [candidates for candidates in found if candidates is not None]
 
-    def run(self, prompts: Sequence[int], conditions: Sequence[int] = ()) -> Prefilled:
+    def run(self, prompts: Sequence[int], conditions: Sequence[int]) -> Prefilled:
         """Run these prompts, each under its condition, in one batch."""
-        rests, copied = [self.rests[prompt] for prompt in prompts], self.copied
-        width = max(map(len, rests))
-        ids = torch.tensor([[*rest, *[0] * (width - len(rest))] for rest in rests])
-        cache = BufferCache(self.prefix_cache, len(rests), copied + width)
+        copied, pairs = self.copied, list(zip(prompts, conditions, strict=True))
+        begun = [self.begun.get(pair, 0) for pair in pairs]
+        todo = [self.rests[prompt][done:] for prompt, done in zip(prompts, begun, strict=True)]
+        width = max(1, *map(len, todo))
+        ids = torch.tensor([[*rest, *[0] * (width - len(rest))] for rest in todo])
+        cache = BufferCache(self.prefix_cache, len(todo), copied + max(begun) + width)
         if copied:
             source = list(conditions) if self.prefix_cache.layers[0].keys.shape[0] > 1 else slice(None)
             cache.write(self.prefix_cache, slice(0, copied), source_rows=source)
         cache.resize(copied)
+        if any(begun):
+            for row, (pair, done) in enumerate(zip(pairs, begun, strict=True)):
+                if done:
+                    cache.restore(row, self.pasts[pair], slice(self.start, self.start + done))
+            cache.use_rows(torch.tensor(begun, device=self.model.device), max(begun))
         if self.steering is not None:
-            self.steering.steer(conditions, [self.start + len(rest) for rest in rests])
-        logits = self.forward(cache, ids, [0] * len(rests), last=[len(rest) - 1 for rest in rests])
+            self.steering.steer(conditions, [self.lengths[prompt] for prompt in prompts])
+        logits = self.forward(cache, ids, begun, last=[max(0, len(rest) - 1) for rest in todo])
         return Prefilled(cache, top_candidates(logits, self.top_k))
 
     def forward(self, cache: BufferCache, ids: Tensor, own: Sequence[int], *, last: Sequence[int]) -> Tensor:
@@ -179,18 +220,20 @@ def generate(
     stops: frozenset[int],
     *,
     on_done: Callable[[Branch, Generation], Iterable[Branch]] = lambda branch, generation: (),
+    keep: Callable[[Branch, Past], None] | None = None,
     max_rows: int = 128,
 ) -> None:
     """Draw every branch and hand it to `on_done`, whose answer is drawn too (the question's next round).
 
     At most `max_rows` run at a time. What is drawn depends on the branch's seed (and condition, where the prompts are
-    steered) alone, not on what runs beside it.
+    steered) alone, not on what runs beside it. `keep` is given what a steered branch leaves in the cache, where that
+    lasts into a next turn.
     """
     longest = max(prompts.lengths) + sampling.max_new_tokens
     if prompts.attention is None and longest > model.attention_window:
         max_rows = 1  # this family counts its window from the end of the cache, which is another row's end
     queue = deque(branches)
-    batch = _Batch(prompts, max_rows, sampling, stops)
+    batch = _Batch(prompts, max_rows, sampling, stops, keep)
     while queue or batch.rows:
         done = batch.admit(queue) or batch.step()
         for branch, generation in done:
@@ -198,13 +241,13 @@ def generate(
 
 
 class _Draw:
-    """A branch being drawn: its random numbers and its tokens so far."""
+    """A branch being drawn: its random numbers, and its tokens so far behind `begin` of the prompt's tail."""
 
-    def __init__(self, branch: Branch, sampling: Sampling, key: Hashable) -> None:
+    def __init__(self, branch: Branch, sampling: Sampling, key: Hashable, tail: Sequence[int]) -> None:
         draws = np.random.default_rng(derive_seed(sampling.seed, *branch.seed_parts))
         self.branch, self.key = branch, key
         self.uniforms = draws.random(sampling.max_new_tokens)
-        self.tokens: list[int] = []
+        self.tokens, self.begin = list(tail), len(tail)
         self.logprobs: list[float] = []
 
 
@@ -228,13 +271,19 @@ class _Batch:
     What follows a prompt and some tokens is remembered, so that a later draw that goes the same way runs nothing.
     """
 
-    def __init__(self, prompts: Prompts, max_rows: int, sampling: Sampling, stops: frozenset[int]) -> None:
-        self.prompts, self.max_rows, self.sampling, self.stops = prompts, max_rows, sampling, stops
-        self.cache = BufferCache(prompts.prefix_cache, 0, prompts.copied + prompts.width + sampling.max_new_tokens)
+    def __init__(
+        self,
+        prompts: Prompts,
+        max_rows: int,
+        sampling: Sampling,
+        stops: frozenset[int],
+        keep: Callable[[Branch, Past], None] | None,
+    ) -> None:
+        self.prompts, self.max_rows, self.sampling, self.stops, self.keep = prompts, max_rows, sampling, stops, keep
+        capacity = prompts.copied + prompts.width + max(map(len, prompts.tails)) + sampling.max_new_tokens
+        self.cache = BufferCache(prompts.prefix_cache, 0, capacity)
         self.rows: list[_Row] = []
         self.known: dict[tuple[Hashable, tuple[int, ...]], Candidates] = {}
-        if prompts.steering is None:
-            self.known = {(prompt, ()): candidates for prompt, candidates in enumerate(prompts.first)}
 
     def admit(self, queue: deque[Branch]) -> list[tuple[Branch, Generation]]:
         """Begin waiting branches while there is room; those that end on known tokens alone."""
@@ -243,11 +292,15 @@ class _Batch:
         while queue and len(incoming) < room:
             branch = queue.popleft()
             # A steered row is its own: the steering may remember what it did to this branch.
-            incoming.append(_Draw(branch, self.sampling, branch.prompt if self.prompts.steering is None else branch))
+            key = branch.prompt if self.prompts.steering is None else branch
+            incoming.append(_Draw(branch, self.sampling, key, self.prompts.tails[branch.prompt]))
+            if self.prompts.first:
+                self.known[key, ()] = self.prompts.first[branch.prompt]
         if not incoming:
             return []
-        if self.prompts.steering is not None:
-            for places in self.prompts.groups([draw.branch.prompt for draw in incoming]):
+        if not self.prompts.run_once:
+            branches = [draw.branch for draw in incoming]
+            for places in self.prompts.groups([b.prompt for b in branches], [b.condition for b in branches]):
                 self._start([incoming[place] for place in places])
             return self._draw_all([row for row in self.rows if not row.draws[0].tokens])
         ended = self._draw(incoming)
@@ -276,7 +329,7 @@ class _Batch:
         branches = [draw.branch for draw in draws]
         ready = self.prompts.run([b.prompt for b in branches], [b.condition for b in branches])
         rows = [self._add_row(_Row(draw)) for draw in draws]
-        end = ready.cache.capacity
+        end = min(ready.cache.capacity, self.cache.capacity)
         self.cache.write(ready.cache, slice(0, end), rows=rows, source_columns=slice(0, end))
         for place, draw in enumerate(draws):
             self.known[draw.key, ()] = ready.first.at([place])
@@ -323,12 +376,25 @@ class _Batch:
     def _draw_all(self, rows: list[_Row]) -> list[tuple[Branch, Generation]]:
         """Draw in these rows what is known; rows whose draws all ended make room."""
         ended = self._draw([draw for row in rows for draw in row.draws])
+        if self.keep is not None:
+            for row in rows:
+                self._keep(row, self.keep)
         for row in rows:
             row.draws = [draw for draw in row.draws if not self._ended(draw)]
         for place in reversed(range(len(self.rows))):
             if not self.rows[place].draws:
                 self._drop(place)
         return ended
+
+    def _keep(self, row: _Row, keep: Callable[[Branch, Past], None]) -> None:
+        """Hand over what a row that ended leaves in the cache."""
+        prompts, (draw, *others) = self.prompts, row.draws
+        if others or not self._ended(draw) or prompts.steering is None:
+            return
+        if prompts.steering.lasts(draw.branch.condition):
+            ids = [*prompts.prefix, *prompts.rests[draw.branch.prompt], *row.ran]
+            prefix = prompts.prefix_cache if prompts.attention else None
+            keep(draw.branch, self.cache.take(self.rows.index(row), ids, prefix))
 
     def _drop(self, place: int) -> None:
         """Put the last row in the place of one that is empty."""
@@ -348,7 +414,7 @@ class _Batch:
             if not going:
                 return ended
             together = Candidates(*(torch.cat(parts) for parts in zip(*(c for _, c in going), strict=True)))
-            uniforms = torch.tensor([draw.uniforms[len(draw.tokens)] for draw, _ in going], dtype=torch.float64)
+            uniforms = torch.tensor([d.uniforms[len(d.tokens) - d.begin] for d, _ in going], dtype=torch.float64)
             tokens, logprobs = choose_tokens(
                 together, uniforms.to(together.logits.device), self.sampling.temperature, self.sampling.top_p
             )
@@ -357,11 +423,12 @@ class _Batch:
                 draw.logprobs.append(round(logprob, 4))
                 if self._ended(draw):
                     reason: FinishReason = "stop" if token in self.stops else "length"
-                    ended.append((draw.branch, Generation(tuple(draw.tokens), tuple(draw.logprobs), reason)))
+                    ids = tuple(draw.tokens[draw.begin :])
+                    ended.append((draw.branch, Generation(ids, tuple(draw.logprobs), reason)))
 
     def _ended(self, draw: _Draw) -> bool:
-        tokens = draw.tokens
-        return bool(tokens) and (tokens[-1] in self.stops or len(tokens) == self.sampling.max_new_tokens)
+        drawn = len(draw.tokens) - draw.begin
+        return drawn > 0 and (draw.tokens[-1] in self.stops or drawn == self.sampling.max_new_tokens)
 
 
 @torch.inference_mode()
@@ -378,5 +445,6 @@ def prefill_shared(
             "not supported; sample from it behind an endpoint"
         )
     if steering is not None:
+        conditions = conditions if steering.reach is None else 1  # else no condition changes the prefix
         steering.steer(range(conditions), [len(prefix) + 1] * conditions)
     return prefill_prefix(model.decoder, prefix, model.device, rows=conditions)
