@@ -11,8 +11,9 @@ import torch
 from hneurons.answers.questions import load_questions
 from hneurons.answers.questions.few_shot import few_shot_examples
 from hneurons.models.language_model import LanguageModel, load_model
+from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import PromptStyle, common_prefix
-from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
+from hneurons.models.sampling import Branch, Generation, Sampling, generate
 
 
 def ours(

@@ -13,8 +13,9 @@ from hneurons.detection.detector import Detector
 from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.scaling import NeuronScaling, ScaleNeurons
 from hneurons.interventions.steering import Steer
+from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import common_prefix
-from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
+from hneurons.models.sampling import Branch, Generation, Sampling, generate
 from hneurons.neurons.capture import ContributionMeter, Sequence
 from hneurons.neurons.neuron_set import NeuronSet
 from support.tiny_models import tiny_model

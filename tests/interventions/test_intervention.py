@@ -22,8 +22,9 @@ from hneurons.interventions.intervention import Edit, Intervention, Rows, Scope,
 from hneurons.interventions.scaling import NeuronScaling
 from hneurons.interventions.steering import Steer
 from hneurons.models.language_model import LanguageModel
+from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import common_prefix
-from hneurons.models.sampling import Branch, Prompts, Sampling, generate, prefill_shared
+from hneurons.models.sampling import Branch, Sampling, generate
 from hneurons.neurons.neuron_set import NeuronSet
 from support.tiny_models import tiny_model
 

@@ -10,8 +10,9 @@ from hneurons.core.errors import CaptureError, InputError
 from hneurons.interventions.intervention import Untouched
 from hneurons.interventions.scaling import NeuronScaling, ScaleNeurons
 from hneurons.interventions.steering import Steer
+from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import common_prefix
-from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
+from hneurons.models.sampling import Branch, Generation, Sampling, generate
 from hneurons.neurons.neuron_set import NeuronSet
 from support.tiny_models import DENSE, SHELLS, tiny_model
 

@@ -8,7 +8,8 @@ import torch
 
 from hneurons.core.errors import UnsupportedModelError
 from hneurons.models.language_model import LanguageModel
-from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
+from hneurons.models.prefill import Prompts, prefill_shared
+from hneurons.models.sampling import Branch, Generation, Sampling, generate
 from hneurons.neurons.capture import ContributionMeter, Sequence
 from support.tiny_families import FAMILIES, WINDOWED, WITHOUT_CACHE, family_model
 

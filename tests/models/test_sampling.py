@@ -12,18 +12,12 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from hneurons.core.errors import InputError
 from hneurons.core.seeds import derive_seed
-from hneurons.models import sampling as sampling_module
+from hneurons.models import prefill as prefill_module
 from hneurons.models.choosing import choose_tokens, top_candidates
 from hneurons.models.language_model import LanguageModel
+from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import common_prefix
-from hneurons.models.sampling import (
-    Branch,
-    Generation,
-    Prompts,
-    Sampling,
-    generate,
-    prefill_shared,
-)
+from hneurons.models.sampling import Branch, Generation, Sampling, generate
 from support.tiny_models import DENSE, SHELLS, _config, tiny_model, tiny_tokenizer
 
 STOPS = frozenset(range(1, 40))  # so many that answers end early and at different lengths
@@ -226,7 +220,7 @@ def test_what_is_added_when_an_answer_ends_is_drawn_too(max_rows: int) -> None:
 
 
 def test_many_prompts_are_prefilled_in_groups_of_similar_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling_module, "_PREFILL_ROWS", 3)
+    monkeypatch.setattr(prefill_module, "_PREFILL_ROWS", 3)
     model, prompts, branches, sampling, expected = reference_draw()
     for branch, generation in draw(model, prompts, branches, sampling).items():
         assert_same(generation, expected[branch])
@@ -308,8 +302,8 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 def test_prompts_that_run_together_are_alike_in_length_few_and_not_too_many_tokens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sampling_module, "_PREFILL_ROWS", 3)
-    monkeypatch.setattr(sampling_module, "_PREFILL_TOKENS", 24)
+    monkeypatch.setattr(prefill_module, "_PREFILL_ROWS", 3)
+    monkeypatch.setattr(prefill_module, "_PREFILL_TOKENS", 24)
     model, prompts = tiny_model("llama"), make_prompts([4, 30, 6, 4, 5, 4, 11, 12, 13], prefix=0)
     ready = Prompts(model, prompts, [], prefill_shared(model, []), 5)
     assert ready.groups(range(len(prompts)), [0] * len(prompts)) == [[0, 3, 5], [4, 2], [6, 7], [8], [1]]

@@ -4,8 +4,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from hneurons.models.kv_cache import Past
 from hneurons.models.language_model import LanguageModel
+from hneurons.models.prefill import Prompts, Steering, prefill_shared
 from hneurons.models.prompts import common_prefix
-from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, Steering, generate, prefill_shared
+from hneurons.models.sampling import Branch, Generation, Sampling, generate
 
 
 class Talks:

@@ -8,8 +8,9 @@ from hneurons.core.seeds import derive_seed
 from hneurons.core.types import FinishReason, Question, Response
 from hneurons.models.endpoint import ChatRequest, Endpoint
 from hneurons.models.language_model import LanguageModel
+from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import PromptStyle, common_prefix, question_turns
-from hneurons.models.sampling import Branch, Generation, Prompts, Sampling, generate, prefill_shared
+from hneurons.models.sampling import Branch, Generation, Sampling, generate
 
 
 class Ask(NamedTuple):
