@@ -84,6 +84,13 @@ def test_no_line_of_markdown_is_long(path: Path) -> None:
     assert bool(found) == (path.name in PAGES_NOT_YET), "\n".join(found)
 
 
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    assert not missing
+
+
 def test_the_words_of_a_sentence_are_counted() -> None:
     text = "One two (three) - four. Five e.g. six.\n\n- seven eight\n- nine\n\n    code is left out"
     assert [count_words(s) for s in sentences(text) if s] == [4, 3, 2, 1]
