@@ -13,12 +13,12 @@ import pytest
 from support.places import ROOT
 from support.tiny_run import make_plan, plan_arguments
 
+pytestmark = pytest.mark.slow  # a whole run is made first
+
 # Several commands in one process, so that torch is imported once.
 _SCRIPT = """
 import json, sys
 from hneurons.cli import main
-
-pytestmark = pytest.mark.slow  # a whole run is made first
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["hneurons", *arguments]
     print("COMMAND", *arguments[:2], flush=True)

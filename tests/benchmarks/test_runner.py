@@ -367,6 +367,7 @@ def command(saved: Path, *options: str, names: Sequence[str] = ("copying",), neu
     return CliRunner().invoke(app, [*names, *given])
 
 
+@pytest.mark.slow
 def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path: Path) -> None:
     options = ("--alpha", "0,1,3", "--controls", "1", "--control-kinds", "layer_matched,contribution_matched")
     options += ("--limit", "3", "--max-new-tokens", "4", "--out", str(tmp_path), "--json")

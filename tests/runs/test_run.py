@@ -268,6 +268,7 @@ def run_elsewhere(code: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_two_runs_with_other_seeds_do_not_get_into_one_folder(place: Path, tmp_path: Path) -> None:
     """The second is refused while the first is at it, though nothing but its plan is written yet."""
     first = Run(tmp_path, make_plan(place, seed=0))
