@@ -25,10 +25,21 @@ from hneurons.detection.fitting import fit_detector
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import load_contributions
 from hneurons.records.record import Condition, Record, RunSettings
-from hneurons.report import figures
-from hneurons.report.findings import describe_result, explain_missing, judge_result, list_caveats, read_difference
+from hneurons.report.findings import (
+    describe_result,
+    explain_missing,
+    judge_result,
+    list_caveats,
+    read_difference,
+    state_verdict,
+)
+from hneurons.report.page import TEMPLATES
 from hneurons.report.provenance import reproduce_command
 from hneurons.report.run_report import write_run_report
+from hneurons.report.sections import run_sections
+from hneurons.report.sections.detection import draw_detection, draw_roc
+from hneurons.report.sections.neurons import draw_weights
+from hneurons.report.sections.path import draw_path
 from hneurons.runs.plan import RunPlan
 from hneurons.runs.run import Run
 from support.tiny_models import tiny_model
@@ -478,5 +489,54 @@ def test_an_unfinished_stage_is_the_reason_a_dataset_is_missing() -> None:
 
 
 def test_figures_of_nothing_are_empty() -> None:
-    assert figures.draw_detection({}) == figures.draw_roc({}) == figures.draw_weights([]) == ""
-    assert figures.draw_path([], 0) == ""
+    assert draw_detection({}) == draw_roc({}) == draw_weights([]) == draw_path([], 0) == ""
+
+
+def test_the_page_begins_with_one_sentence_and_four_numbers(page: str, finished: Run) -> None:
+    head = page[: page.index("<main>")]
+    detector, result = finished.load_detector(), finished.load_evaluation()["facts"]
+    assert f'<p class="verdict">{state_verdict(detector, result)}</p>' in head
+    numbers = re.findall(r'<dd class="number">([^<]*)</dd>', head)
+    assert len(numbers) == 4
+    assert numbers[0] == f"{result.detector.auroc.value:.3f}" and numbers[3] == str(len(detector.neuron_set()))
+    rivals = [score for score in result.scores[2:]]
+    assert numbers[2] == f"{max(score.auroc.value for score in rivals):.3f}"
+
+
+def test_the_verdict_names_what_is_beaten_and_what_is_not(finished: Run) -> None:
+    detector = finished.load_detector()
+    strong, null = _result(_gap(0.8)), _result(_gap(0.52))
+    on = "On unseen facts questions the detector is"
+    assert state_verdict(detector, strong) == f"{on} better than chance, random neurons and question only."
+    assert state_verdict(detector, null) == (
+        f"{on} not shown to be better than chance, random neurons and question only."
+    )
+    assert state_verdict(detector, _result(_gap(0.62))) == (
+        f"{on} better than chance and question only, but not than random neurons."
+    )
+    assert "nothing is known" in state_verdict(detector, None)
+    empty = replace(detector, columns=detector.columns[:0], coef=detector.coef[:0])
+    assert "there is no detector" in state_verdict(empty, strong)
+
+
+def test_pages_have_landmarks_and_colours_for_the_dark_and_every_link_leads_somewhere(page: str) -> None:
+    for tag in ("header", "main", "nav aria-label="):
+        assert page.count(f"<{tag}") == 1
+    assert "prefers-color-scheme: dark" in page
+    anchors = re.findall(r"<nav[^>]*>(.*?)</nav>", page, flags=re.S)[0]
+    for name in re.findall(r'href="#([^"]+)"', anchors):
+        assert f'id="{name}"' in page and f'aria-labelledby="{name}"' in page
+    drawings = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.S))
+    bare = re.findall(r": (#[0-9a-f]{6})", drawings)
+    assert not bare, "a colour that is not one of the page's stays dark in the dark"
+    assert page.count("<details") == page.count("<summary") >= 5
+
+
+def test_a_section_is_a_file_and_its_template_and_files_are_found_in_order() -> None:
+    sections = run_sections()
+    names = [section.name for section in sections]
+    assert names == [
+        "detection", "counts", "neurons", "path", "origin", "examples", "sweeps", "caveats", "settings",
+    ]  # fmt: skip
+    assert {path.stem for path in (TEMPLATES / "sections").iterdir()} == set(names)
+    assert [s.place for s in sections] == sorted(s.place for s in sections)

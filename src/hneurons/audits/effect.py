@@ -17,6 +17,7 @@ from hneurons.audits.results import (
     points,
 )
 from hneurons.core.stats import Estimate, sign_flip_test
+from hneurons.core.wording import number
 from hneurons.records.recorded_run import Run, outcome_runs
 
 _LOUD_JUMP = 0.02
@@ -119,8 +120,10 @@ def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[P
     beaten = sum(own.value > other for other in others)
     rank_p = (1 + len(others) - beaten) / (1 + len(others))
     evidence = (
-        f"Slope {points(own, 2)} per alpha; {len(others)} control sets ({kinds}) from {100 * min(others):+.3f} to "
-        f"{100 * max(others):+.3f}; difference to their mean {points(gap, 2)}, permutation p = {p:.4f} over items. "
+        f"Slope {points(own, 2)} per alpha; {len(others)} control sets ({kinds}) from "
+        f"{number(100 * min(others), sign=True)} to "
+        f"{number(100 * max(others), sign=True)}; difference to their mean {points(gap, 2)}, permutation "
+        f"p = {p:.4f} over items. "
         f"Over sets it exceeds {beaten} of {len(others)}: rank p = {rank_p:.3f}, and with so few sets p cannot fall "
         f"below {1 / (1 + len(others)):.3f}."
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
 from hneurons.core.stats import Estimate, Floats, bootstrap
-from hneurons.core.wording import interval
+from hneurons.core.wording import interval, number
 from hneurons.records.recorded_run import Run, rows_of
 from hneurons.records.rows import ItemOverlap, LayerOverlap, NullOverlap
 
@@ -99,7 +99,7 @@ def _audit_overlap(found: Collector, run: Run, items: list[ItemOverlap], nulls: 
         found.find(
             run.name, f"The {name.replace('_', ' ')} differs from that of layer-matched random sets", p < 0.05,
             f"Mean {interval(mean, 4, sign=True)} over {mean.n} prompts; {len(null)} random sets "
-            f"{centre:+.4f} on average, from {null.min():.4f} to {null.max():.4f}; p = {p:.3f}.",
+            f"{number(centre, 4, sign=True)} on average, from {null.min():.4f} to {null.max():.4f}; p = {p:.3f}.",
             mean=mean, null=float(centre), p=p,
         )  # fmt: skip
 
@@ -111,7 +111,8 @@ def _leave_one_out(found: Collector, run: Run, items: list[ItemOverlap], layers:
         found.find(
             run.name, f"The {name.replace('_', ' ')} by layer adds up to the one by prompt",
             bool(abs(parts - whole) < 0.02 * abs(whole) + 1e-6),
-            f"Mean over {len(layers)} layers {parts:+.4f}, over {len(items)} prompts {whole:+.4f}.",
+            f"Mean over {len(layers)} layers {number(parts, 4, sign=True)}, over {len(items)} prompts "
+            f"{number(whole, 4, sign=True)}.",
         )  # fmt: skip
         claim = f"The {name.replace('_', ' ')} does not hang on one layer"
         known = [item for item in items if item.layers]
@@ -138,8 +139,9 @@ def _leave_one_out(found: Collector, run: Run, items: list[ItemOverlap], layers:
         worst = max(means, key=lambda layer: abs(means[layer] - full))
         found.find(
             run.name, claim, bool(full * means[worst] > 0 and abs(means[worst]) > 0.5 * abs(full)),
-            f"Mean {full:+.4f} over {len(names)} layers; without layer {worst}, the one that matters most, "
-            f"{means[worst]:+.4f}.", full=full, without=means,
+            f"Mean {number(full, 4, sign=True)} over {len(names)} layers; without layer {worst}, the one "
+            "that matters most, "
+            f"{number(means[worst], 4, sign=True)}.", full=full, without=means,
         )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def _find_composition(found: Collector, run: Run, name: str, records: list[Recor
         for row in found.tables.get("matched_payload", [])
         if row["run"] == run.name
     }
-    shown = "; ".join(f"{c} {e['value']:+.3f} [{e['low']:.3f}, {e['high']:.3f}]" for c, e in payloads.items())
+    shown = "; ".join(f"{c} {interval(Estimate.from_row(e), sign=True)}" for c, e in payloads.items())
     found.find(
         run.name,
         f"Counted responses of {name} grow graver on the same prompts, not only on other prompts",

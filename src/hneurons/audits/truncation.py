@@ -9,6 +9,7 @@ import numpy as np
 from hneurons.audits.panels import Panel, build_panel, build_panels
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, above_zero, away_from_zero, points
 from hneurons.core.stats import Estimate, wilson
+from hneurons.core.wording import number
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs
 
@@ -131,7 +132,8 @@ def _find_budgets(found: Collector, run: Run, name: str) -> None:
         f"The effect of {name} does not depend on the token budget",
         len(certain) in (0, len(effects)) and not (certain and flips),
         f"Counting a response once its first graded passage has begun, alpha {alphas[0]:g} to {alphas[-1]:g}: {shown}. "
-        f"From {min(spread):+.1f} to {max(spread):+.1f} pp by budget alone; its interval leaves 0 at "
+        f"From {number(min(spread), 1, sign=True)} to "
+            f"{number(max(spread), 1, sign=True)} pp by budget alone; its interval leaves 0 at "
         f"{_shown(certain)}, its sign differs from that of the whole response at {_shown(flips)}. "
         f"{unplaced} counted responses have no placed passage and are left out.",
         figure=figure, flips=flips, significant_at=certain, unplaced=unplaced,

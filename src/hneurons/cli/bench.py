@@ -200,7 +200,8 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
     from rich.table import Table
 
     from hneurons.core.wording import of_items, percent, points
-    from hneurons.report.sweep_findings import judge_sweep, words
+    from hneurons.report.page import words
+    from hneurons.report.sweep_findings import judge_sweep
 
     for name, result in results.items():
         grouped = result.groups != result.items

@@ -1,7 +1,5 @@
 """One audit report: every claim with verdict, evidence and figure, as self-contained HTML with JSON beside it."""
 
-import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +9,13 @@ from typing import Any
 from hneurons.audits import AUDITS, AuditResult, Figure, Run
 from hneurons.audits.results import Verdict
 from hneurons.core.artifacts import package_versions, write_atomic
-from hneurons.core.errors import MissingExtraError
 from hneurons.core.progress import progress
+from hneurons.core.rows import dump_json
 from hneurons.core.stats import PAIRED_DRAWS
+from hneurons.report.figures import BAND, COLOURS, INK, SOFT, plot_figure
+from hneurons.report.page import render_page
 
 VERDICTS: tuple[Verdict, ...] = ("not supported", "not testable", "supported")
-_FRONT, _BACK = ("#b3400a", "#1f5f8b", "#3d7a4a", "#7a4a8b", "#8a6d1f", "#4a4a4a", "#a0355f"), "#b9b4aa"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +70,6 @@ def _inapplicable(result: AuditResult) -> bool:
 
 def render_report(report: AuditReport) -> str:
     """The report as one HTML page without outside references. Raises `MissingExtraError` without the report extra."""
-    try:
-        from jinja2 import Environment, FileSystemLoader
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "report", "the audit report") from error
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["cell"] = _cell
     sections: list[dict[str, Any]] = []
     for result in report.results:
         figures = {name: draw_figure(figure) for name, figure in result.figures.items()}
@@ -95,10 +85,12 @@ def render_report(report: AuditReport) -> str:
     for section in sections:
         for entry in section["findings"]:
             index.setdefault(entry["finding"].run, []).append(entry)
-    return environment.get_template("audit.html").render(
-        report=report, runs=[_describe(run) for run in report.runs], sections=sections, versions=package_versions(),
-        index=index, draws=f"{PAIRED_DRAWS:,}",
-    )  # fmt: skip
+    values = {
+        "report": report, "runs": [_describe(run) for run in report.runs], "sections": sections,
+        "versions": package_versions(),
+        "index": index, "draws": f"{PAIRED_DRAWS:,}",
+    }  # fmt: skip
+    return render_page("audit.html", values)
 
 
 def _tables(result: AuditResult) -> list[dict[str, Any]]:
@@ -109,42 +101,16 @@ def _tables(result: AuditResult) -> list[dict[str, Any]]:
     return tables
 
 
-def _cell(value: Any) -> str:
-    """A table cell: estimates as value with interval and n, numbers to four digits."""
-    if value is None:
-        return "–"
-    if isinstance(value, dict):
-        if set(value) == {"value", "low", "high", "n"}:
-            return f"{_cell(value['value'])} [{_cell(value['low'])}, {_cell(value['high'])}] n={value['n']}"
-        return ", ".join(f"{key}: {_cell(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return "; ".join(_cell(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def draw_figure(figure: Figure) -> str:
     """A figure as inline SVG: the first series in front with its band, controls pale behind it."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "report", "the audit report") from error
-    from matplotlib.figure import Figure as Canvas
-
-    settings: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": figure.title,
-        "font.size": 9,
-        "font.family": "sans-serif",
-    }
-    with matplotlib.rc_context(settings):
-        canvas = Canvas(figsize=(6.4, 3.0), layout="constrained", facecolor="none")
-        axes = canvas.add_subplot(facecolor="none")
+    with plot_figure(figure.title, 3.0, width=6.4) as plot:
+        axes = plot.axes[0]
         if figure.mark is not None:
-            axes.axvline(figure.mark, color="#77716a", linewidth=0.8, linestyle=":")
+            axes.axvline(figure.mark, color=SOFT, linewidth=0.8, linestyle=":")
         front = 0
         for place, series in enumerate(figure.series):
             pale = place > 0 and any(word in series.label for word in ("random", "control"))
-            colour = _BACK if pale else _FRONT[front % len(_FRONT)]
+            colour = BAND if pale else COLOURS[front % len(COLOURS)]
             front += not pale
             if figure.kind == "bars":
                 width = 0.8 * min((b - a for a, b in zip(series.x, series.x[1:], strict=False)), default=1.0)
@@ -157,18 +123,13 @@ def draw_figure(figure: Figure) -> str:
             if series.low and series.high:
                 axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
         if figure.kind == "bars":
-            axes.axhline(0, color="#4a4a4a", linewidth=0.6)
+            axes.axhline(0, color=INK, linewidth=0.6)
         axes.set(xlabel=figure.x, ylabel=figure.y)
         axes.set_title(figure.title, loc="left", fontsize=9, fontweight="bold")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e6e2da", linewidth=0.6)
-        axes.set_axisbelow(True)
+        axes.grid(axis="x", visible=False)
         if len(figure.series) > 1:
             axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        stream = io.StringIO()
-        canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
+        return plot.svg()
 
 
 def write_report(report: AuditReport, out: Path) -> Path:
@@ -176,6 +137,6 @@ def write_report(report: AuditReport, out: Path) -> Path:
     page = render_report(report)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_suffix(".json")
-    write_atomic(beside, json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
+    write_atomic(beside, dump_json(report.to_json(), indent=1) + b"\n")
     write_atomic(out, page)
     return beside

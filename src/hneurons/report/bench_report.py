@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 
 from hneurons.benchmarks.results import RESULTS, BenchmarkResult, load_sweep
-from hneurons.core.artifacts import write_atomic
-from hneurons.core.errors import MissingExtraError
-from hneurons.core.wording import of_items, percent, points
-from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
+from hneurons.report.figures import BAND, FRONT, INK, SOFT, plot_figure
+from hneurons.report.page import words, write_page
 from hneurons.report.sweep_findings import (
     describe_sweep,
     judge_sweep,
     list_sweep_caveats,
-    words,
 )
 
 
@@ -32,7 +29,7 @@ def draw_sweep(result: BenchmarkResult, *, place: str = "") -> str:
     # At rates of 0 and 1 rounding can put the rate a hair outside its own interval.
     bars = np.array([[max(at.rate.value - at.rate.low, 0.0), max(at.rate.high - at.rate.value, 0.0)]
                      for at in selected.alphas]).T * 100  # fmt: skip
-    with _plot(f"{place or result.benchmark}: {result.outcome}".strip(), height, rows=max(1, len(kinds))) as plot:
+    with plot_figure(f"{place or result.benchmark}: {result.outcome}".strip(), height, rows=max(1, len(kinds))) as plot:
         for number, axes in enumerate(plot.axes):
             if kinds:
                 controls = result.controls(kinds[number])
@@ -61,25 +58,8 @@ def draw_sweep(result: BenchmarkResult, *, place: str = "") -> str:
 
 def write_bench_report(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any], path: Path) -> Path:
     """Write the self-contained page; no reply is shown. Raises `MissingExtraError` without the report extra."""
-    try:
-        from jinja2 import Environment, FileSystemLoader
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "report", "writing a report") from error
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    add_filters(environment)
-    page = environment.get_template("bench.html").render(
-        about=about, sections=sweep_sections(results), caveats=list_sweep_caveats(results)
-    )
-    write_atomic(path, page)
-    return path
-
-
-def add_filters(environment: Any) -> None:
-    """What the templates of a sweep need in a jinja2 environment."""
-    environment.filters |= {"percent": percent, "points": points, "of_items": of_items, "words": words}
+    values = {"about": about, "sections": sweep_sections(results), "caveats": list_sweep_caveats(results)}
+    return write_page(path, "bench.html", values)
 
 
 def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -> list[dict[str, Any]]:

@@ -74,6 +74,23 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
     return "; ".join(parts) + "."
 
 
+def state_verdict(detector: Detector, result: DatasetResult | None) -> str:
+    """The result in one short sentence: what the detector beats, and what it is not shown to beat."""
+    if not len(detector.columns):
+        return "No neuron was selected, so there is no detector."
+    if result is None:
+        return "No test set could be evaluated, so nothing is known about this detector."
+    if not is_testable(result):
+        return f"Nothing can be said yet: answers of both classes are needed, and {result.name} has one class only."
+    found = _rivals(result)
+    better = [name for name, d in found.items() if d.low > 0]
+    other = [name for name in found if name not in better]
+    on = f"On unseen {result.name} questions the detector is"
+    if not better:
+        return f"{on} not shown to be better than {listing(other)}."
+    return f"{on} better than {listing(better)}" + (f", but not than {listing(other)}." if other else ".")
+
+
 def judge_result(result: DatasetResult) -> str:
     """Which of its rivals the detector beats and by how much, and which it does not; null results first."""
     if not is_testable(result):

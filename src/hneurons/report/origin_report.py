@@ -11,7 +11,7 @@ from hneurons.core.wording import count, interval, listing, spread
 from hneurons.detection.detector import Detector
 from hneurons.detection.transfer import RANDOM_KINDS, REFITTED, SAME_FIT, Transferred, TransferResult
 from hneurons.mechanism.drift_ranks import Comparison, DriftRanks
-from hneurons.report.figures import BAND, FRONT, INK, SOFT, _plot
+from hneurons.report.figures import BAND, FRONT, INK, SOFT, plot_figure
 from hneurons.report.findings import explain_missing, read_difference
 from hneurons.runs.origin import ORIGIN, Origin, identify_detector, load_origin
 
@@ -160,7 +160,7 @@ def draw_ranks(ranks: DriftRanks) -> str:
     if not ranks.parts:
         return ""
     score = ranks.score
-    with _plot("Normalised drift ranks of the H-neurons", 3.9, rows=2) as plot:
+    with plot_figure("Normalised drift ranks of the H-neurons", 3.9, rows=2) as plot:
         above, below = plot.axes
         layers = [layer for layer, _ in ranks.neurons]
         above.axvspan(score.mean.low, score.mean.high, color=FRONT, alpha=0.12, linewidth=0)

@@ -7,6 +7,7 @@ from typing import Any
 from hneurons.benchmarks.results import AgainstControls, AlphaResult, BenchmarkResult
 from hneurons.core.stats import Estimate, mcnemar_exact, wilson
 from hneurons.core.wording import percent, points
+from hneurons.report.page import words
 
 INERT = "copying"
 _ROUNDING = 1e-9
@@ -58,11 +59,6 @@ def judge_sweep(result: BenchmarkResult) -> str:
         return f"{said}, more than random neurons: {compared}; {shown}."
     reach = "every kind" if len(known) == len(result.against) else "every kind compared"
     return f"{said}, more than random neurons of {reach}: {compared}."
-
-
-def words(kind: str) -> str:
-    """A kind of control as it is said: layer-matched."""
-    return kind.replace("_", "-")
 
 
 def _comparable(result: BenchmarkResult) -> list[AgainstControls]:
