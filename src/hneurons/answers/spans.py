@@ -132,7 +132,7 @@ def _trim(text: str, start: int, end: int) -> Span | None:
     while start < end and (text[start] in _OPENING or text[start].isspace()):
         start += 1
     while end > start and (text[end - 1] in _CLOSING or text[end - 1].isspace()):
-        if text[end - 1] == "." and "." in text[start : end - 1] and _ABBREVIATION.search(text[start : end - 1]):
+        if text[end - 1] == "." and text.find(".", start, end - 1) >= 0 and _abbreviates(text, start, end - 1):
             break
         end -= 1
     meant = any(character.isalnum() or ord(character) > 0x2000 for character in text[start:end])
@@ -147,17 +147,20 @@ def _lead_in(text: str) -> int:
 
 
 def _clause_end(text: str, start: int) -> int:
+    opened = next((place for place in range(start, len(text)) if text[place] not in _OPENING), len(text))
+    last = len(text.rstrip())
     for match in _CLAUSE_END.finditer(text, start):
-        if not text[start : match.start()].strip(_OPENING):
+        if match.start() <= opened:
             continue
-        if (
-            match.group() == "."
-            and _ABBREVIATION.search(text[start : match.start()])
-            and match.end() < len(text.rstrip())
-        ):
+        if match.group() == "." and match.end() < last and _abbreviates(text, start, match.start()):
             continue
         return match.start()
     return len(text)
+
+
+def _abbreviates(text: str, start: int, end: int) -> bool:
+    """Whether an abbreviation ends there. Only the last characters are cut out: long slices take long."""
+    return bool(_ABBREVIATION.search(text[max(start, end - 40) : end]))
 
 
 def token_offsets(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[Span]:

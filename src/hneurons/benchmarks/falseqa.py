@@ -15,8 +15,8 @@ from hneurons.core.seeds import fingerprint
 from hneurons.records.record import Record
 
 _OPENING = re.compile(
-    r"^\W*(?:no\b(?!\s+matter)|nothing|nobody|none|not\b(?!\s+only)|wrong|incorrect|false|impossible|"
-    r"(?!because|since|as\b|if\b|when|to\b|so\b)[^.!?;]*?(?:\b(?:not(?!\s+only)|never|cannot|neither|nor)\b|n['’]t\b|"
+    r"^\W*+(?:no\b(?!\s+matter)|nothing|nobody|none|not\b(?!\s+only)|wrong|incorrect|false|impossible|"
+    r"(?:(?<=[^\w.!?;])|(?!because|since|as\b|if\b|when|to\b|so\b))[^.!?;]*?(?:\b(?:not(?!\s+only)|never|cannot|neither|nor)\b|n['’]t\b|"
     r"\b(?:has|have|had|there\s+(?:is|are|was|were)|with)\s+no\b))",
     re.IGNORECASE,
 )

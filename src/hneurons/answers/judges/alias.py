@@ -320,10 +320,8 @@ def _lists_options(tokens: list[Token], compiled: _Compiled) -> bool:
             parts[-1].append(token)
     named = [join(part) for part in parts if part]
     known = compiled.options | compiled.aliases.keys()
-    last = next((key for n in range(len(parts[0])) if (key := join(parts[0][n:])) in known), "")
-    return (
-        len(named) > 1
-        and bool(last)
-        and known.issuperset(named[1:])
-        and not compiled.aliases.keys() >= {last, *named[1:]}
-    )
+    if len(named) < 2 or not known.issuperset(named[1:]):
+        return False
+    first = max(0, len(parts[0]) - max(map(len, known)))  # every token has a letter: what is longer is not known
+    last = next((key for n in range(first, len(parts[0])) if (key := join(parts[0][n:])) in known), "")
+    return bool(last) and not compiled.aliases.keys() >= {last, *named[1:]}

@@ -9,6 +9,7 @@ _LETTERS = str.maketrans(
 )
 _MARKS = str.maketrans(dict.fromkeys("™®©℠", " "))
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´′", "'"))
+_GREATEST = 1e18  # "hundred hundred hundred ..." is no number
 _DROPPED = re.compile("[\u0300-\u036f\u200b-\u200f\u2060\ufeff]")
 # Scripts written without spaces (and Hangul, whose particles are attached): every character is a token.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af"
@@ -161,7 +162,7 @@ def _number_at(tokens: list[Token], start: int) -> tuple[str, int]:
                 current = 100 * current + value
             else:
                 break
-        elif word in _SCALES:
+        elif word in _SCALES and max(current, 1) * _SCALES[word] < _GREATEST:
             current = max(current, 0) if current > 0 else 1
             if word in ("dozen", "hundred"):
                 current *= _SCALES[word]
@@ -170,6 +171,7 @@ def _number_at(tokens: list[Token], start: int) -> tuple[str, int]:
         elif (
             position == start
             and _is_decimal(word)
+            and len(word) < 16
             and position + 1 < len(tokens)
             and tokens[position + 1].text in _SCALES
         ):
