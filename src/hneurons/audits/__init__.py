@@ -1,6 +1,7 @@
 """Audits that any recorded run can be put through: what a result rests on, and what would fool its reader.
 
-`AUDITS` maps a name to a function from runs to an `AuditResult`. No audit needs the model.
+`AUDITS` maps a name to a function from runs to an `AuditResult`. No audit needs the model. A file here that registers
+one is enough.
 """
 
 from hneurons.audits.effect import audit_effect
@@ -13,6 +14,7 @@ from hneurons.audits.results import AUDITS, AuditResult, Figure, Finding, Series
 from hneurons.audits.severity import audit_severity
 from hneurons.audits.side_effects import audit_side_effects
 from hneurons.audits.truncation import audit_truncation
+from hneurons.core.registry import import_modules
 from hneurons.records.importing import Mapping, import_run
 from hneurons.records.recorded_run import Run, load_run, make_run, save_run
 
@@ -38,3 +40,5 @@ __all__ = [
     "make_run",
     "save_run",
 ]
+
+import_modules(__name__, __path__)

@@ -1,15 +1,9 @@
-"""What scaling does to behaviour: benchmarks by name, the runner, and results."""
+"""What scaling does to behaviour: benchmarks by name, the runner, and results. A file that registers one is enough."""
 
-from hneurons.benchmarks import (  # noqa: F401  (each files itself)
-    faitheval,
-    falseqa,
-    jailbreak,
-    jailbreak_graded,
-    perplexity,
-    questions,
-    sycophancy,
-)
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item
 from hneurons.benchmarks.loading import load_items
+from hneurons.core.registry import import_modules
 
 __all__ = ["BENCHMARKS", "Benchmark", "Item", "load_items"]
+
+import_modules(__name__, __path__)

@@ -7,9 +7,11 @@ Other packages add their own through entry points. A package names the thing and
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 from typing import Generic, TypeVar
 
 from hneurons.core.errors import HNeuronsError, InputError, PluginError
@@ -119,6 +121,12 @@ class Registry(Generic[T]):
         wanted = [*base.__annotations__, *(n for n in vars(base) if protocol and not n.startswith("_"))]
         missing = [name for name in wanted if not hasattr(item, name)]
         return f"does not have {', '.join(missing)}" if missing else None
+
+
+def import_modules(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, in order of their names, so that each files itself in its registry."""
+    for module in sorted(found.name for found in iter_modules(path)):
+        import_module(f"{package}.{module}")
 
 
 def _package(point: EntryPoint) -> str:

@@ -1,14 +1,16 @@
-"""Question sets: public ones from their own files, two built-in ones, and the user's own rows."""
+"""Question sets: public ones, built-in ones, and the user's own rows. A file here that registers a set is enough."""
 
 from pathlib import Path
 
-from hneurons.answers.questions import bioasq, facts, invented, nec, nq_open, own_file, triviaqa  # noqa: F401  (each files itself)
 from hneurons.answers.questions.rows import QUESTIONS, QuestionSource, drop_duplicates, question_key
 from hneurons.core.errors import InputError, SchemaError
+from hneurons.core.registry import import_modules
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 
 __all__ = ["QUESTIONS", "QuestionSource", "load_questions", "question_key"]
+
+import_modules(__name__, __path__)
 
 
 def load_questions(spec: str, *, limit: int | None = None, seed: int = 0) -> list[Question]:

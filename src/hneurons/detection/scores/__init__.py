@@ -1,10 +1,11 @@
 """Rival scores: what predicts a made-up answer without H-neurons, one file each.
 
 A detector that does not beat these may only have read the answer's length, the topic of the question, or the model's
-own uncertainty. `SCORES` maps a name to a class of `Score`; other packages add theirs through the entry points
-`hneurons.scores`.
+own uncertainty. A file here that registers a class of `Score` in `SCORES` is enough. Other packages add theirs through
+the entry points `hneurons.scores`.
 """
 
+from hneurons.core.registry import import_modules
 from hneurons.detection.scores.answer_length import AnswerLength
 from hneurons.detection.scores.mean_log_probability import MeanLogProbability
 from hneurons.detection.scores.minimum_log_probability import MinimumLogProbability
@@ -33,3 +34,5 @@ __all__ = [
     "score_answers",
     "score_rows",
 ]
+
+import_modules(__name__, __path__)
