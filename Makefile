@@ -33,6 +33,7 @@ bench: $(VENV)/ready-dev
 	$(BIN)/python bench/sampling.py
 	$(BIN)/python bench/contributions.py
 	$(BIN)/python bench/interventions.py
+	$(BIN)/python bench/sweeps.py
 	$(BIN)/python bench/origin_memory.py
 	$(BIN)/python bench/sparse_path.py
 

@@ -14,6 +14,7 @@ from hneurons.core.errors import InputError
 from hneurons.core.seeds import derive_seed
 from hneurons.models import prefill as prefill_module
 from hneurons.models.choosing import choose_tokens, top_candidates
+from hneurons.models.kv_cache import BufferCache
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import common_prefix
@@ -359,3 +360,27 @@ def test_the_model_s_own_attention_is_back_after_every_pass_even_one_that_fails(
         model.model(torch.zeros(1, 1))
     assert model.text_config._attn_implementation == "sdpa"
     assert torch.equal(model.model(torch.tensor(prompts)).logits, before)
+
+
+def test_rows_grow_with_what_is_run_and_not_to_what_might_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts, grown = tiny_model("llama"), make_prompts([4, 30, 6]), []
+    original = BufferCache.add_positions
+
+    def add(cache: BufferCache, positions: int) -> None:
+        grown.append(cache)
+        original(cache, positions)
+
+    monkeypatch.setattr(BufferCache, "add_positions", add)
+    branches = [Branch(i % 3, (i,)) for i in range(12)]
+    drawn = draw(model, prompts, branches, Sampling(max_new_tokens=1000, seed=3))
+    longest = max(len(prompts[branch.prompt]) + len(found.token_ids) for branch, found in drawn.items())
+    assert len({id(cache) for cache in grown}) == 1
+    assert longest - 5 <= grown[0].capacity + 1 <= longest + 34
+    for branch, found in drawn.items():
+        assert_same(found, draw_alone(model, prompts[branch.prompt], branch, Sampling(max_new_tokens=1000, seed=3)))
+
+
+def test_prompts_of_very_different_lengths_do_not_run_together() -> None:
+    model, prompts = tiny_model("llama"), make_prompts([100, 4, 100, 5, 104, 6], prefix=0)
+    ready = Prompts(model, prompts, [], prefill_shared(model, []), 5)
+    assert ready.groups(range(6), [0] * 6) == [[1, 3, 5], [0, 2, 4]]

@@ -120,6 +120,15 @@ class BufferCache(Cache):  # type: ignore[misc]
             for buffer in (layer.key_buffer, layer.value_buffer):
                 buffer[target, :, columns] = buffer[source, :, columns]
 
+    def add_positions(self, positions: int) -> None:
+        """Make every row longer, one layer after the other, so that little is held twice."""
+        for layer in self.layers:
+            for name in ("key_buffer", "value_buffer"):
+                buffer = getattr(layer, name)
+                more = buffer.new_zeros(*buffer.shape[:2], positions, buffer.shape[3])
+                setattr(layer, name, torch.cat([buffer, more], dim=2))
+        self.capacity += positions
+
     def add_rows(self, rows: int) -> None:
         """Make room for more rows."""
         for layer in self.layers:

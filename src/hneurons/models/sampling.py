@@ -22,6 +22,8 @@ from hneurons.models.kv_cache import BufferCache, Past
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.prefill import Prompts
 
+_ROOM = 32  # positions that a row grows by
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling(Row):
@@ -129,8 +131,7 @@ class _Batch:
         keep: Callable[[Branch, Past], None] | None,
     ) -> None:
         self.prompts, self.max_rows, self.sampling, self.stops, self.keep = prompts, max_rows, sampling, stops, keep
-        capacity = prompts.copied + prompts.width + max(map(len, prompts.tails)) + sampling.max_new_tokens
-        self.cache = BufferCache(prompts.prefix_cache, 0, capacity)
+        self.cache = BufferCache(prompts.prefix_cache, 0, prompts.copied)
         self.rows: list[_Row] = []
         self.known: dict[tuple[Hashable, tuple[int, ...]], Candidates] = {}
 
@@ -166,6 +167,7 @@ class _Batch:
             return
         place, prompt = self._add_row(_Row(draw)), draw.branch.prompt
         prompts, end = self.prompts, self.prompts.copied + len(self.prompts.rests[prompt])
+        self._make_room(end)
         if prompts.copied:
             self.cache.write(prompts.prefix_cache, slice(0, prompts.copied), rows=[place])
         columns = slice(0, len(prompts.rests[prompt]))
@@ -178,7 +180,8 @@ class _Batch:
         branches = [draw.branch for draw in draws]
         ready = self.prompts.run([b.prompt for b in branches], [b.condition for b in branches])
         rows = [self._add_row(_Row(draw)) for draw in draws]
-        end = min(ready.cache.capacity, self.cache.capacity)
+        end = ready.cache.capacity
+        self._make_room(end)
         self.cache.write(ready.cache, slice(0, end), rows=rows, source_columns=slice(0, end))
         for place, draw in enumerate(draws):
             self.known[draw.key, ()] = ready.first.at([place])
@@ -188,6 +191,12 @@ class _Batch:
         if len(self.rows) > self.cache.rows:
             self.cache.add_rows(min(self.max_rows, 2 * len(self.rows)) - self.cache.rows)
         return len(self.rows) - 1
+
+    def _make_room(self, positions: int) -> None:
+        """Let rows hold as many positions: they grow with what is run, not to what might be."""
+        missing = positions - self.cache.capacity
+        if missing > 0:
+            self.cache.add_positions(max(missing, _ROOM))
 
     def step(self) -> list[tuple[Branch, Generation]]:
         """Run every row's next token; the branches that ended with it."""
@@ -200,6 +209,7 @@ class _Batch:
             prompts.steering.steer([branch.condition for branch in branches], lengths, branches)
         own = [len(prompts.rests[row.draws[0].branch.prompt]) + len(row.ran) for row in rows]
         ids = [row.draws[0].tokens[len(row.ran)] for row in rows]
+        self._make_room(prompts.copied + max(own) + 1)
         starts = torch.tensor(own, device=prompts.model.device) + prompts.copied
         self.cache.use_rows(starts, prompts.copied + max(own))
         logits = prompts.forward(self.cache, torch.tensor(ids)[:, None], own, last=[0] * len(rows))
