@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from hneurons.core.errors import EndpointError, InputError, MissingExtraError
+from hneurons.core.foreign_text import mend_characters
 from hneurons.core.seeds import fingerprint
 from hneurons.models.completion_cache import Completion, CompletionCache
 
@@ -312,8 +313,7 @@ def _text(content: Any) -> str:
         content = json.dumps(content)
     if not isinstance(content, str):
         raise TypeError(f"its content is {type(content).__name__}")
-    # A lone surrogate is no character: it cannot be written to a file.
-    return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return mend_characters(content)
 
 
 def open_endpoint(url: str | None, model: str) -> Endpoint | None:

@@ -1,21 +1,28 @@
 """Turn foreign records (CSV, JSONL, columnar JSON; gzip or not) into a run, by a small mapping of columns."""
 
 import csv
-import gzip
-import json
+import io
+import logging
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
+
+import regex  # type: ignore[import-untyped]
 
 from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import InputError
+from hneurons.core.foreign_text import read_foreign_text
+from hneurons.core.rows import from_row, load_json
 from hneurons.records.record import Condition, RunSettings
 from hneurons.records.recorded_run import Run, make_run
 from hneurons.records.scores import multiple_choice_scores
 
+_log = logging.getLogger(__name__)
+_TEMPLATE = re.compile(r"\{([^{}]*)\}")
 _SCORES = ("choice_is_key", "mc1", "mc2", "grade_is_correct")
 
 
@@ -37,51 +44,114 @@ class Mapping:
     """
 
     settings: dict[str, Any]
-    columns: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str | dict[str, str]] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
     melt: dict[str, Any] = field(default_factory=dict)
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    extract: dict[str, list[str]] = field(default_factory=dict)
-    where: dict[str, list[str]] = field(default_factory=dict)
+    extract: dict[str, tuple[str, str]] = field(default_factory=dict)
+    where: dict[str, tuple[str | int | float, ...]] = field(default_factory=dict)
     join: str = ""
     conditions: dict[str, str] = field(default_factory=dict)
     outcome_from: str = ""
 
+    def __post_init__(self) -> None:
+        if self.outcome_from not in ("", *_SCORES):
+            raise InputError(f"outcome_from is '{self.outcome_from}', known are {', '.join(_SCORES)}")
+        for ours, (_, pattern) in self.extract.items():
+            try:
+                groups = regex.compile(pattern).groups
+            except regex.error as error:
+                raise InputError(f"the pattern of '{ours}' is no regular expression ({error}): mend it") from error
+            if not groups:
+                raise InputError(f"the pattern of '{ours}' has no group: put brackets around what is to be taken")
+        if self.melt:
+            try:
+                from_row(Melt, self.melt)
+            except ValueError as error:
+                raise InputError(f"the entry 'melt' does not fit: {error}") from error
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a mapping file. Raises `InputError` naming what is wrong in it."""
+        known = {f.name for f in fields(cls)}
         try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise InputError(f"there is no mapping file {path}") from error
+            row = load_json(read_foreign_text(path))
         except ValueError as error:
             raise InputError(f"{path} is not JSON ({error})") from error
-        known = {f.name for f in fields(cls)}
         if not isinstance(row, dict) or (unknown := set(row) - known) or "settings" not in row:
             wrong = f"unknown entries {sorted(unknown)}" if isinstance(row, dict) and unknown else "no 'settings'"
             raise InputError(f"{path} is no column mapping ({wrong}): it takes {', '.join(sorted(known))}")
-        if row.get("outcome_from", "") not in ("", *_SCORES):
-            raise InputError(f"{path}: outcome_from is '{row['outcome_from']}', known are {', '.join(_SCORES)}")
-        return cls(**row)
+        try:
+            return from_row(cls, row)
+        except (ValueError, InputError) as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def needed_columns(self) -> set[str]:
+        """The columns without which no row can be mapped."""
+        names = {name for theirs in self._plain_columns() for name in _TEMPLATE.findall(theirs)}
+        return names | {column for column, _ in self.extract.values()} | self.where.keys() | ({self.join} - {""})
+
+    def optional_columns(self) -> set[str]:
+        """The columns that are taken over where they are."""
+        return {theirs for theirs in self._plain_columns() if not _TEMPLATE.search(theirs)}
+
+    def _plain_columns(self) -> list[str]:
+        return [
+            v for theirs in self.columns.values() for v in (theirs.values() if isinstance(theirs, dict) else [theirs])
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Melt:
+    """What the entry `melt` holds; see `Mapping`."""
+
+    columns: dict[str, Any]
+    into: tuple[str, str]
+    absent: Any = None
 
 
 def import_run(source: Path, mapping: Mapping, *, items: Path | None = None, name: str = "") -> Run:
     """Read foreign records. A row that cannot be read becomes a problem of the run, naming row and column.
 
     `items` is a second file whose columns are added to the rows with the same `mapping.join` value.
+
+    Raises `InputError` for files that cannot be read, a mapping that does not fit them, and one whose templates,
+    patterns or filters name a column which no row has; one that is only taken over is warned of.
     """
-    extra = {str(row.get(mapping.join)): row for row in read_source(items)} if items else {}
-    rows = []
+    extra = _items_by_key(items, mapping.join) if items else {}
+    rows, seen, kept = [], set[str](), {column: set(map(str, words)) for column, words in mapping.where.items()}
     for row in read_source(source):
         row = {**extra.get(str(row.get(mapping.join)), {}), **row} if extra else row
-        if all(str(row.get(column)) in kept for column, kept in mapping.where.items()):
+        seen.update(row)
+        if all(str(row.get(column)) in words for column, words in kept.items()):
             rows.extend(_map_row(row, mapping))
+    if seen:
+        found = ", ".join(sorted(map(str, seen))[:20])
+        if absent := sorted(mapping.needed_columns() - seen):
+            raise InputError(f"the mapping names the column '{absent[0]}', but the columns of {source} are {found}")
+        if absent := sorted(mapping.optional_columns() - seen):
+            _log.warning("%s has no column %s: what the mapping takes from there is missing", source, ", ".join(absent))
     names = dict.fromkeys(str(row["condition"]) for row in rows if row.get("condition") is not None)
     try:
-        settings = RunSettings(**mapping.settings, conditions=_conditions(names, mapping.conditions))
-    except TypeError as error:
+        conditions = {name: condition.to_row() for name, condition in _conditions(names, mapping.conditions).items()}
+        settings = RunSettings.from_row({**mapping.settings, "conditions": conditions})
+        if "conditions" in mapping.settings or not math.isfinite(settings.no_op):
+            raise ValueError("'conditions' stands outside of the settings, and 'no_op' is a number")
+    except ValueError as error:
         raise InputError(f"the mapping's settings do not fit ({error})") from error
     return make_run(name or source.name.split(".")[0], settings, rows, source=file_hash(source))
+
+
+def _items_by_key(items: Path, join: str) -> dict[str, dict[str, Any]]:
+    if not join:
+        raise InputError(f"the columns of {items} cannot be added: the mapping has no 'join', the column they share")
+    found: dict[str, dict[str, Any]] = {}
+    for row in read_source(items):
+        if join not in row:
+            raise InputError(f"{items} has no column '{join}', by which the mapping joins it")
+        if found.setdefault(str(row[join]), row) != row:
+            raise InputError(f"{items} says different things about '{row[join]}': keep one row of it")
+    return found
 
 
 def _conditions(names: dict[str, None], patterns: dict[str, str]) -> dict[str, Condition]:
@@ -98,29 +168,35 @@ def _map_row(row: dict[str, Any], mapping: Mapping) -> list[dict[str, Any]]:
     mapped = {**row, **mapping.constants}
     for ours, theirs in mapping.columns.items():
         mapped[ours] = {k: row.get(v) for k, v in theirs.items()} if isinstance(theirs, dict) else _column(row, theirs)
-    for ours, (theirs, pattern) in mapping.extract.items():
-        match = re.search(pattern, str(row.get(theirs)))
+    for ours, (column, pattern) in mapping.extract.items():
+        try:
+            match = regex.search(pattern, str(row.get(column)), timeout=1)
+        except TimeoutError as error:
+            raise InputError(f"the pattern of '{ours}' takes too long on a cell of '{column}': simplify it") from error
         mapped[ours] = match.group(1) if match else None
     melted = [mapped]
     if mapping.melt:
-        header, cell = mapping.melt["into"]
-        absent = mapping.melt.get("absent")
+        melt = from_row(Melt, mapping.melt)
         melted = [
-            {**mapped, header: value, cell: row.get(column)}
-            for column, value in mapping.melt["columns"].items()
-            if absent is None or row.get(column) != absent
+            {**mapped, melt.into[0]: value, melt.into[1]: row.get(column)}
+            for column, value in melt.columns.items()
+            if melt.absent is None or row.get(column) != melt.absent
         ]
     for out in melted:
         for ours, words in mapping.values.items():
             out[ours] = words.get(str(out.get(ours)), out.get(ours))
-        _score(out, mapping.outcome_from)
+        try:
+            _score(out, mapping.outcome_from)
+        except (ValueError, TypeError, OverflowError):
+            continue  # what cannot be scored stays so, and the field is named when the row is read
     return melted
 
 
 def _column(row: dict[str, Any], theirs: str) -> Any:
-    if "{" not in theirs:
+    """A cell, or a template with cells in it. Names only: nothing of a value can be reached but its text."""
+    if not _TEMPLATE.search(theirs):
         return row.get(theirs)
-    return theirs.format_map({key: value if value is not None else "" for key, value in row.items()})
+    return _TEMPLATE.sub(lambda name: "" if row.get(name[1]) is None else str(row.get(name[1])), theirs)
 
 
 def _score(row: dict[str, Any], rule: str) -> None:
@@ -138,35 +214,38 @@ def _score(row: dict[str, Any], rule: str) -> None:
 
 
 def read_source(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a .csv, .jsonl or .json file, gzip or not. Raises `InputError` where it is none of these."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    """Rows of a .csv, .tsv, .jsonl or .json file, gzip or not. Raises `InputError` where it is none of these."""
     suffixes = [s for s in path.suffixes if s != ".gz"]
     kind = suffixes[-1] if suffixes else ""
+    if path.is_file() and kind not in (".csv", ".tsv", ".jsonl", ".json"):
+        raise InputError(f"{path} must end in .csv, .jsonl or .json (or these with .gz)")
+    text = read_foreign_text(path)
     try:
-        with _open(path) as file:
-            if kind == ".csv":
-                yield from csv.DictReader(file)
-            elif kind == ".jsonl":
-                yield from (_json_line(line) for line in file if line.strip())
-            elif kind == ".json":
-                yield from _columnar(json.load(file))
-            else:
-                raise InputError(f"{path} must end in .csv, .jsonl or .json (or these with .gz)")
-    except (OSError, EOFError, ValueError, csv.Error) as error:
+        if kind in (".csv", ".tsv"):
+            yield from _table(text, "\t" if kind == ".tsv" else "")
+        elif kind == ".jsonl":
+            yield from (_json_line(line) for line in text.split("\n") if line.strip())
+        else:
+            yield from _columnar(load_json(text))
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error})") from error
 
 
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return open(path, encoding="utf-8", newline="")
+def _table(text: str, delimiter: str) -> Iterator[dict[str, Any]]:
+    """Rows of a table; the delimiter is what its header has most of. A row of more cells than the header is empty."""
+    delimiter = delimiter or max(",;\t|", key=text.split("\n", 1)[0].count)
+    limit = csv.field_size_limit(len(text) + 1)
+    try:
+        for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter):
+            yield {} if None in row else row
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _json_line(line: str) -> dict[str, Any]:
     """A line that is no object becomes a row without fields, so that it is named with its number, not fatal."""
     try:
-        row = json.loads(line)
+        row = load_json(line)
     except ValueError:
         return {}
     return row if isinstance(row, dict) else {}
@@ -175,8 +254,10 @@ def _json_line(line: str) -> dict[str, Any]:
 def _columnar(value: Any) -> Iterator[dict[str, Any]]:
     """A list of objects, or an object whose list-valued entries are columns of equal length."""
     if isinstance(value, list):
-        yield from value
+        yield from (row if isinstance(row, dict) else {} for row in value)
         return
+    if not isinstance(value, dict):
+        raise ValueError("it is neither a list of rows nor an object of columns")
     columns = {key: column for key, column in value.items() if isinstance(column, list)}
     for cells in zip(*columns.values(), strict=True):
         yield dict(zip(columns, cells, strict=True))

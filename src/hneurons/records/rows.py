@@ -1,11 +1,12 @@
 """The kinds of rows an audit reads, and the strict reading of one row: a bad field names its column."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from hneurons.core.foreign_text import mend_characters
+from hneurons.core.rows import load_json
 from hneurons.records.record import Record
 
 
@@ -128,6 +129,10 @@ class FieldError(ValueError):
         self.column, self.reason = column, reason
 
 
+def _text(value: Any) -> str:
+    return mend_characters(value if isinstance(value, str) else str(value))
+
+
 def _number(value: Any) -> float:
     number = float(value)
     if not math.isfinite(number):
@@ -167,7 +172,7 @@ def _boolean(value: Any) -> bool:
 
 def _array(value: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
-        value = json.loads(value) if value.startswith("[") else list(value)
+        value = load_json(value) if value.startswith("[") else list(value)
     if not isinstance(value, list | tuple):
         raise ValueError("is no list")
     return tuple(value)
@@ -188,12 +193,12 @@ def _spans(value: Any) -> tuple[Any, ...]:
 def _choices(value: Any) -> dict[str, str]:
     """{label: text}, or the {"label": [...], "text": [...]} that some data sets use."""
     if isinstance(value, str):
-        value = json.loads(value)
+        value = load_json(value)
     if not isinstance(value, dict):
         raise ValueError("is no mapping of option labels to texts")
     if set(value) == {"label", "text"} and isinstance(value["label"], list):
-        return dict(zip(value["label"], value["text"], strict=True))
-    return {str(label): str(text) for label, text in value.items()}
+        value = dict(zip(value["label"], value["text"], strict=True))
+    return {_text(label): _text(text) for label, text in value.items()}
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -224,7 +229,7 @@ _TEXT: tuple[str, ...] = (
 _TEXT += ("benchmark", "rater", "label", "name")
 _INTEGERS = ("layer", "neuron", "rank", "n", "n_nonzero", "n_positive", "n_neurons", "chars", "n_tokens")
 _READERS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(_TEXT, str),
+    **dict.fromkeys(_TEXT, _text),
     **dict.fromkeys(_INTEGERS, _integer),
     "outcome": _share,
     "attempted": _boolean,
@@ -232,7 +237,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "loglik": lambda value: tuple(_number(item) for item in _array(value)),
     "true_options": lambda value: tuple(_integer(item) for item in _array(value)),
     "option_tokens": lambda value: tuple(_integer(item) for item in _array(value)),
-    "aliases": lambda value: tuple(str(item) for item in _array(value)),
+    "aliases": lambda value: tuple(_text(item) for item in _array(value)),
     "spans": _spans,
     "choices": _choices,
     "rubric": _mapping,
@@ -254,14 +259,21 @@ def read_row(kind: type[Row], row: dict[str, Any]) -> Row:
         reader = _READERS["prediction"] if (name == "label" and kind is Prediction) else _READERS.get(name, _number)
         try:
             found[name] = reader(value)
-        except (ValueError, TypeError) as error:
-            shown = str(value) if len(str(value)) <= 40 else f"{str(value)[:40]}…"
-            raise FieldError(name, f"'{shown}' {_reason(error)}") from error
+        except (ValueError, TypeError, OverflowError) as error:
+            raise FieldError(name, f"'{_shown(value)}' {_reason(error)}") from error
     try:
         return kind(**found)
     except TypeError as error:
         missing = next(f.name for f in fields(kind) if f.name not in found and f.name in str(error))
         raise FieldError(missing, "is missing") from error
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists in lists
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _reason(error: Exception) -> str:
