@@ -114,7 +114,7 @@ def sample_responses(
     if not questions:
         raise NotEnoughDataError("there are no questions to ask: give a question set that is not empty")
     settings = {**engine.settings(sampling), "style": style.to_row(), "n": n}
-    if judge or isinstance(engine, LocalEngine):
+    if judge or engine.counts_tokens:
         settings |= {
             "judge": getattr(judge, "__name__", None),
             "judge_version": judge_version,

@@ -40,6 +40,9 @@ JudgeUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint o
 JudgeModel = Annotated[str, typer.Option(help="Model name at that endpoint.")]
 SampleUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that serves --model: draw there.")]
 SampleModel = Annotated[str, typer.Option(help="Name of --model at that endpoint.")]
+Resample = Annotated[
+    bool, typer.Option("--resample", help="Draw the responses again where a changed setting needs it.")
+]
 
 
 @app.callback()
@@ -112,6 +115,7 @@ def run(
     judge_model: JudgeModel = "default",
     sample_url: SampleUrl = None,
     sample_model: SampleModel = "default",
+    resample: Resample = False,
     as_json: Json = False,
 ) -> None:
     """The main job: sample, label, select, locate, contributions, fit, evaluate, report."""
@@ -119,7 +123,7 @@ def run(
     from hneurons.report.run_report import write_run_report
 
     judge, sampler = open_endpoint(judge_url, judge_model), open_endpoint(sample_url, sample_model)
-    job = Run(out, plan, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
+    job = Run(out, plan, resample=resample, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
     job.demand_endpoint()
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions, job.fit):
         stage()
@@ -141,11 +145,13 @@ def sample(
     rows: Rows = 128,
     sample_url: SampleUrl = None,
     sample_model: SampleModel = "default",
+    resample: Resample = False,
     as_json: Json = False,
 ) -> None:
     """Ask the questions and draw the responses; starts a run, whose folder the later stages take."""
     sampler = open_endpoint(sample_url, sample_model)
-    _emit(Run(out, plan, device=device, max_rows=rows, sampler=sampler).sample(), as_json, "sample")
+    job = Run(out, plan, resample=resample, device=device, max_rows=rows, sampler=sampler)
+    _emit(job.sample(), as_json, "sample")
     _report_usage(sampler)
 
 
@@ -197,6 +203,7 @@ def fit(
     device: Device = None,
     rows: Rows = 64,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write it; default: the run's detector.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a detector fitted in another way.")] = False,
     as_json: Json = False,
 ) -> None:
     """Fit the sparse classifier; its positive weights are the H-neurons."""
@@ -207,7 +214,7 @@ def fit(
         raise InputError(f"unknown way to select '{chosen_by}': known are capability, held-out")
     by = capability if chosen_by == "capability" else None
     detector = Run(folder, device=device, max_rows=rows).fit(
-        labels=labels, columns=columns, C=C, capability=by, capability_limit=capability_limit, out=out
+        labels=labels, columns=columns, C=C, capability=by, capability_limit=capability_limit, out=out, replace=replace
     )
     print_json(detector_row(detector)) if as_json else print_detector(detector)
 

@@ -65,14 +65,12 @@ def publish(
     from dataclasses import asdict
 
     from hneurons.cli.output import print_json
-    from hneurons.detection.detector import Detector
-    from hneurons.detection.evaluation import load_evaluation
     from hneurons.releases.release import push_release, save_release
-    from hneurons.runs.plan import RunPlan
+    from hneurons.runs.folder import RunFolder
 
-    plan = RunPlan.load(folder)
-    results = load_evaluation(folder / "evaluation")
-    release = save_release(out, Detector.load(folder / "detector"), results, plan=asdict(plan))
+    run = RunFolder(folder)
+    run.check_current()
+    release = save_release(out, run.load_detector(), run.load_evaluation(), plan=asdict(run.plan))
     address = push_release(out, push, public=public) if push is not None else None
     if json:
         print_json({"folder": str(out), "address": address, **release.about})

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_origin
 
-from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.errors import ArtifactError, InputError, OtherSettingsError
 from hneurons.core.files import (
     check_row,
     data_hash,
@@ -115,7 +115,7 @@ class Manifest:
         """The manifest to go on with: `self` in a folder where nothing is done, else the stored one.
 
         earlier: what earlier versions recorded for some of the inputs, which are then the same ones.
-        Raises `ArtifactError` naming the fields that differ between the two.
+        Raises `OtherSettingsError` naming the fields that differ between the two.
         """
         stored = type(self).load(folder) if (folder / MANIFEST).is_file() else None
         begun = stored is not None and (stored.done or stored.complete)
@@ -127,21 +127,18 @@ class Manifest:
             self.save(folder)
             return self
         if not same:
-            raise ArtifactError(
-                f"{folder} holds a result made with other settings ({'; '.join(_differences(stored, self))}): "
-                "choose another --out, or delete the folder to start afresh"
-            )
+            raise OtherSettingsError(folder, _differences(stored, self))
         return stored
 
 
-def _differences(stored: Manifest, wanted: Manifest) -> list[str]:
+def _differences(stored: Manifest, wanted: Manifest) -> dict[str, str]:
     pairs: list[tuple[str, Any, Any]] = [("stage", stored.stage, wanted.stage)]
     for name in sorted({*stored.settings, *wanted.settings}):
         pairs.append((name, stored.settings.get(name), wanted.settings.get(name)))
     for name in sorted({*stored.inputs, *wanted.inputs}):
         pairs.append((f"input {name}", stored.inputs.get(name), wanted.inputs.get(name)))
     pairs.append(("size", stored.expected, wanted.expected))
-    return [f"{name} was {_short(old)}, now {_short(new)}" for name, old, new in pairs if old != new]
+    return {name: f"{name} was {_short(old)}, now {_short(new)}" for name, old, new in pairs if old != new}
 
 
 def _short(value: Any) -> str:

@@ -6,6 +6,7 @@ HNeuronsError                exit code 1: the run could not go on
 ├── UnsupportedModelError    exit code 2: no single dense FFN per decoder layer was found
 ├── PromptTooLongError       exit code 2: a prompt does not fit the model's window
 ├── ArtifactError            exit code 1: a stored result is corrupt, incomplete or of other settings
+│   └── OtherSettingsError   a stored result was made with other settings or from other inputs
 ├── StorageError             exit code 1: writing failed (disk full, read-only); finished work is kept
 ├── EndpointError            exit code 1: a judge or model server did not answer
 ├── CaptureError             exit code 1: a hook did not fire exactly once, so measurements would be wrong
@@ -37,6 +38,34 @@ class PromptTooLongError(HNeuronsError):
 
 class ArtifactError(HNeuronsError):
     pass
+
+
+class OtherSettingsError(ArtifactError):
+    """`differences`: field -> what it was and what it is now; an input's name begins with "input "."""
+
+    def __init__(
+        self,
+        folder: object,
+        differences: dict[str, str],
+        remedy: str = "choose another --out, or delete the folder to start afresh",
+    ) -> None:
+        self.folder, self.differences = folder, differences
+        said = "; ".join(differences.values())
+        super().__init__(f"{folder} holds a result made with other settings ({said}): {remedy}")
+
+    def with_remedy(self, remedy: str) -> "OtherSettingsError":
+        return OtherSettingsError(self.folder, self.differences, remedy)
+
+    @property
+    def inputs_only(self) -> bool:
+        return all(name.startswith("input ") or name == "size" for name in self.differences)
+
+    @property
+    def reason(self) -> str:
+        """The differences for people; of an input only that it changed, for its hash tells them nothing."""
+        inputs = [name.removeprefix("input ") for name in self.differences if name.startswith("input ")]
+        said = [text for name, text in self.differences.items() if not name.startswith("input ")]
+        return "; ".join([*said, *([f"other {' and '.join(inputs)}"] if inputs else [])])
 
 
 class StorageError(HNeuronsError):

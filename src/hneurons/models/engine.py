@@ -1,6 +1,7 @@
 """What answers questions: a local model, an endpoint, or replies recorded earlier, all asked in the same way."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from hneurons.core.errors import InputError
@@ -73,7 +74,7 @@ class LocalEngine:
         self.model, self.max_rows, self.name = model, max_rows, model.name
 
     def settings(self, sampling: Sampling) -> dict[str, Any]:
-        return {"model": self.model.identity.to_row(), "sampling": sampling.to_row()}
+        return {"model": self.model.identity.to_row(), "sampling": sampling.to_row(), **self.model.dtype_setting}
 
     def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> Answering:
         return _LocalAnswering(self, questions, style, sampling)
@@ -165,33 +166,69 @@ class _EndpointAnswering(NamedTuple):
 class RecordedEngine:
     """Answers drawn earlier, by (question id, sample): what another judge or stopping rule would have asked for.
 
-    `settings` are those of the stage that drew them. Raises `InputError` on an answer that is not there.
+    `settings` are those of the stage that drew them. What is not recorded is asked of `missing`, the engine that drew
+    the record; without one it raises `InputError`.
     """
 
     chunk = 128
 
-    def __init__(self, responses: Iterable[Response], settings: Mapping[str, Any], *, name: str = "the record") -> None:
+    def __init__(
+        self,
+        responses: Iterable[Response],
+        settings: Mapping[str, Any],
+        *,
+        name: str = "the record",
+        missing: Engine | None = None,
+    ) -> None:
         self.replies = {(r.question_id, r.sample): r for r in responses}
-        self.recorded, self.name = settings, name
+        self.recorded, self.missing, self.name = settings, missing, name
         self.counts_tokens = any(r.token_ids for r in self.replies.values())
+        if missing is not None:
+            self.chunk, self.counts_tokens = missing.chunk, missing.counts_tokens
 
     def settings(self, sampling: Sampling) -> dict[str, Any]:
+        if self.missing is not None:
+            return self.missing.settings(sampling)
         return {"model": self.recorded["model"], "sampling": self.recorded["sampling"]}
 
     def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> Answering:
-        return self
+        return _RecordedAnswering(self, questions, style, sampling)
+
+
+class _RecordedAnswering:
+    """Answers from the record. The engine behind it is made ready when the first answer is missing."""
+
+    def __init__(
+        self, engine: RecordedEngine, questions: Sequence[Question], style: PromptStyle, sampling: Sampling
+    ) -> None:
+        self.engine, self.prepared = engine, (questions, style, sampling)
+
+    @cached_property
+    def missing(self) -> Answering:
+        assert self.engine.missing is not None
+        return self.engine.missing.prepare(*self.prepared)
 
     def draw(self, asks: Iterable[Ask], on_reply: OnReply) -> None:
-        waiting = list(asks)
+        unknown = self._answer(asks, on_reply)
+        if unknown:
+            self.missing.draw(unknown, lambda ask, reply: self._answer(on_reply(ask, reply), on_reply))
+
+    def _answer(self, asks: Iterable[Ask], on_reply: OnReply) -> list[Ask]:
+        """Answer what is recorded, and what that leads to. Returns what is left for the engine behind."""
+        waiting, unknown = list(asks), []
         while waiting:
             ask = waiting.pop()
-            found = self.replies.get((ask.question.id, ask.sample))
-            if found is None:
+            found = self.engine.replies.get((ask.question.id, ask.sample))
+            if found is not None:
+                waiting += on_reply(ask, Reply(found.text, found.token_ids, found.logprobs, found.finish_reason))
+            elif self.engine.missing is not None:
+                unknown.append(ask)
+            else:
                 raise InputError(
-                    f"{self.name} holds no sample {ask.sample} of question {ask.question.id}: ask for fewer samples, "
-                    "or sample from the model itself"
+                    f"{self.engine.name} holds no sample {ask.sample} of question {ask.question.id}: ask for fewer "
+                    "samples, or sample from the model itself"
                 )
-            waiting += on_reply(ask, Reply(found.text, found.token_ids, found.logprobs, found.finish_reason))
+        return unknown
 
 
 def decode_answer(model: LanguageModel, token_ids: Sequence[int], stops: frozenset[int]) -> str:

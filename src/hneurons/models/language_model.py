@@ -44,6 +44,12 @@ class LanguageModel:
         return device
 
     @property
+    def dtype_setting(self) -> dict[str, str]:
+        """What a stage's settings say of the arithmetic: nothing for float32, which is the default."""
+        name = str(self.model.dtype).removeprefix("torch.")
+        return {} if name == "float32" else {"dtype": name}
+
+    @property
     def decoder(self) -> nn.Module:
         """The base model without LM head."""
         return text_decoder(self.model)

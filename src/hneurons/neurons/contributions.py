@@ -101,6 +101,7 @@ def measure_contributions(
         "regions": REGIONS,
         # Folders from before there was a choice have CETT and do not say so.
         **({} if signal == CETT else {"signal": signal}),
+        **model.dtype_setting,
     }
     inputs, earlier = {"examples": identify(examples)}, {"examples": fingerprint([e.to_row() for e in examples])}
     shards = [plan.order[i : i + SHARD_EXAMPLES] for i in range(0, len(plan.order), SHARD_EXAMPLES)]

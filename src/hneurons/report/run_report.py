@@ -33,6 +33,7 @@ def write_run_report(run: RunFolder) -> Path:
     are missing or damaged, `ArtifactError` where they do not belong together, `MissingExtraError` without the report
     extra.
     """
+    run.check_current()
     detector = run.load_detector()
     page = RunPage(run, detector, run.load_evaluation())
     _check_same_detector(run.folder, detector)

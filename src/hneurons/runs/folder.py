@@ -1,16 +1,20 @@
 """A run's folder: where each stage lies, how far it has come, and what it holds. No model is needed to read it.
 
 run.json            what was asked for
-train/STAGE/        responses, verdicts, examples, spans, contributions of the questions trained on
+train/STAGE/        questions, responses, verdicts, examples, spans, contributions of the questions trained on
 test/NAME/STAGE/    the same for each test set, one natural sample a question, and its scores
 detector/ evaluation/ report.html
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hneurons.core.artifacts import MANIFEST, Manifest
-from hneurons.core.types import Example, Judgement, Response
+from hneurons.core.artifacts import MANIFEST, Manifest, load_rows
+from hneurons.core.errors import ArtifactError
+from hneurons.core.seeds import fingerprint
+from hneurons.core.types import Example, Judgement, Question, Response
+from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.plan import TRAIN, RunPlan
 
 if TYPE_CHECKING:
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
 
 PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "scores")
 """Folders of a dataset's stages, in the order in which they are made."""
+
+
+class _Row(Protocol):
+    def to_row(self) -> dict[str, Any]: ...
 
 
 class RunFolder:
@@ -57,6 +65,52 @@ class RunFolder:
         places = {part: self.place(dataset, part) for part in PARTS}
         loaded = {part: Manifest.load(place) for part, place in places.items() if (place / MANIFEST).is_file()}
         return {part: manifest for part, manifest in loaded.items() if manifest.complete}
+
+    def check_current(self) -> None:
+        """Raise `ArtifactError` where a finished stage was not made from the one before it, or by another plan.
+
+        That is so between a change of settings and the end of the stages that follow from it.
+        """
+        for dataset in self.datasets():
+            self._check_dataset(dataset)
+        place = self.place(TRAIN, "contributions")
+        if (place / MANIFEST).is_file() and (self.detector / MANIFEST).is_file():
+            measured, rows = load_rows(place)
+            if Manifest.load(self.detector).inputs.get("contributions") != fingerprint([measured.fingerprint, rows]):
+                raise ArtifactError(
+                    f"{self.detector} was fitted on other contributions: run 'fit' and what follows again"
+                )
+
+    def _check_dataset(self, dataset: str) -> None:
+        found = self.manifests(dataset)
+        checks: list[tuple[str, str, str, str]] = [
+            ("verdicts", "label", "judge", self.plan.judge),
+            ("spans", "locate", "finder", self.plan.finder),
+            ("contributions", "contributions", "other", self.plan.other),
+        ]
+        for part, verb, setting, planned in checks:
+            if part in found and found[part].settings.get(setting) != planned:
+                raise ArtifactError(
+                    f"{self.place(dataset, part)} was made with {setting} '{found[part].settings.get(setting)}', and "
+                    f"{RUN_JSON} says '{planned}': run '{verb}' and the stages after it again"
+                )
+        chain: list[tuple[str, str, str, Callable[[str], Sequence[_Row]]]] = [
+            ("verdicts", "label", "responses", self.load_responses),
+            ("examples", "select", "verdicts", self.load_judgements),
+            ("spans", "locate", "examples", self.load_selected),
+            ("contributions", "contributions", "examples", self.load_located),
+        ]
+        for part, verb, source, load in chain:
+            if part in found and found[part].inputs.get(source) != fingerprint([r.to_row() for r in load(dataset)]):
+                raise ArtifactError(
+                    f"{self.place(dataset, part)} was made from other {source} than the run has now: run '{verb}' and "
+                    "the stages after it again"
+                )
+
+    def load_questions(self, dataset: str) -> list[Question]:
+        from hneurons.runs.asking import load_kept
+
+        return load_kept(self.place(dataset, "questions"))
 
     def load_responses(self, dataset: str) -> list[Response]:
         from hneurons.answers.responses import load_responses

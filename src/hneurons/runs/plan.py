@@ -1,10 +1,9 @@
 """What a run asks of which model, as one value that is saved with it."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import read_checked, storage_errors, write_checked
 from hneurons.core.rows import Row
@@ -17,9 +16,12 @@ TRAIN = "train"
 STAGES = ("sample", "label", "select", "locate", "contributions", "fit", "evaluate", "report")
 
 
-def _option(default: Any, help: str, flag: str = "") -> Any:
-    """A field of `RunPlan` with the text and, where it is not the field's name, the flag the command line shows."""
-    return field(default=default, metadata={"help": help, "flag": flag})
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _option(default: Any, help: str, flag: str = "", *, draws: bool = False) -> Any:
+    """A field of `RunPlan` with its help, its flag where that is not its name, and whether it decides what is drawn."""
+    return field(default=default, metadata={"help": help, "flag": flag, "draws": draws})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,28 +32,31 @@ class RunPlan(Row):
     (arXiv 2512.01797, section 2.1).
     """
 
-    model: str = field(metadata={"help": "Hub id, local folder, .gguf file, smollm2-135m or gemma-3-270m.", "flag": ""})
-    questions: str = field(metadata={"help": "Question set NAME or NAME:FILE; see 'list questions'.", "flag": ""})
+    model: str = _option(MISSING, "Hub id, local folder, .gguf file, smollm2-135m or gemma-3-270m.", draws=True)
+    questions: str = _option(MISSING, "Question set NAME or NAME:FILE; see 'list questions'.")
     tests: tuple[str, ...] = _option((), "Further test set NAME or NAME:FILE; repeatable.", "--test")
-    limit: int | None = _option(None, "Consider at most so many questions.")
-    test_limit: int | None = _option(2000, "Consider at most so many questions of each further test set.")
-    n: int = _option(10, "Samples a training question.", "-n")
+    limit: int | None = _option(None, "Largest number of questions to consider; by default all of them.")
+    test_limit: int | None = _option(2000, "Largest number of questions to consider of each further test set.")
+    n: int = _option(10, "Number of samples per training question.", "-n")
     min_agreement: int | None = _option(
-        None, "Samples that must agree for a question to count; default: all. Lower it for weak models."
+        None, "Number of samples that must agree for a question to count; by default all. Lower it for weak models."
     )
-    temperature: float = _option(1.0, "Sampling temperature; 0 is greedy.")
-    top_k: int = _option(50, "Sample among the k likeliest tokens.")
-    top_p: float = _option(0.9, "Sample among the smallest set of tokens that has this probability.")
-    max_new_tokens: int = _option(50, "Longest answer in tokens.")
-    shots: int = _option(0, "Few-shot examples before every question; never from the test questions.")
-    per_class: int = _option(1000, "Stop when so many consistent questions of each class are found.")
-    test_per_class: int = _option(500, "Stop a test set when it has so many answers of each class.")
-    judge: str = _option("alias", "Who says what is right; see 'list judges'.")
+    temperature: float = _option(1.0, "Sampling temperature; 0 is greedy.", draws=True)
+    top_k: int = _option(50, "Sample among this many of the likeliest tokens.", draws=True)
+    top_p: float = _option(0.9, "Sample among the fewest tokens that have this probability together.", draws=True)
+    max_new_tokens: int = _option(50, "Longest answer, in tokens.", draws=True)
+    shots: int = _option(0, "Number of few-shot examples; they are never among the questions asked.", draws=True)
+    per_class: int = _option(1000, "Sampling ends when each class has this many consistent questions.")
+    test_per_class: int = _option(500, "A test set ends when each class has this many answers.")
+    judge: str = _option("alias", "Who says which answers are right; see 'list judges'.")
     finder: str = _option("response", "Who finds the answer in a response; see 'list finders'.")
-    other: str = _option("response", "The other tokens: the rest of the 'response', or of the whole 'sequence'.")
+    other: str = _option(
+        "response", "Other tokens are those of the rest of the 'response', or of the whole 'sequence'."
+    )
     signal: str = _option("cett", "What is measured of every neuron; see 'list signals'.")
-    dtype: str = _option("float32", "float32, bfloat16 or float16.")
-    seed: int = _option(0, "Seed of everything random.")
+    dtype: str = _option("float32", "Number type of the model: float32, bfloat16 or float16.", draws=True)
+    measure_dtype: str | None = _option(None, "Number type in which contributions are measured; by default --dtype.")
+    seed: int = _option(0, "Seed of everything that is random.", draws=True)
 
     def check(self) -> None:
         """Raise `InputError` for a name or number that a later stage would refuse, before anything is done."""
@@ -67,6 +72,9 @@ class RunPlan(Row):
         for spec in (self.questions, *self.tests):
             QUESTIONS.get(spec.partition(":")[0])
         check_other(self.other)
+        for dtype in {self.dtype, self.measure_dtype or self.dtype}:
+            if dtype not in _DTYPES:
+                raise InputError(f"unknown dtype '{dtype}': known are {', '.join(_DTYPES)}")
         if min(self.n, self.per_class, self.test_per_class) < 1:
             raise InputError(
                 f"-n, --per-class and --test-per-class must be at least 1, got {self.n}, {self.per_class} and "
@@ -77,22 +85,21 @@ class RunPlan(Row):
             raise InputError(f"min-agreement must be more than half of n and at most n = {self.n}, got {needed}")
         self.sampling()
 
+    def changes(self, earlier: Self) -> dict[str, str]:
+        """Field -> what it was in an earlier plan and what it is now."""
+        old, new = asdict(earlier), asdict(self)
+        return {name: f"{name} was {old[name]!r}, now {new[name]!r}" for name in new if old[name] != new[name]}
+
+    def draws_otherwise(self, earlier: Self) -> list[str]:
+        """The changes since an earlier plan by which the model would give other answers."""
+        drawing = {item.name for item in fields(self) if item.metadata["draws"]}
+        return [said for name, said in self.changes(earlier).items() if name in drawing]
+
     def save(self, folder: Path) -> None:
-        """Write `run.json`; a folder with results of another plan is refused with the fields that differ."""
-        path = folder / RUN_JSON
-        if path.is_file() and any(Manifest.load(found.parent).done for found in folder.rglob(MANIFEST)):
-            stored = type(self).load(folder)
-            changed = [k for k, v in asdict(stored).items() if v != asdict(self)[k]]
-            if changed:
-                raise ArtifactError(
-                    f"{folder} holds a run with other settings ("
-                    + "; ".join(f"{k} was {getattr(stored, k)!r}, now {getattr(self, k)!r}" for k in changed)
-                    + "): choose another --out, or delete the folder to start afresh"
-                )
-            return
+        """Write `run.json`. Raises `StorageError`."""
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_checked(path, self.to_row())
+        write_checked(folder / RUN_JSON, self.to_row())
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -1,15 +1,21 @@
 """The main job: questions -> responses -> ... -> detector -> evaluation, each stage a method of `Run`."""
 
 import logging
+import shutil
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.artifacts import MANIFEST, Manifest
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, OtherSettingsError
 from hneurons.core.files import storage_errors
 from hneurons.core.locks import FolderLock
-from hneurons.core.seeds import derive_seed
+from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question
+from hneurons.neurons.opening import RUN_JSON
+from hneurons.runs.asking import are_kept, keep_questions, split_questions
+from hneurons.runs.earlier import draws_otherwise, put_aside, recorded_responses
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import TRAIN, RunPlan
 
@@ -19,16 +25,25 @@ if TYPE_CHECKING:
     from hneurons.detection.evaluation import DatasetResult
     from hneurons.detection.scores import Scores
     from hneurons.models.endpoint import Endpoint
+    from hneurons.models.engine import Engine
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
 
-_HELD_OUT = 35  # percent of the questions that make the in-domain test set
-
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class _Summarised(Protocol):
+    @property
+    def summary(self) -> dict[str, Any]: ...
 
 
 class Run(RunFolder):
     """A run's folder with the stages that fill it. Every stage can be called again: finished work is not repeated.
+
+    A `plan` may differ from that of an earlier call. Each stage then makes anew what was made with other settings or
+    from other inputs, and says so in the log. Responses are kept, and only those that are missing are drawn. A plan by
+    which the model would give other answers is refused with `ArtifactError`, unless `resample` says to draw again.
 
     - `device`, `max_rows`: where the model runs, and how many sequences at a time.
     - `endpoint`: serves the `llm` judge and finder.
@@ -40,6 +55,7 @@ class Run(RunFolder):
         folder: Path,
         plan: RunPlan | None = None,
         *,
+        resample: bool = False,
         device: str | None = None,
         max_rows: int = 128,
         endpoint: "Endpoint | None" = None,
@@ -50,18 +66,33 @@ class Run(RunFolder):
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(folder)  # for as long as this run is there
+            if not resample:
+                _check_draws(folder, plan)
             plan.save(folder)
         super().__init__(folder)
         if plan is not None and self.plan != plan:
             raise ArtifactError(f"{folder}/run.json is not the plan that was written: start the run in a new folder")
+        self.planned, self.resample = plan is not None, resample
         self.device, self.max_rows = device, max_rows
         self.endpoint, self.sampler = endpoint, sampler
 
     @cached_property
     def model(self) -> "LanguageModel":
+        return self._load(self.plan.dtype)
+
+    @property
+    def measured_model(self) -> "LanguageModel":
+        """The model in the number type for measuring; one of another type is let go of first."""
+        dtype = self.plan.measure_dtype or self.plan.dtype
+        if dtype == self.plan.dtype:
+            return self.model
+        vars(self).pop("model", None)
+        return self._load(dtype)
+
+    def _load(self, dtype: str) -> "LanguageModel":
         from hneurons.models.language_model import load_model
 
-        return load_model(self.plan.model, dtype=self.plan.dtype, device=self.device)  # type: ignore[arg-type]
+        return load_model(self.plan.model, dtype=dtype, device=self.device)  # type: ignore[arg-type]
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -72,34 +103,25 @@ class Run(RunFolder):
 
     @cached_property
     def questions(self) -> dict[str, list[Question]]:
-        """Questions by dataset: "train", the held-out part of the same set, then the other test sets.
+        """Questions by dataset, as `split_questions` gives them: from the run, or else from their sources.
 
-        All questions about one fact are held out or none. A test question that is also trained on, after normalisation,
-        or asks a fact that is, is dropped.
+        What the sources give is kept in the run, once no response there answers other questions.
         """
-        from hneurons.answers.questions import load_questions, question_key
+        places = {name: self.place(name, "questions") for name in self.datasets()}
+        if all(are_kept(place, self.plan, check_files=self.planned) for place in places.values()):
+            return {name: self.load_questions(name) for name in places}
+        asked = split_questions(self.plan)
+        for name, questions in asked.items():
+            answered = self._manifest(name, "responses")
+            if answered is None or answered.inputs.get("questions") == fingerprint([q.to_row() for q in questions]):
+                keep_questions(places[name], self.plan, questions)
+        return asked
 
-        plan = self.plan
-        asked = load_questions(plan.questions, limit=plan.limit, seed=plan.seed)
-        held_out = [q for q in asked if derive_seed("held out", plan.seed, q.group) % 100 < _HELD_OUT]
-        chosen = {q.id for q in held_out}
-        names = self.plan.datasets()
-        sets = {TRAIN: [q for q in asked if q.id not in chosen], names[1]: held_out}
-        seen = {question_key(q.text) for q in sets[TRAIN]}
-        facts = {q.fact for q in sets[TRAIN] if q.fact}
-        for name, spec in zip(names[2:], plan.tests, strict=True):
-            found = load_questions(spec, limit=plan.test_limit, seed=plan.seed)
-            kept = [q for q in found if question_key(q.text) not in seen and q.fact not in facts]
-            if len(kept) < len(found):
-                log.info("%s: %d questions left out, they are trained on", spec, len(found) - len(kept))
-            sets[name] = kept
-        for name, kept in sets.items():
-            if not kept:
-                raise NotEnoughDataError(
-                    f"no question is left for '{name}': {_HELD_OUT}% of the questions are held out as test set, and "
-                    "what is trained on is left out of every test set; give more questions or another test set"
-                )
-        return sets
+    def _manifest(self, dataset: str, part: str) -> Manifest | None:
+        """The manifest of a stage that was begun."""
+        place = self.place(dataset, part)
+        found = Manifest.load(place) if (place / MANIFEST).is_file() else None
+        return found if found is not None and (found.done or found.complete) else None
 
     @cached_property
     def style(self) -> "PromptStyle":
@@ -131,74 +153,108 @@ class Run(RunFolder):
     def _quota(self, dataset: str) -> int:
         return self.plan.per_class if dataset == TRAIN else self.plan.test_per_class
 
+    def _make(self, name: str, part: str, stage: Callable[[str, Path], T]) -> T:
+        """Do one stage of a dataset. What was made with other settings or inputs is made anew, which is logged."""
+        place = self.place(name, part)
+        try:
+            return stage(name, place)
+        except OtherSettingsError as change:
+            log.warning("%s: %s are made anew (%s)", name, part, change.reason)
+            shutil.rmtree(place)
+            return stage(name, place)
+
+    def _count(
+        self, datasets: Iterable[str], part: str, stage: Callable[[str, Path], _Summarised]
+    ) -> dict[str, dict[str, Any]]:
+        """A stage's counts by dataset."""
+        return {name: self._make(name, part, stage).summary for name in datasets}
+
     def sample(self) -> dict[str, Any]:
         """Stage `sample` of every dataset; counts by dataset."""
+        return {name: self._sample(name, questions) for name, questions in self.questions.items()}
+
+    def _sample(self, name: str, questions: list[Question]) -> dict[str, Any]:
+        """Responses of one dataset. Where settings changed, earlier responses are used again, and none is deleted."""
+        place = self.place(name, "responses")
+        following = place.with_name("responses.next")
+        if following.is_dir() and not place.is_dir():  # a run was killed between two renames
+            following.rename(place)
+        try:
+            summary = self._draw(name, questions, self._engine(), place)
+        except OtherSettingsError as change:
+            if draws_otherwise(change.differences) and not self.resample:
+                raise
+            log.warning("%s: responses are made anew from those drawn earlier (%s)", name, change.reason)
+            self._draw_again(name, questions, following)
+            kept = put_aside(place.parent)
+            following.rename(place)
+            log.warning("%s: the earlier responses are kept in %s", name, kept)
+            summary = Manifest.load(place).summary
+        keep_questions(self.place(name, "questions"), self.plan, questions)
+        return summary
+
+    def _draw_again(self, name: str, questions: list[Question], out: Path) -> None:
+        from hneurons.models.engine import RecordedEngine
+
+        engine = self._engine()
+        settings = {**engine.settings(self.plan.sampling()), "style": self.style.to_row()}
+        folders = [self.place(dataset, "responses").parent for dataset in self.questions]
+        record = RecordedEngine(recorded_responses(folders, questions, settings), settings, missing=engine)
+        try:
+            self._draw(name, questions, record, out)
+        except OtherSettingsError:  # left behind by a change that was not finished
+            shutil.rmtree(out)
+            self._draw(name, questions, record, out)
+
+    def _engine(self) -> "Engine":
+        from hneurons.models.engine import EndpointEngine, LocalEngine
+
+        if self.sampler is not None:
+            return EndpointEngine(self.sampler)
+        return LocalEngine(self.model, max_rows=self.max_rows)
+
+    def _draw(self, name: str, questions: list[Question], engine: "Engine", out: Path) -> dict[str, Any]:
         from hneurons.answers.judges.alias import VERSION, judge_alias
         from hneurons.answers.responses import sample_responses
 
-        found = {}
-        for name, questions in self.questions.items():
-            n, agreement = self._samples(name)
-            if self.sampler is not None:
-                found[name] = self._sample_from_endpoint(self.sampler, name, questions, n)
-                continue
-            found[name] = sample_responses(
-                self.model,
-                questions,
-                n=n,
-                sampling=self.plan.sampling(),
-                style=self.style,
-                judge=judge_alias if self.plan.judge == "alias" else None,
-                judge_version=VERSION if self.plan.judge == "alias" else None,
-                min_agreement=agreement,
-                quota=self._quota(name),
-                max_rows=self.max_rows,
-                out=self.place(name, "responses"),
-            ).summary
-        return found
-
-    def _sample_from_endpoint(
-        self, sampler: "Endpoint", name: str, questions: list[Question], n: int
-    ) -> dict[str, Any]:
-        from hneurons.answers.responses import sample_endpoint
-
-        return sample_endpoint(
+        n, agreement = self._samples(name)
+        stops = self.plan.judge == "alias" and self.sampler is None  # endpoints draw all samples
+        return sample_responses(
+            engine,
             questions,
-            sampler,
             n=n,
-            temperature=self.plan.temperature,
-            top_p=self.plan.top_p,
-            top_k=self.plan.top_k,
-            max_tokens=self.plan.max_new_tokens,
-            seed=self.plan.seed,
+            sampling=self.plan.sampling(),
             style=self.style,
-            out=self.place(name, "responses"),
+            judge=judge_alias if stops else None,
+            judge_version=VERSION if stops else None,
+            min_agreement=agreement,
+            quota=self._quota(name),
+            out=out,
         ).summary
 
     def label(self) -> dict[str, Any]:
         """Stage `label` of every dataset."""
-        from hneurons.answers.judging import label_responses
+        from hneurons.answers.judging import Judgements, label_responses
 
-        return {
-            name: label_responses(
-                questions,
+        def label(name: str, out: Path) -> Judgements:
+            return label_responses(
+                self.questions[name],
                 self.load_responses(name),
                 judge=self.plan.judge,
                 endpoint=self.endpoint,
-                out=self.place(name, "verdicts"),
-            ).summary
-            for name, questions in self.questions.items()
-        }
+                out=out,
+            )
+
+        return self._count(self.questions, "verdicts", label)
 
     def select(self) -> dict[str, Any]:
         """Stage `select` of every dataset."""
-        from hneurons.answers.selection import select_examples
+        from hneurons.answers.selection import Examples, select_examples
 
-        found = {}
-        for name, questions in self.questions.items():
+        def select(name: str, out: Path) -> Examples:
             n, agreement = self._samples(name)
-            found[name] = select_examples(
-                questions,
+            return select_examples(
+                self.questions[name],
                 self.load_responses(name),
                 self.load_judgements(name),
                 n=n,
@@ -206,40 +262,44 @@ class Run(RunFolder):
                 per_class=self._quota(name),
                 split="train" if name == TRAIN else "test",
                 seed=self.plan.seed,
-                out=self.place(name, "examples"),
-            ).summary
-        return found
+                out=out,
+            )
+
+        return self._count(self.questions, "examples", select)
 
     def locate(self) -> dict[str, Any]:
         """Stage `locate` of every dataset."""
         from hneurons.answers.locating import locate_answers
+        from hneurons.answers.selection import Examples
 
-        return {
-            name: locate_answers(
+        def locate(name: str, out: Path) -> Examples:
+            return locate_answers(
                 self.load_selected(name),
                 tokenizer=self.tokenizer,
                 finder=self.plan.finder,
                 endpoint=self.endpoint,
-                out=self.place(name, "spans"),
-            ).summary
-            for name in self.questions
-        }
+                out=out,
+            )
+
+        return self._count(self.questions, "spans", locate)
 
     def contributions(self) -> dict[str, Any]:
-        """Stage `contributions` of every dataset that has examples."""
-        from hneurons.neurons.contributions import measure_contributions
+        """Stage `contributions` of every dataset in which an answer was located."""
+        from hneurons.neurons.contributions import Contributions, measure_contributions
 
-        return {
-            name: measure_contributions(
-                self.model,
+        model = self.measured_model
+
+        def measure(name: str, out: Path) -> Contributions:
+            return measure_contributions(
+                model,
                 self.load_located(name),
                 style=self.style,
                 other=self.plan.other,  # type: ignore[arg-type]
                 signal=self.plan.signal,
-                out=self.place(name, "contributions"),
-            ).summary
-            for name in self.testable()
-        }
+                out=out,
+            )
+
+        return self._count(self.testable(), "contributions", measure)
 
     def fit(
         self,
@@ -250,19 +310,34 @@ class Run(RunFolder):
         capability: str | None = None,
         capability_limit: int | None = None,
         out: Path | None = None,
+        replace: bool = False,
     ) -> "Detector":
         """Stage `fit`; None stands for `fit_detector`'s default and for the run's own detector folder.
 
         capability: the benchmark, NAME or NAME:FILE, by which the penalty is chosen as in the paper
-        (`CapabilityChoice`); questions of the run's test sets are left out of it.
+        (`CapabilityChoice`); questions of the run's test sets are left out of it. The run's own detector is fitted anew
+        where contributions changed. A detector fitted in another way is refused with `OtherSettingsError`, unless
+        `replace` lets go of it.
         """
         from hneurons.detection.fitting import fit_detector
 
+        place = out or self.detector
         chosen: dict[str, Any] = {k: v for k, v in (("labels", labels), ("columns", columns)) if v is not None}
         if capability is not None:
             chosen["choice"] = self._capability(capability, capability_limit)
-        contributions = self.load_contributions(TRAIN)
-        return fit_detector(contributions, C=C, seed=self.plan.seed, out=out or self.detector, **chosen)
+
+        def fit() -> "Detector":
+            return fit_detector(self.load_contributions(TRAIN), C=C, seed=self.plan.seed, out=place, **chosen)
+
+        try:
+            return fit()
+        except OtherSettingsError as change:
+            if not replace and (out is not None or not change.inputs_only):
+                raise change.with_remedy("choose another --out, or give --replace to let go of it") from change
+            log.warning("the detector is fitted anew (%s)", change.reason)
+            for manifest in sorted(place.rglob(MANIFEST)):
+                manifest.unlink()
+            return fit()
 
     def _capability(self, spec: str, limit: int | None) -> "CapabilityChoice":
         from hneurons.answers.questions import question_key
@@ -287,14 +362,14 @@ class Run(RunFolder):
 
     def scores(self) -> dict[str, "Scores"]:
         """Stage `scores` of every test set in which an answer was located."""
-        from hneurons.detection.scores import score_answers
+        from hneurons.detection.scores import Scores, score_answers
 
         train = self.dataset(TRAIN)
-        return {
-            name: score_answers(train, self.dataset(name), name=name, out=self.place(name, "scores"))
-            for name in self.testable()
-            if name != TRAIN
-        }
+
+        def score(name: str, out: Path) -> Scores:
+            return score_answers(train, self.dataset(name), name=name, out=out)
+
+        return {name: self._make(name, "scores", score) for name in self.testable() if name != TRAIN}
 
     def evaluate(self, *, detector: str | Path | None = None, out: Path | None = None) -> "dict[str, DatasetResult]":
         """Stage `evaluate` on every test set, with the run's own detector unless another is named."""
@@ -303,4 +378,29 @@ class Run(RunFolder):
 
         fitted = self.load_detector() if detector is None else open_detector(detector)
         tests = {name: self.dataset(name) for name in self.testable() if name != TRAIN}
-        return evaluate_detector(fitted, self.dataset(TRAIN), tests, scores=self.scores(), out=out or self.evaluation)
+        scores = self.scores()
+
+        def evaluate() -> "dict[str, DatasetResult]":
+            place = out or self.evaluation
+            return evaluate_detector(fitted, self.dataset(TRAIN), tests, scores=scores, out=place)
+
+        try:
+            return evaluate()
+        except OtherSettingsError:
+            if out is not None or detector is not None:
+                raise
+            log.warning("the evaluation is made anew (the detector or the answers it was tested on have changed)")
+            (self.evaluation / MANIFEST).unlink()
+            return evaluate()
+
+
+def _check_draws(folder: Path, plan: RunPlan) -> None:
+    """Raise `ArtifactError` where the folder holds responses that this plan's model and sampling would not give."""
+    if not (folder / RUN_JSON).is_file():
+        return
+    changed = plan.draws_otherwise(RunPlan.load(folder))
+    if changed and any(Manifest.load(found.parent).done for found in folder.glob(f"**/responses/{MANIFEST}")):
+        raise ArtifactError(
+            f"{folder} holds responses drawn with other settings ({'; '.join(changed)}): choose another --out, or give "
+            "--resample to draw them again"
+        )

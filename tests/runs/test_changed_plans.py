@@ -1,0 +1,296 @@
+"""A run whose settings change: what is made anew, what is used again, what is refused, and folders that move."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hneurons.answers.judging import JUDGES
+from hneurons.core.artifacts import Manifest
+from hneurons.core.errors import ArtifactError, InputError, OtherSettingsError
+from hneurons.core.types import Judgement
+from hneurons.models.engine import LocalEngine
+from hneurons.report.run_report import write_run_report
+from hneurons.runs import earlier
+from hneurons.runs.folder import PARTS, RunFolder
+from hneurons.runs.plan import STAGES, TRAIN, RunPlan
+from hneurons.runs.run import Run
+from support.planted import read_tree
+from support.tiny_run import judge_by_number, make_plan, plant_judge, write_questions
+
+WORK = [stage for stage in STAGES if stage != "report"]
+
+
+class StrictJudge(JUDGES.get("alias")):  # type: ignore[misc]
+    """Calls an answer wrong that the planted judge calls right where it has an odd number of characters."""
+
+    version = 1
+
+    @staticmethod
+    def judge(pairs: Any, endpoint: Any) -> list[Judgement]:
+        found = []
+        for question, response in pairs:
+            verdict = judge_by_number(question, response.text).verdict
+            wrong = verdict == "correct" and len(question.text) % 2
+            found.append(Judgement(response.question_id, response.sample, "incorrect" if wrong else verdict))
+        return found
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_judge(monkeypatch)
+    monkeypatch.setattr(LocalEngine, "chunk", 25)
+    monkeypatch.setitem(JUDGES._items, "strict", StrictJudge)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model, question files and `whole`, a finished run."""
+    folder = tmp_path_factory.mktemp("changed")
+    with pytest.MonkeyPatch.context() as patch:
+        plant_judge(patch)
+        patch.setattr(LocalEngine, "chunk", 25)
+        run_all(Run(folder / "whole", make_plan(folder)))
+    return folder
+
+
+@pytest.fixture
+def copy(place: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(place / "whole", tmp_path / "run"))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every sample that the model draws, by its id."""
+    asked: list[str] = []
+    prepare = LocalEngine.prepare
+
+    def listen(self: LocalEngine, *arguments: Any) -> Any:
+        answering = prepare(self, *arguments)
+        draw = answering.draw
+
+        def drawing(asks: Any, on_reply: Any) -> None:
+            def count(ask: Any, reply: Any) -> Any:
+                asked.append(f"{ask.question.id}#{ask.sample}")
+                return on_reply(ask, reply)
+
+            draw(asks, count)
+
+        answering.draw = drawing  # type: ignore[method-assign]
+        return answering
+
+    monkeypatch.setattr(LocalEngine, "prepare", listen)
+    return asked
+
+
+def run_all(run: Run) -> None:
+    for stage in WORK:
+        getattr(run, stage)()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Content hashes of all stages of a run, those put aside left out."""
+    found = {}
+    for path in sorted(folder.rglob("manifest.json")):
+        if "earlier" not in path.parts:
+            found[str(path.parent.relative_to(folder))] = Manifest.load(path.parent).content
+    return found
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """All responses and located examples, log-probabilities aside, whose last digits depend on who is drawn beside."""
+    run = RunFolder(folder)
+    found: dict[str, Any] = {}
+    for name in run.datasets():
+        found[f"{name} responses"] = [(r.id, r.token_ids, r.finish_reason) for r in run.load_responses(name)]
+        found[f"{name} examples"] = [(e.id, e.verdict, e.token_span) for e in run.load_located(name)]
+        found[f"{name} rows"] = [(r["id"], r["region"]) for r in run.load_contributions(name).rows]
+    return found | {"neurons": run.load_detector().columns.tolist()}
+
+
+def made_anew(records: list[logging.LogRecord]) -> set[str]:
+    words = [
+        record.getMessage().split(": ", 1)[-1].split(" ")[0] for record in records if "anew" in record.getMessage()
+    ]
+    return set(words)
+
+
+@pytest.mark.parametrize(
+    ("changed", "anew"),
+    [
+        ({"finder": "llm_like"}, {"spans", "contributions", "the"}),
+        ({"other": "sequence"}, {"contributions", "the"}),
+        ({"signal": "abs-z"}, {"contributions", "the"}),
+        ({"measure_dtype": "bfloat16"}, {"contributions", "the"}),
+        ({"judge": "strict"}, {"responses", "verdicts", "examples", "spans", "contributions", "the"}),
+        ({"test_per_class": 3}, {"responses", "verdicts", "examples", "spans", "contributions", "the"}),
+    ],
+)
+def test_a_changed_setting_makes_anew_only_what_it_touches_and_says_so(
+    place: Path, copy: Path, caplog: pytest.LogCaptureFixture, changed: dict[str, Any], anew: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from hneurons.answers.locating import FINDERS, ResponseFinder
+
+    monkeypatch.setitem(FINDERS._items, "llm_like", type("Other", (ResponseFinder,), {"version": 99}))
+    run_all(Run(copy, make_plan(place, **changed)))
+    assert made_anew(caplog.records) == anew
+    run_all(Run(copy.parent / "fresh", make_plan(place, **changed)))
+    assert answers(copy) == answers(copy.parent / "fresh")
+    write_run_report(RunFolder(copy))
+
+
+def test_another_judge_draws_only_the_samples_that_the_first_stopped_before(
+    place: Path, copy: Path, drawn: list[str]
+) -> None:
+    before = {r.id: r for name in RunFolder(copy).datasets() for r in RunFolder(copy).load_responses(name)}
+    plan = make_plan(place, judge="strict")
+    run_all(Run(copy, plan))
+    after = {r.id: r for name in RunFolder(copy).datasets() for r in RunFolder(copy).load_responses(name)}
+    assert set(drawn) == set(after) - set(before) and drawn
+    assert len(drawn) < len(after) / 2
+    put_aside = RunFolder(copy).place(TRAIN, "earlier") / "1" / "responses" / "rows.jsonl"
+    assert put_aside.read_bytes() == (place / "whole" / "train" / "responses" / "rows.jsonl").read_bytes()
+    drawn.clear()
+    run_all(Run(copy, make_plan(place)))
+    assert not drawn
+    assert contents(copy) == contents(place / "whole")
+
+
+def test_more_samples_and_more_questions_are_drawn_beside_those_that_are_there(
+    place: Path, copy: Path, drawn: list[str]
+) -> None:
+    run = Run(copy, make_plan(place, n=5, min_agreement=3))
+    run.sample()
+    assert drawn and all(int(sample.split("#")[1]) >= 2 for sample in drawn)
+    drawn.clear()
+    write_questions(place / "more.jsonl", 100)
+    more = make_plan(place, n=5, min_agreement=3, questions=f"file:{place / 'more.jsonl'}")
+    Run(copy, more).sample()
+    assert drawn and {sample.split("#")[0] for sample in drawn} <= {f"q{i}" for i in range(90, 100)}
+    run_all(Run(copy, more))
+    run_all(Run(copy.parent / "fresh", more))
+    assert answers(copy) == answers(copy.parent / "fresh")
+
+
+def test_a_question_of_the_same_id_with_other_words_is_asked_again(place: Path, copy: Path, drawn: list[str]) -> None:
+    rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
+    rows[3]["question"] = "Who is this?"
+    (copy.parent / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Run(copy, make_plan(place, questions=f"file:{copy.parent / 'other.jsonl'}")).sample()
+    assert {sample.split("#")[0] for sample in drawn} == {"q3"}
+
+
+@pytest.mark.parametrize("changed", [{"temperature": 0.5}, {"shots": 1}, {"dtype": "bfloat16"}, {"seed": 5}])
+def test_settings_that_would_draw_other_answers_are_refused_unless_one_says_so(
+    place: Path, copy: Path, drawn: list[str], changed: dict[str, Any]
+) -> None:
+    before = read_tree(copy)
+    (name,) = changed
+    with pytest.raises(ArtifactError, match=rf"responses drawn with other settings \({name} was .*--resample"):
+        Run(copy, make_plan(place, **changed))
+    assert read_tree(copy) == before
+    run = Run(copy, make_plan(place, **changed), resample=True)
+    run.sample()
+    assert len(drawn) == sum(len(run.load_responses(dataset)) for dataset in run.datasets())
+    assert (copy / "train" / "earlier" / "1" / "responses" / "rows.jsonl").is_file()
+
+
+def test_a_change_that_was_interrupted_is_finished_and_nothing_is_lost(
+    place: Path, copy: Path, drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(place, judge="strict")
+    run_all(Run(copy.parent / "fresh", plan))
+    expected = answers(copy.parent / "fresh")
+
+    def killed(dataset: Path) -> Path:
+        earlier.put_aside(dataset)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hneurons.runs.run.put_aside", killed)
+        Run(copy, plan).sample()
+    drawn.clear()
+    run_all(Run(copy))
+    assert answers(copy) == expected
+    before = {r.id for r in RunFolder(place / "whole").load_responses(TRAIN)}
+    assert not before & set(drawn)
+
+
+def test_a_report_between_a_change_and_its_stages_is_refused(place: Path, copy: Path) -> None:
+    run = Run(copy, make_plan(place, judge="strict"))
+    with pytest.raises(ArtifactError, match=r"made with judge 'alias', and run\.json says 'strict': run 'label'"):
+        write_run_report(RunFolder(copy))
+    run.sample()
+    run.label()
+    with pytest.raises(ArtifactError, match="made from other verdicts than the run has now: run 'select'"):
+        write_run_report(RunFolder(copy))
+    for stage in ("select", "locate", "contributions"):
+        getattr(run, stage)()
+    with pytest.raises(ArtifactError, match="was fitted on other contributions: run 'fit'"):
+        write_run_report(RunFolder(copy))
+
+
+def test_a_detector_fitted_in_another_way_is_replaced_only_on_request(copy: Path) -> None:
+    run = Run(copy)
+    with pytest.raises(OtherSettingsError, match=r"C was null, now 2\.0.*give --replace"):
+        run.fit(C=2.0)
+    assert run.fit(C=2.0, replace=True).settings["C"] == 2.0
+    assert Manifest.load(run.detector).settings["C"] == 2.0
+    run.fit(C=1.0, out=copy / "second")
+    with pytest.raises(OtherSettingsError, match="--replace"):
+        run.fit(C=2.0, out=copy / "second")
+
+
+def test_a_run_needs_its_question_files_no_more_and_moves_with_its_folder(place: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    plan = make_plan(home := Path(shutil.copytree(place, home, ignore=shutil.ignore_patterns("whole"))))
+    Run(home / "run", plan).sample()
+    for name in ("train.jsonl", "test.jsonl.gz"):
+        (home / name).unlink()
+    shutil.move(home / "run", tmp_path / "moved")
+    Run(tmp_path / "moved", plan).label()
+    run_all(Run(tmp_path / "moved"))
+    assert (tmp_path / "moved" / "evaluation" / "manifest.json").is_file()
+    with pytest.raises(InputError, match="is no file"):
+        Run(tmp_path / "moved", make_plan(home, limit=5)).sample()
+
+
+def test_a_question_file_that_moved_is_the_same_and_one_that_changed_is_not(
+    place: Path, copy: Path, tmp_path: Path, drawn: list[str]
+) -> None:
+    shutil.copy(place / "train.jsonl", tmp_path / "elsewhere.jsonl")
+    plan = make_plan(place, questions=f"file:{tmp_path / 'elsewhere.jsonl'}")
+    run_all(Run(copy, plan))
+    assert not drawn and contents(copy) == contents(place / "whole")
+    write_questions(tmp_path / "elsewhere.jsonl", 92)
+    run = Run(copy, plan)
+    run.sample()
+    assert {sample.split("#")[0] for sample in drawn} <= {"q90", "q91"}
+    assert sum(len(run.load_questions(name)) for name in (TRAIN, "file")) == 92
+
+
+def test_a_run_of_an_earlier_version_goes_on_without_questions_of_its_own(place: Path, copy: Path) -> None:
+    row = json.loads((copy / "run.json").read_text())
+    assert "measure_dtype" not in row and "signal" not in row, "earlier versions read what has the old settings"
+    for name in RunFolder(copy).datasets():
+        shutil.rmtree(RunFolder(copy).place(name, "questions"))
+    before = contents(copy)
+    write_run_report(RunFolder(copy))
+    run_all(Run(copy))
+    found = contents(copy)
+    assert {k: v for k, v in found.items() if not k.endswith("questions")} == before
+    assert found == contents(place / "whole")
+
+
+def test_the_folder_knows_its_datasets_and_finished_parts(copy: Path) -> None:
+    folder = RunFolder(copy)
+    assert folder.datasets() == [TRAIN, "file", "file-2"] == folder.testable()
+    assert list(folder.manifests("file-2")) == list(PARTS)
+    assert RunPlan(model="m", questions="a", tests=("a:x", "b", "a:y")).datasets() == [TRAIN, "a", "a-2", "b", "a-3"]
+    assert {q.id for q in folder.load_questions(TRAIN)} >= {r.question_id for r in folder.load_responses(TRAIN)}
+    assert len(folder.dataset("file").contributions.rows) > 0
+    assert folder.load_detector().columns.dtype.kind == "i" and set(folder.load_evaluation()) == {"file", "file-2"}
