@@ -335,8 +335,10 @@ class Run(RunFolder):
             if not replace and (out is not None or not change.inputs_only):
                 raise change.with_remedy("choose another --out, or give --replace to let go of it") from change
             log.warning("the detector is fitted anew (%s)", change.reason)
-            for manifest in sorted(place.rglob(MANIFEST)):
-                manifest.unlink()
+            for part in place.iterdir():
+                if (part / MANIFEST).is_file():
+                    shutil.rmtree(part)
+            (place / MANIFEST).unlink(missing_ok=True)
             return fit()
 
     def _capability(self, spec: str, limit: int | None) -> "CapabilityChoice":

@@ -199,8 +199,8 @@ class ShardMatrix:
     @property
     def content(self) -> str:
         sizes = [(shard.path.name, shard.path.stat().st_size) for shard in self._shards]
-        made = self.manifest.content or self.manifest.fingerprint
-        return fingerprint([made, sizes, self._chosen.tolist()])
+        # The rows alone do not tell what was measured: another signal or number type gives the same ones.
+        return fingerprint([self.manifest.fingerprint, self.manifest.content, sizes, self._chosen.tolist()])
 
     @property
     def in_memory(self) -> bool:
