@@ -8,12 +8,12 @@ detector/ evaluation/ report.html
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from hneurons.core.artifacts import MANIFEST, Manifest, load_rows
 from hneurons.core.errors import ArtifactError
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import Example, Judgement, Question, Response
+from hneurons.core.types import Example, Judgement, Question, Response, identify
 from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.plan import TRAIN, RunPlan
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "scores")
 """Folders of a dataset's stages, in the order in which they are made."""
-
-
-class _Row(Protocol):
-    def to_row(self) -> dict[str, Any]: ...
 
 
 class RunFolder:
@@ -94,14 +90,18 @@ class RunFolder:
                     f"{self.place(dataset, part)} was made with {setting} '{found[part].settings.get(setting)}', and "
                     f"{RUN_JSON} says '{planned}': run '{verb}' and the stages after it again"
                 )
-        chain: list[tuple[str, str, str, Callable[[str], Sequence[_Row]]]] = [
+        chain: list[tuple[str, str, str, Callable[[str], Sequence[Response | Judgement | Example]]]] = [
             ("verdicts", "label", "responses", self.load_responses),
             ("examples", "select", "verdicts", self.load_judgements),
             ("spans", "locate", "examples", self.load_selected),
             ("contributions", "contributions", "examples", self.load_located),
         ]
         for part, verb, source, load in chain:
-            if part in found and found[part].inputs.get(source) != fingerprint([r.to_row() for r in load(dataset)]):
+            if part not in found:
+                continue
+            values = load(dataset)
+            # Earlier versions also identified log-probabilities.
+            if found[part].inputs.get(source) not in (identify(values), fingerprint([v.to_row() for v in values])):
                 raise ArtifactError(
                     f"{self.place(dataset, part)} was made from other {source} than the run has now: run '{verb}' and "
                     "the stages after it again"
