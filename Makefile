@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 OUT ?= demo-run
 
-.PHONY: demo fast test check reference bench clean
+.PHONY: demo fast test check reference bench bench-peers clean
 
 # The model is small and weak, so the settings are mild: five examples before each question and a low temperature, at
 # which all ten samples agree on enough questions.
@@ -29,13 +29,18 @@ check: $(VENV)/ready-dev
 reference: $(VENV)/ready-dev
 	$(BIN)/python scripts/build_reference.py
 
+# Writes bench/RESULTS.md; `make bench-peers` first, or the peers are left out.
 bench: $(VENV)/ready-dev
-	$(BIN)/python bench/sampling.py
-	$(BIN)/python bench/contributions.py
-	$(BIN)/python bench/interventions.py
-	$(BIN)/python bench/sweeps.py
-	$(BIN)/python bench/origin_memory.py
-	$(BIN)/python bench/sparse_path.py
+	$(BIN)/python bench/run_all.py
+
+bench-peers: .venv-peers/ready
+
+# What we measure ourselves against, apart from us, as it asks for other versions.
+.venv-peers/ready:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check hprobes adelie skglm xllamacpp
+	touch $@
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -50,4 +55,4 @@ $(VENV)/ready-dev: $(VENV)/ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-run
+	rm -rf $(VENV) .venv-peers demo-run

@@ -9,6 +9,7 @@ neurons by 10. Each case runs in a process of its own, so that its peak memory i
 
 import argparse
 import importlib.util
+import os
 import resource
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from measuring import record
 from synthetic import make_labels, make_layers, write_shards
 
 from hneurons.sparse.matrix import ShardMatrix
@@ -108,13 +110,17 @@ def run_liblinear(divide: int, folder: Path) -> None:
         whole, seconds = timed(lambda: fit_path(features, labels, standardize=False, intercept="penalized"))
     report_path("path of 15 points, liblinear's problem", whole, seconds, resident)
     double = features.astype(np.float64)
+    found = {"hneurons, path of 15 points": [seconds.processor]}
     for point in (len(whole.C) // 2, -1):
-        compare_liblinear(features, double, labels, float(whole.C[point]), seconds)
+        C = float(whole.C[point])
+        theirs = compare_liblinear(features, double, labels, C, seconds)
+        found[f"liblinear, one fit at C = {C:.4g}"] = [theirs.processor]
+    record(f"sparse path, {features.shape[0]:,} x {features.shape[1]:,}", found, "s")
 
 
 def compare_liblinear(
     features: np.ndarray, double: np.ndarray, labels: np.ndarray, C: float, path_seconds: Seconds
-) -> None:
+) -> Seconds:
     from sklearn.linear_model import LogisticRegression
 
     ours, seconds = timed(lambda: fit_path(features, labels, C=[C], standardize=False, intercept="penalized"))
@@ -138,6 +144,7 @@ def compare_liblinear(
         f"  support {len(mine)} and {len(other)} columns, {len(mine & other)} shared, largest coefficient not shared "
         f"{max(sizes, default=0.0):.1e} of {np.abs(coef).max():.1e}; liblinear's objective is higher by {excess:.1e}"
     )
+    return their_seconds
 
 
 def run_gemma(divide: int, folder: Path) -> None:
@@ -146,6 +153,7 @@ def run_gemma(divide: int, folder: Path) -> None:
         with Resident() as resident:
             path, seconds = timed(lambda standardize=standardize: fit_path(features, labels, standardize=standardize))
         report_path(f"gemma shape {features.shape}, {name}", path, seconds, resident)
+        record(f"sparse path, 2,000 x {features.shape[1]:,}, {name}", {"hneurons": [seconds.processor]}, "s")
 
 
 def run_llama(divide: int, folder: Path) -> None:
@@ -160,6 +168,7 @@ def run_llama(divide: int, folder: Path) -> None:
         with Resident() as resident:
             path, seconds = timed(lambda: fit_path(matrix, labels))
         report_path(f"llama shape {matrix.shape} from disk", path, seconds, resident)
+        record(f"sparse path, {rows:,} x {layers * neurons:,}, from disk", {"hneurons": [seconds.processor]}, "s")
         groups = list(range(rows))
         with Resident() as resident:
             stable, seconds = timed(lambda: select_stability(matrix, labels, groups))
@@ -183,6 +192,7 @@ def run_rivals(divide: int, folder: Path) -> None:
     report_path("hneurons", path, seconds, resident)
     dense = np.zeros((len(path.lambdas), features.shape[1]))
     dense[:, path.columns] = path.coef
+    found = {"hneurons": [seconds.processor]}
     for name, solve in (("skglm", solve_skglm), ("adelie", solve_adelie)):
         if importlib.util.find_spec(name) is None:
             print(f"{name} is not installed here: left out")
@@ -190,6 +200,7 @@ def run_rivals(divide: int, folder: Path) -> None:
         solve(features[:50, :20], labels[:50], path.lambdas[:2])  # compilation is not counted
         with Resident() as resident:
             (coefs, intercepts), other = timed(lambda solve=solve: solve(features, labels, path.lambdas))
+        found[name] = [other.processor]
         excess, jaccard, violation = [], [], []
         for point, lambda_ in enumerate(path.lambdas):
             linear = features @ coefs[point] + intercepts[point]
@@ -204,6 +215,7 @@ def run_rivals(divide: int, folder: Path) -> None:
             f"({resident.before:.2f} before), objective above ours by {min(excess):.1e} to {max(excess):.1e}, worst "
             f"violation {max(violation):.1e} of lambda, support overlap (Jaccard) at least {min(jaccard):.3f}"
         )
+    record(f"sparse path, {features.shape[0]:,} x {features.shape[1]:,}, the rivals' penalties", found, "s")
 
 
 def solve_skglm(features: np.ndarray, labels: np.ndarray, lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -234,23 +246,33 @@ def solve_adelie(features: np.ndarray, labels: np.ndarray, lambdas: np.ndarray) 
         tol=1e-9,
         irls_tol=1e-9,
         progress_bar=False,
-        n_threads=2,
+        n_threads=1,
     )
     return np.asarray(state.betas.todense()), np.asarray(state.intercepts)
 
 
-CASES = {"liblinear": run_liblinear, "gemma": run_gemma, "llama": run_llama, "rivals": run_rivals}
+def run_rivals_in_their_own(divide: int, folder: Path) -> None:
+    """`rivals` in the environment of the peers, where there is one: hneurons' solver needs nothing they lack."""
+    own = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
+    python, source = own if own.is_file() else sys.executable, Path(__file__).parents[1] / "src"
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    command = [python, __file__, "--case", "rivals-here", *(["--quick"] if divide > 1 else [])]
+    subprocess.run(command, check=True, env=environment)
+
+
+CASES = {"liblinear": run_liblinear, "gemma": run_gemma, "llama": run_llama, "rivals": run_rivals_in_their_own}
+HIDDEN = {"rivals-here": run_rivals}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the neurons")
-    parser.add_argument("--case", choices=CASES, help="one case only")
+    parser.add_argument("--case", choices=[*CASES, *HIDDEN], help="one case only")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where llama's 9.2 GB go")
     options = parser.parse_args()
     if options.case:
         warm_up()
-        CASES[options.case](10 if options.quick else 1, options.folder)
+        (CASES | HIDDEN)[options.case](10 if options.quick else 1, options.folder)
         return
     for case in CASES:
         print(f"== {case}", flush=True)

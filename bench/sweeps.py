@@ -1,17 +1,17 @@
 """A sweep of seven alphas against seven runs, prompts run once against once a condition, and turns kept or run again.
 
-Everything is measured in turn, round after round, in processor time. Each line gives the ratio of two times as
-min / median / max over the rounds, and whether the replies were the same.
+Everything is measured in turn, round after round, in processor time. Each line gives the times of both ways as
+min / median / max over the rounds, and the share of replies that were the same.
 Run: OMP_NUM_THREADS=1 python bench/sweeps.py
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from measuring import record
 
 from hneurons.answers.questions import load_questions
 from hneurons.benchmarks import load_items
@@ -84,23 +84,17 @@ class Sweep:
 
 
 def compare(what: str, first: Callable[[], Replies], second: Callable[[], Replies], rounds: int) -> None:
-    """Print the time of `first` over that of `second`."""
-    ratios, seconds, same = [], [], 0.0
+    """Record the time of `second` over that of `first`."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    same = 0.0
     for _ in range(rounds):
-        times, replies = [], []
-        for work in (first, second):
+        replies = []
+        for work, times in zip((first, second), seconds, strict=True):
             start = time.process_time()
             replies.append(work())
             times.append(time.process_time() - start)
-        ratios.append(times[0] / times[1])
-        seconds.append(times[0])
         same = sum(replies[0][key] == replies[1][key] for key in replies[0]) / len(replies[0])
-    middle = statistics.median(ratios)
-    print(
-        f"{what}: {min(ratios):.2f} / {middle:.2f} / {max(ratios):.2f} in {rounds} rounds, "
-        f"{statistics.median(seconds):.1f} s; {same:.0%} of the replies are the same",
-        flush=True,
-    )
+    record(what, {"in one": seconds[0], f"the other way, {same:.0%} of replies the same": seconds[1]}, "s")
 
 
 def make_talks(items: int, facts: int) -> list[list[str]]:

@@ -1,0 +1,68 @@
+"""Every measurement, each in a process of its own, into `bench/RESULTS.md`.
+
+Run: python bench/run_all.py [SCRIPT ...]     (`make bench-peers` first, for the peers)
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+from measuring import Line, describe
+
+HERE = Path(__file__).parent
+SCRIPTS = ("sampling", "contributions", "precision", "loading", "sweeps", "sparse_path")
+PACKAGES = ("hneurons", "torch", "transformers", "numpy", "scikit-learn")
+PEERS = ("hprobes", "adelie", "skglm", "xllamacpp")
+
+
+def processor() -> str:
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    known = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    return f"{names[0] if names else platform.processor()} ({', '.join(known)}), {os.cpu_count()} cores"
+
+
+def peer_versions() -> str:
+    python = HERE.parent / ".venv-peers" / "bin" / "python"
+    if not python.is_file():
+        return "none installed"
+    code = f"from importlib.metadata import version as v; print(', '.join(f'{{p}} {{v(p)}}' for p in {PEERS}))"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip() or "incomplete"
+
+
+def main() -> None:
+    scripts = sys.argv[1:] or SCRIPTS
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "lines.jsonl"
+        for script in scripts:
+            print(f"== {script}", flush=True)
+            environment = {**os.environ, "BENCH_OUT": str(out), "OMP_NUM_THREADS": "1"}
+            subprocess.run([sys.executable, HERE / f"{script}.py"], check=True, env=environment)
+        lines = [Line(**json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()]
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    text = [
+        "# Measurements",
+        "",
+        f"{date.today().isoformat()}, {processor()}, one thread. {versions}. Peers: {peer_versions()}.",
+        "",
+        "The ways of doing one piece of work were timed in turn in one run, in processor time. Ratios are of medians,",
+        "to the first way. `make bench-peers bench` makes this page.",
+        "",
+    ]
+    for work in dict.fromkeys(line.work for line in lines):
+        ways = [line for line in lines if line.work == work]
+        text += [f"## {work}", "", f"| way | min / median / max, {ways[0].unit} | n | ratio |", "|---|---|---|---|"]
+        text += [f"| {way.way} | {describe(way.values)} | {len(way.values)} | {way.ratio:.3g} |" for way in ways]
+        text.append("")
+    (HERE / "RESULTS.md").write_text("\n".join(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
