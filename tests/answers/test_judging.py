@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from hneurons.answers.judges.known_error import describe_error, known_error
+from hneurons.answers.judges.probability import Thresholds
 from hneurons.answers.judging import JUDGES, label_responses, load_judgements
 from hneurons.core.errors import ArtifactError, EndpointError, InputError
 from hneurons.core.types import Response
@@ -29,6 +31,7 @@ def test_every_response_gets_a_verdict_in_order_and_all_are_counted():
         "responses": 160,
         "verdicts": {"correct": 40, "incorrect": 40, "abstained": 40, "unscored": 40},
         "truncated": {"incorrect": 40},
+        "known_error": describe_error("alias"),
     }
 
 
@@ -122,3 +125,31 @@ def test_unusable_arguments_are_one_sentence():
 
 def test_every_judge_says_what_it_does():
     assert all(JUDGES.summaries().values())
+
+
+@pytest.mark.parametrize("responses", [RESPONSES, RESPONSES[:4]])
+def test_a_judge_that_never_gives_a_verdict_stops_the_stage(tmp_path, responses):
+    with (
+        ChatServer(lambda number, body: Reply("Great question!")) as server,
+        pytest.raises(EndpointError, match=r"gave no verdict that can be read on any of .*last said 'Great question!'"),
+    ):
+        label_responses(QUESTIONS, responses, judge="llm", endpoint=Endpoint(server.url, "m"), out=tmp_path)
+    with pytest.raises(ArtifactError):
+        load_judgements(tmp_path)
+
+
+def test_thresholds_move_verdicts_to_unscored_and_say_their_error():
+    strict, loose = Thresholds(incorrect=0.01, correct=0.999), Thresholds(incorrect=0.4, correct=0.6)
+    counts = [label_responses(QUESTIONS, RESPONSES, thresholds=t).summary["verdicts"] for t in (strict, loose)]
+    assert counts[0]["incorrect"] < counts[1]["incorrect"] and counts[0]["unscored"] > counts[1]["unscored"]
+    errors = [known_error("alias", t) for t in (strict, loose)]
+    assert (
+        errors[0].incorrect.error < errors[1].incorrect.error and errors[0].incorrect.share < errors[1].incorrect.share
+    )
+    assert known_error("llm") is None and "not been measured" in describe_error("llm")
+    with pytest.raises(InputError, match="has no thresholds"):
+        label_responses(
+            QUESTIONS, RESPONSES, judge="llm", endpoint=Endpoint("http://localhost/v1", "m"), thresholds=loose
+        )
+    with pytest.raises(InputError, match="incorrect below correct"):
+        Thresholds(incorrect=0.9, correct=0.1)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hneurons.answers.spans import MAX_CHARS, find_answer, token_offsets, token_span
+from hneurons.answers.spans import MAX_CHARS, find_answer
+from hneurons.answers.token_offsets import token_offsets, token_span
 from hneurons.core.errors import InputError
 
 ANSWERS = [
@@ -45,7 +46,7 @@ ANSWERS = [
     ("", None),
     ("...", None),
     ("\n\n", None),
-    ("word " * 40, None),
+    ("word " * 40, "word " * 39 + "word"),
 ]
 
 

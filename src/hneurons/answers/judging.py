@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from hneurons.answers.judges import alias as alias_judge
 from hneurons.answers.judges import llm as llm_judge
+from hneurons.answers.judges.asking import mute_judge
+from hneurons.answers.judges.known_error import describe_error
+from hneurons.answers.judges.probability import DEFAULT_THRESHOLDS, Thresholds
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
@@ -21,7 +24,8 @@ STAGE = "verdicts"
 class Judge:
     """A way to judge responses, registered by name as a class; the docstring's first line is shown to users.
 
-    `version` changes whenever a verdict may; `chunk` responses are committed together.
+    `version` changes whenever a verdict may; `chunk` responses are committed together. A judge whose verdicts rest on a
+    probability has the method `judge_at`, which takes its thresholds.
     """
 
     version: int
@@ -39,16 +43,19 @@ JUDGES: Registry[type[Judge]] = Registry("judge", base=Judge)
 
 @JUDGES.register("alias")
 class AliasJudge(Judge):
-    """Looks for a known answer as whole words; text rules only, no model."""
+    """Weighs a reply against the known answers by rules and a calibrated probability; text only."""
 
     version, chunk = alias_judge.VERSION, 2048
 
     @staticmethod
     def judge(pairs: Sequence[tuple[Question, Response]], endpoint: Endpoint | None) -> list[Judgement]:
-        return [
-            Judgement(response.question_id, response.sample, *alias_judge.judge_alias(question, response.text))
-            for question, response in pairs
-        ]
+        return AliasJudge.judge_at(pairs, DEFAULT_THRESHOLDS)
+
+    @staticmethod
+    def judge_at(pairs: Sequence[tuple[Question, Response]], thresholds: Thresholds) -> list[Judgement]:
+        """Judge at given thresholds of the probability of being right."""
+        judged = ((r, alias_judge.judge_alias(question, r.text, thresholds=thresholds)) for question, r in pairs)
+        return [Judgement(r.question_id, r.sample, found.verdict, found.reason) for r, found in judged]
 
 
 @JUDGES.register("llm")
@@ -75,19 +82,24 @@ def label_responses(
     responses: Sequence[Response],
     *,
     judge: str = "alias",
+    thresholds: Thresholds | None = None,
     endpoint: Endpoint | None = None,
     out: Path | None = None,
 ) -> Judgements:
     """Judge every response against its question. Resumable with `out`.
 
-    The summary counts responses, each verdict, and truncated responses per verdict.
+    The summary counts responses, each verdict, and truncated responses per verdict, and says the judge's known error.
+    `thresholds` are those of the `alias` judge: between them a reply is unscored.
 
-    Raises `InputError` for an unknown judge, a judge without the endpoint it needs, or a response whose question is
-    not among `questions`. Raises `EndpointError` when the endpoint is lost; all finished chunks are kept.
+    Raises `InputError` for an unknown judge, a judge without the endpoint it needs, thresholds for a judge that has
+    none, or a response whose question is not among `questions`. Raises `EndpointError` when the endpoint is lost, with
+    all finished chunks kept, or when its judge never gives a verdict.
     """
     how = JUDGES.get(judge)
     if how.needs_endpoint and endpoint is None:
         raise InputError(f"the judge '{judge}' needs an endpoint: give its url and model")
+    if thresholds is not None and not issubclass(how, AliasJudge):
+        raise InputError(f"the judge '{judge}' has no thresholds: leave them out, or take the judge 'alias'")
     by_id = {question.id: question for question in questions}
     unknown = [response.id for response in responses if response.question_id not in by_id]
     if unknown:
@@ -100,6 +112,8 @@ def label_responses(
         "version": how.version,
         "model": endpoint.model if endpoint is not None and how.needs_endpoint else None,
     }
+    if thresholds is not None:
+        settings["thresholds"] = [thresholds.incorrect, thresholds.correct]
     asked = {response.question_id for response in responses}
     inputs = {
         "questions": fingerprint([question.to_row() for question in questions if question.id in asked]),
@@ -112,11 +126,23 @@ def label_responses(
         with progress("label", len(responses), done=len(store.rows), unit="responses") as advance:
             for start in chunks[store.done :]:
                 part = responses[start : start + how.chunk]
-                judged = how.judge([(by_id[response.question_id], response) for response in part], endpoint)
+                pairs = [(by_id[response.question_id], response) for response in part]
+                judged = AliasJudge.judge_at(pairs, thresholds) if thresholds else how.judge(pairs, endpoint)
                 store.commit([judgement.to_row() for judgement in judged])
                 advance(len(part))
-        store.finish(_summary(responses, [Judgement.from_row(row) for row in store.rows]))
+        judgements = [Judgement.from_row(row) for row in store.rows]
+        if how.needs_endpoint and endpoint is not None:
+            _demand_a_verdict(judgements, endpoint.model)
+        known = describe_error(judge, thresholds or DEFAULT_THRESHOLDS)
+        store.finish(_summary(responses, judgements) | {"known_error": known})
     return Judgements([Judgement.from_row(row) for row in store.rows], store.manifest.summary)
+
+
+def _demand_a_verdict(judgements: Sequence[Judgement], model: str) -> None:
+    """Raises `EndpointError` where a judge was asked and never gave a verdict."""
+    unread = [j.reason for j in judgements if j.verdict == "unscored" and j.reason.startswith(llm_judge.UNREADABLE)]
+    if unread and all(judgement.verdict == "unscored" for judgement in judgements):
+        raise mute_judge(model, len(unread), unread[0].removeprefix(llm_judge.UNREADABLE))
 
 
 def _summary(responses: Sequence[Response], judgements: Sequence[Judgement]) -> dict[str, Any]:

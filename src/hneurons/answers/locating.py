@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hneurons.answers import spans
+from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.answers.selection import Examples
-from hneurons.answers.spans import encode_text, find_answer, token_offsets, token_span
+from hneurons.answers.spans import find_answer
+from hneurons.answers.token_offsets import encode_text, token_offsets, token_span
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
@@ -48,7 +50,7 @@ letter of it, add nothing, no quotation marks. If the response gives no answer, 
 
 def extraction_prompt(question: str, response: str) -> tuple[Message, ...]:
     """What the `llm` finder asks about one response (the paper's way; the words are ours)."""
-    return (("user", _EXTRACT.format(question=question, response=response)),)
+    return (("user", _EXTRACT.format(question=question, response=cut_reasoning(response).text)),)
 
 
 def find_extract(text: str, said: str) -> Span | None:
@@ -56,9 +58,9 @@ def find_extract(text: str, said: str) -> Span | None:
 
     Only white space, quotation marks and a full stop around it are forgiven. Of several places the first counts.
     """
-    said = said.strip()
+    said, answer = cut_reasoning(said).text.strip(), cut_reasoning(text).start
     for extract in (said, said.strip("\"'“”‘’`* "), said.strip("\"'“”‘’`*. ")):
-        start = text.find(extract) if extract and extract.upper() != "NONE" else -1
+        start = text.find(extract, answer) if extract and extract.upper() != "NONE" else -1
         if start >= 0:
             return start, start + len(extract)
     return None
@@ -79,7 +81,7 @@ class ResponseFinder(Finder):
 class LLMFinder(Finder):
     """Asks a model at an OpenAI-compatible endpoint to copy the answer out of the response, as the paper does."""
 
-    version, chunk, needs_endpoint = 1, 32, True
+    version, chunk, needs_endpoint = 2, 32, True
 
     @staticmethod
     def find(examples: Sequence[Example], endpoint: Endpoint | None) -> list[Span | None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.answers.responses import Classes, group_by_question
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError, NotEnoughDataError
@@ -132,7 +133,7 @@ def _consistent(
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\W+", " ", text.casefold()).strip()
+    return re.sub(r"\W+", " ", cut_reasoning(text).text.casefold()).strip()
 
 
 def _balance(examples: list[Example], per_class: int | None, seed: int, split: Split) -> list[Example]:

@@ -19,7 +19,7 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from hneurons.answers.spans import token_offsets
+    from hneurons.answers.token_offsets import token_offsets
     from hneurons.interventions.scaling import NeuronScaling
     from hneurons.interventions.steering import Steer
     from hneurons.models.language_model import load_model

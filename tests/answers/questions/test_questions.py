@@ -178,7 +178,7 @@ def test_a_missing_field_is_named_with_its_row_and_the_known_fields(tmp_path: Pa
     ("name", "row", "words"),
     [
         ("nq-open", NQ | {"answer": []}, "'answer' should be one text or a list"),
-        ("nq-open", NQ | {"answer": [1, 2]}, "found \\[1, 2\\]"),
+        ("nq-open", NQ | {"answer": [True, 2]}, "found \\[true, 2\\]"),
         ("nq-open", NQ | {"question": "  "}, "'question' should be text"),
         ("triviaqa", TRIVIA | {"answer": "Austen"}, "'answer' should be an object"),
         ("triviaqa", TRIVIA | {"answer": {"aliases": ["x"]}}, "field 'answer': the field 'value' is missing"),
@@ -204,7 +204,7 @@ def test_a_wrong_field_gives_one_sentence(tmp_path: Path, name: str, row: Any, w
         ("rows.json", b"{}", "holds 0 lists"),
         ("rows.json", b"[]", "has no rows"),
         ("rows.parquet", b"not parquet", "is no Parquet file"),
-        ("rows.csv", b"question,answer", "ends in .jsonl"),
+        ("rows.txt", b"question,answer", "ends in .jsonl"),
     ],
 )
 def test_a_file_that_is_no_question_file_gives_one_sentence(
@@ -276,7 +276,7 @@ def test_every_set_has_a_one_line_summary() -> None:
     ("spec", "expected"),
     [
         ("triviaqa:triviaqa_validation.jsonl.gz", 11310),
-        ("nq-open:nq_open_validation.jsonl", 3610),
+        ("nq-open:nq_open_validation.jsonl", 3609),
         ("bioasq:bioasq13b_factoid.jsonl", 1599),
         ("nec:unknownbench_nec_unanswerable.jsonl,unknownbench_nec_answerable.jsonl", 4149),
     ],
@@ -348,10 +348,14 @@ def test_an_answer_to_one_fact_is_wrong_for_others_of_its_relation() -> None:
     by_relation: dict[str, list[Question]] = {}
     for question in load_questions("facts"):
         by_relation.setdefault(question.relation, []).append(question)
+    decided = total = 0
     for relation, questions in by_relation.items():
         other = questions[0].answers[0]
-        verdicts = [judge_alias(question, other).verdict for question in questions[1:]]
-        assert verdicts.count("incorrect") >= 0.7 * len(verdicts), relation
+        verdicts = [judge_alias(question, other).verdict for question in questions[1:] if other not in question.answers]
+        assert verdicts.count("correct") <= 0.1 * len(verdicts), relation
+        decided += verdicts.count("incorrect")
+        total += len(verdicts)
+    assert decided > 0.8 * total
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ _KNOWING = (
     "think\\ (?:there|it\\ exists|that\\ exists)|feel|comment|give|"
     "help|assist|say|speculate|guess|make|get|comply|think\\ of"
 )
+# "I cannot help thinking of Paris" and "I don't know of a better one than Paris" do answer.
+_NOT_EAGER = r"(?!\ (?:enough|of\ (?:a|any)\ (?:better|other)|it\ hard|this\ up)\b)(?!(?<=help)\ (?:but|\w+ing)\b)"
 _THING = (
     r"(?:(?:specific|reliable|readily|known|publicly|widely|available|credible|verifiable|real|official|recognized|definitive|"
     r"clear|concrete|record|single|such|further|other|additional|documented|particular|a|an|of)\ )*"
@@ -24,7 +26,11 @@ _KIND = (
     r"game|person|term|word|thing|concept|entity|name|one)"
 )
 _NO_ANSWER = re.compile(
-    rf"""\b(?:i|we)\ {_ADVERB}(?:do|did|could|can|am|was|have|would|will|are)\ {_ADVERB}not\ {_ADVERB}(?:{_KNOWING})\b
+    rf"""\b(?:i|we)\ {_ADVERB}(?:do|did|could|can|am|was|have|would|will|are)\ {_ADVERB}not
+      \ {_ADVERB}(?:{_KNOWING})\b{_NOT_EAGER}
+    | \b(?:i|we)\ (?:would\ )?{_ADVERB}(?:rather|prefer)\ not\b | ^(?:rather|prefer)\ not\b
+    | \b(?:i|we)\ (?:must\ |have\ to\ |will\ )?{_ADVERB}(?:decline|refuse)\b | ^no\ comment\b
+    | \bsorry\ (?:but\ )?i\ {_ADVERB}(?:can|could|will|do|am)\ not\b | \bnot\ something\ (?:that\ )?(?:i|we)\ can\b
     | \bi\ {_ADVERB}not\ {_ADVERB}(?:know|sure|certain)\b
     | ^not\ {_ADVERB}(?:sure|certain|known|available|applicable|enough|specified|possible)\b
     | \bas\ (?:a|an)\ (?:\w+\ ){{0,2}}(?:ai|chatbot|language\ model|assistant)\b

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from functools import partial
 
 from hneurons.answers.judges.asking import Asking, Said, ask_judge, parse_verdict
+from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.core.types import Judgement, Question, Response, Verdict
 from hneurons.models.endpoint import Endpoint, Message
 
-VERSION = 1
+VERSION = 2
 """Counts changes of the prompt and the parsing; stored with results."""
+
+UNREADABLE = "unreadable verdict: "
+"""How the reason begins where nothing the judge said could be read."""
 
 MAX_ALIASES = 30
 _REASON_CHARS = 300
@@ -49,7 +53,10 @@ def judge_prompt(question: Question, text: str) -> tuple[Message, ...]:
     """What the judge is asked about one reply."""
     template = _ANSWERABLE if question.answerable else _INVENTED
     answers = "; ".join(question.answers[:MAX_ALIASES])
-    return ("system", _SYSTEM), ("user", template.format(question=question.text, answers=answers, reply=text.strip()))
+    return ("system", _SYSTEM), (
+        "user",
+        template.format(question=question.text, answers=answers, reply=cut_reasoning(text).text.strip()),
+    )
 
 
 def read_verdict(said: str, *, answerable: bool = True) -> Verdict | None:
@@ -75,15 +82,16 @@ def judge_with_llm(pairs: Sequence[tuple[Question, Response]], endpoint: Endpoin
     for (_, response), problem in zip(pairs, problems, strict=True):
         said = Said[Verdict](None, "") if problem else next(answers)
         if said.read is None:
-            found.append(_judgement(response, "unscored", problem or f"unreadable verdict: {said.text}"))
+            found.append(_judgement(response, "unscored", problem or UNREADABLE + said.text))
         else:
             found.append(_judgement(response, said.read, said.text))
     return found
 
 
 def _unscorable(question: Question, text: str) -> str:
-    if not text.strip():
-        return "empty reply"
+    reply = cut_reasoning(text)
+    if not reply.text.strip():
+        return "empty reply" if reply.whole else "the reasoning never ended"
     return "no known answers" if question.answerable and not question.answers else ""
 
 

@@ -7,17 +7,31 @@ from typing import NamedTuple
 _LETTERS = str.maketrans(
     {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"}
 )
-_MARKS = str.maketrans(dict.fromkeys("™®©℠", " "))
+_MARKS = str.maketrans(
+    dict.fromkeys("™®©℠", " ")
+    | dict.fromkeys("\u2212\ufe63\uff0d\u2010\u2011", "-")
+    | {"♯": "#"}
+    | {mark: f"^{n}" for n, mark in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+)
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻ`´′", "'"))
+# Accents of Latin and Greek letters, Hebrew points and Arabic vowel signs are left out in ordinary writing; vowel signs
+# of Indic scripts and the breve of й are letters like others.
+_ACCENT = re.compile("(?<=[A-Za-z\u00aa-\u03ff\u1e00-\u1fff\u0300-\u036f])[\u0300-\u036f]|(?<=[ЕеЭэ])\u0308")
+_DROPPED = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c7\u0640\u064b-\u0652\u0670\u200b-\u200f\u2060\ufeff]")
 _GREATEST = 1e18  # "hundred hundred hundred ..." is no number
-_DROPPED = re.compile("[\u0300-\u036f\u200b-\u200f\u2060\ufeff]")
+_DIGIT = re.compile(r"(?![0-9])\d")
 # Scripts written without spaces (and Hangul, whose particles are attached): every character is a token.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af"
+# Letters, and the signs that belong to them in Indic scripts and after Cyrillic.
+LETTER = "(?:[^\\W_]|[\u0300-\u036f\u0900-\u0963\u0966-\u0dff\u0f71-\u0f84])"
 _TOKEN = re.compile(
     rf"""(?P<grouped>(?<![\w.-])-?\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?![\d,]*\d))
-    | (?P<number>(?:(?<![\w.)-])-)?\d+(?:[.:/]\d+)*(?=(?:km|kg|cm|mm|ft|lbs?|mph|bn|m|g|percent)?\b))
+    | (?P<number>(?:(?<![\w.)-])-)?\d+(?:[.:/]\d+)*(?=(?:km|kg|cm|mm|ft|lbs?|mph|bn|m|g|percent|million|billion)?\b))
+    | (?P<signed>(?<!\w)(?:(?-i:[A-Z][A-Za-z]?)[-+](?![\w+-])|[a-z]\w{{0,11}}(?:\+\+|\#)(?![\w+])))
+    | (?P<plus>(?<=[^\W\d_])\+(?![\w+]))
     | (?P<spaceless>[{_SPACELESS}])
-    | (?P<word>(?:(?![{_SPACELESS}])[^\W_])+(?:'(?:(?![{_SPACELESS}])[^\W_])+)*)""",
+    | (?P<letters>[a-z]{{4,}}(?=\d{{1,3}}(?!\w)))
+    | (?P<word>(?:(?![{_SPACELESS}]){LETTER})+(?:'(?:(?![{_SPACELESS}]){LETTER})+)*)""",
     re.VERBOSE | re.IGNORECASE,
 )
 
@@ -31,8 +45,10 @@ def _numbered(words: str, start: int, step: int = 1) -> dict[str, int]:
     return {word: start + step * n for n, word in enumerate(words.split())}
 
 
-_ABBREVIATIONS = word_set("mr mrs ms dr drs st jr sr vs no mt prof gen col lt capt ft etc inc ltd co rev hon sgt bros")
-_SENTENCE_END = re.compile(r"(?:[!?]|(?<!\.)\.(?!\.))[\"')\]*”]*\s|[。！？\n]")
+_ABBREVIATIONS = word_set(
+    "mr mrs ms dr drs st jr sr vs no mt prof gen col lt capt ft etc inc ltd co rev hon sgt bros op vol fig ch pp al"
+)
+_SENTENCE_END = re.compile(r"(?:[!?](?![\"')\]*”]+\s+[a-z])|(?<!\.)\.(?!\.))[\"')\]*”]*\s|[。！？\n]")
 _PRONOUNS = word_set("i you he she it we they that this there who what where here how let")
 _ENDINGS = {"'s": "is", "'re": "are", "'m": "am", "'ve": "have", "'ll": "will", "'d": "would"}
 _NOT = {"can't": "can", "won't": "will", "shan't": "shall", "ain't": "is", "cannot": "can"}
@@ -54,6 +70,7 @@ _ORDINALS = _numbered(
     "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth",
     1,
 )
+_SIGNS = frozenset({"minus", "negative", "positive"})
 _NUMERIC = {*_SMALL, *_TENS, *_SCALES, *_ORDINALS}
 
 
@@ -72,7 +89,8 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.translate(_APOSTROPHES) if "`" in text else text
     text = unicodedata.normalize("NFKD", text.translate(_MARKS))
-    text = unicodedata.normalize("NFKC", _DROPPED.sub("", text))
+    text = unicodedata.normalize("NFKC", _DROPPED.sub("", _ACCENT.sub("", text)))
+    text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit.group())), text)
     return text.translate(_LETTERS).translate(_APOSTROPHES)
 
 
@@ -85,10 +103,15 @@ def tokenize(text: str) -> list[Token]:
         between = text[end : match.start()]
         gap += between
         raw = match.group()
-        if tokens and _SENTENCE_END.search(between) and not _abbreviates(tokens[-1].raw, between):
+        if tokens and _SENTENCE_END.search(between + text[match.start()]) and not _abbreviates(tokens[-1].raw, between):
             starts = True
         end = match.end()
-        parts = (raw.replace(",", ""),) if match.lastgroup == "grouped" else _parts(raw.casefold())
+        if match.lastgroup == "grouped":
+            parts: tuple[str, ...] = (raw.replace(",", ""),)
+        elif match.lastgroup in ("signed", "plus"):
+            parts = ("plus",) if raw == "+" else (raw.casefold(),)
+        else:
+            parts = _parts(raw.casefold())
         if parts[0] in ("the", "and", "percent"):
             gap, after_the = gap + ("&" if parts[0] == "and" else " "), parts[0] == "the"
             continue
@@ -97,7 +120,25 @@ def tokenize(text: str) -> list[Token]:
         gap, after_the, starts = "", False, False
     if not tokens and text.strip().casefold().strip(".!?\"'") in ("the", "and"):
         return [Token(text.strip().casefold().strip(".!?\"'"), text.strip(), "", True)]
-    return _spell_numbers(tokens) if any(token.text in _NUMERIC for token in tokens) else tokens
+    if any(token.text in _NUMERIC for token in tokens):
+        tokens = _spell_numbers(tokens)
+    return _join_signs(tokens) if any(token.text in _SIGNS for token in tokens) else tokens
+
+
+def _join_signs(tokens: list[Token]) -> list[Token]:
+    """Spelled signs as signs: "minus 40" -40, "AB negative" ab-."""
+    joined: list[Token] = []
+    for n, token in enumerate(tokens):
+        before = tokens[n - 1] if n else None
+        if before is not None and token.gap in (" ", "-"):
+            if before.text in ("minus", "negative") and token.text[0].isdigit():
+                joined[-1] = before._replace(text="-" + token.text, raw=token.raw)
+                continue
+            if before.raw in ("A", "B", "AB", "O") and token.text in ("positive", "negative"):
+                joined[-1] = before._replace(text=before.text + ("+" if token.text == "positive" else "-"))
+                continue
+        joined.append(token)
+    return joined
 
 
 def _abbreviates(raw: str, gap: str) -> bool:
@@ -171,7 +212,6 @@ def _number_at(tokens: list[Token], start: int) -> tuple[str, int]:
         elif (
             position == start
             and _is_decimal(word)
-            and len(word) < 16
             and position + 1 < len(tokens)
             and tokens[position + 1].text in _SCALES
         ):
@@ -186,7 +226,7 @@ def _number_at(tokens: list[Token], start: int) -> tuple[str, int]:
 
 
 def _is_decimal(word: str) -> bool:
-    return word.replace(".", "", 1).isdecimal() and word.isascii()
+    return len(word) <= 20 and word.replace(".", "", 1).isdecimal() and word.isascii()
 
 
 def _ordinal(number: int) -> str:

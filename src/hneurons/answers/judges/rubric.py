@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from hneurons.answers.judges.asking import Asking, ask_judge
+from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.models.endpoint import Endpoint
 
 SCALES: dict[str, tuple[int, int]] = {
@@ -109,9 +110,10 @@ def build_prompt(request: str, response: str) -> str:
 
 def parse_grade(reply: str, response: str) -> Grade:
     """Read a judge's reply and check it: every score in range, every quote found in the response word for word."""
+    reply = cut_reasoning(reply).text
     try:
         row = json.loads(reply[reply.index("{") : reply.rindex("}") + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return Grade(None, None, (), 0, ("no JSON object in the reply",))
     problems: list[str] = []
     scores: dict[str, int | None] = {}

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hneurons.answers.questions.rows import QUESTIONS, read_rows
+from hneurons.answers.questions.rows import QUESTIONS, demands_answers, read_rows
 from hneurons.core.errors import InputError, SchemaError
 from hneurons.core.types import Question
 
@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 @QUESTIONS.register("bioasq")
+@demands_answers
 def read_bioasq(files: Sequence[Path], *, limit: int | None, seed: int) -> Iterator[Question]:
     """BioASQ factoid: biomedical experts' questions (needs a file, from participants-area.bioasq.org).
 

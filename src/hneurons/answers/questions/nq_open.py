@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hneurons.answers.questions.rows import QUESTIONS, fetch_rows, read_rows
+from hneurons.answers.questions.rows import QUESTIONS, demands_answers, fetch_rows, read_rows
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question
 
 
 @QUESTIONS.register("nq-open")
+@demands_answers
 def read_nq_open(files: Sequence[Path], *, limit: int | None, seed: int) -> Iterator[Question]:
     """NQ-Open: real search queries (hub: google-research-datasets/nq_open, validation).
 

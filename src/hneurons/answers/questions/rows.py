@@ -1,21 +1,25 @@
 """Rows of a question file or hub data set, and the sentences that say what is wrong with them."""
 
-import gzip
 import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, Protocol
 
-from hneurons.answers.judges.normalize import fold
+from hneurons.answers.judges.gold import unpack
+from hneurons.answers.judges.normalize import LETTER, fold
+from hneurons.answers.questions.files import SUFFIXES, read_records
 from hneurons.core.errors import EndpointError, InputError, MissingExtraError, SchemaError
 from hneurons.core.registry import Registry
 from hneurons.core.types import Question
 
 logger = logging.getLogger(__name__)
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+_KEY = re.compile(rf"\d+(?:[.,:/]\d+)*|{LETTER}+|[+*×÷=<>%#&$€£¥°^√/]|(?<!\w)[-–]|[-–](?!\w)|(?<=\d)[-–](?=\d)")
+_INFINITE = float("inf")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 class QuestionSource(Protocol):
@@ -38,25 +42,41 @@ class Row:
     values: Mapping[str, Any]
 
     def text(self, field: str) -> str:
-        """A field that must be a string with something in it."""
+        """A field that must be a string with something in it, in whole characters."""
         value = self._field(field)
         if not isinstance(value, str) or not value.strip():
             raise self._wrong(field, "text", value)
-        return " ".join(value.split())
+        return " ".join(self._whole(field, value).split())
 
     def texts(self, field: str) -> tuple[str, ...]:
-        """A field that must be a string or a (nested) list of strings: the strings, without blanks and repeats."""
+        """A field that must be a text, a number or a (nested) list of them: the texts, without blanks and repeats.
+
+        A list stored as one text ('["a", "b"]') becomes its items. What only marks that there is no answer (`<unk>`,
+        N/A) is left out, so that nothing may be left: see `demands_answers`.
+        """
         value = self._field(field)
-        found = list(_flatten(value))
+        found = [_as_text(item) for item in _flatten(value)]
         if not all(isinstance(text, str) for text in found) or not any(text.strip() for text in found):
             raise self._wrong(field, "one text or a list of texts", value)
-        return tuple(dict.fromkeys(text.strip() for text in found if text.strip()))
+        return unpack(self._whole(field, text) for text in found)
 
     def number(self, field: str) -> int:
         value = self._field(field)
+        if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,18}\s*", value):
+            return int(value)
         if not isinstance(value, int):
             raise self._wrong(field, "a whole number", value)
         return int(value)
+
+    def flag(self, field: str, *, default: bool) -> bool:
+        """A field that may be missing and must otherwise be true or false, also as a word or as 0 and 1."""
+        value = self.values.get(field)
+        word = str(value).strip().casefold()
+        if value is None or word in ("true", "yes", "1", "1.0"):
+            return default if value is None else True
+        if word in ("false", "no", "0", "0.0"):
+            return False
+        raise self._wrong(field, "true or false", value)
 
     def row(self, field: str) -> "Row":
         """A field that must be an object, as a row of its own."""
@@ -68,7 +88,14 @@ class Row:
     def optional(self, field: str) -> str:
         """A field that may be missing, as text; empty where it is."""
         value = self.values.get(field)
-        return "" if value is None else str(value).strip()
+        return "" if value is None else self._whole(field, str(value).strip())
+
+    def _whole(self, field: str, text: str) -> str:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise SchemaError(
+                f"{self.where}: the field '{field}' holds half a character (a lone surrogate): write the file as UTF-8"
+            )
+        return text
 
     def _field(self, field: str) -> Any:
         if field not in self.values:
@@ -82,6 +109,18 @@ class Row:
         return SchemaError(f"{self.where}: the field '{field}' should be {expected}, found {found}")
 
 
+def _as_text(value: Any) -> Any:
+    """A number as it is written; anything else as it is."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value != value
+        or value in (_INFINITE, -_INFINITE)
+    ):
+        return value
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else str(value)
+
+
 def _flatten(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         for item in value:
@@ -91,74 +130,19 @@ def _flatten(value: Any) -> Iterator[Any]:
 
 
 def read_rows(files: Sequence[Path]) -> Iterator[Row]:
-    """All rows of local files (JSONL, JSON or Parquet, gzip or not).
+    """All rows of local files (JSONL, JSON, CSV, TSV or Parquet, gzip or not).
 
-    Raises `InputError` where a file is missing, empty or of another kind, `SchemaError` where a line is no JSON object.
+    Raises `InputError` where a file is missing, empty or of another kind, `SchemaError` where a row is no object.
     """
     for path in files:
-        if not path.is_file():
-            raise InputError(f"{path} is no file: check the path given after 'NAME:'")
-        if not path.name.endswith(SUFFIXES):
-            raise InputError(f"{path} is of no known kind: give a file that ends in {', '.join(SUFFIXES)}")
         empty = True
-        for row in _read_parquet(path) if path.suffix == ".parquet" else _read_json(path):
+        for where, value in read_records(path):
             empty = False
-            yield row
+            if not isinstance(value, dict):
+                raise SchemaError(f"{where} is {type(value).__name__}, not an object with named fields")
+            yield Row(where, value)
         if empty:
             raise InputError(f"{path} has no rows: give a file with at least one question")
-
-
-def _read_json(path: Path) -> Iterator[Row]:
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as UTF-8 text ({error}): check that it is a whole, real file"
-        ) from error
-    whole = path.name.removesuffix(".gz").endswith(".json")
-    lines = [(f"{path}", text)] if whole else [(f"{path}, row {n}", line) for n, line in enumerate(text.split("\n"), 1)]
-    for where, line in lines:
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise SchemaError(f"{where} is not JSON ({error}): each row should be one JSON object") from error
-        yield from _rows_of_document(path, value) if whole else (_as_row(where, value),)
-
-
-def _rows_of_document(path: Path, value: Any) -> Iterator[Row]:
-    """The rows of a whole JSON document: a list, or an object that holds just one (BioASQ's `questions`)."""
-    lists = [value] if isinstance(value, list) else []
-    if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list)]
-    if len(lists) != 1:
-        raise SchemaError(
-            f"{path} holds {len(lists)} lists of rows: give JSONL, or a JSON document with exactly one list"
-        )
-    for number, item in enumerate(lists[0], 1):
-        yield _as_row(f"{path}, row {number}", item)
-
-
-def _as_row(where: str, value: Any) -> Row:
-    if not isinstance(value, dict):
-        raise SchemaError(f"{where} is {type(value).__name__}, not an object with named fields")
-    return Row(where, value)
-
-
-def _read_parquet(path: Path) -> Iterator[Row]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "data", "reading a Parquet file") from error
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no Parquet file that can be read: check that the download was complete") from error
-    for number, values in enumerate(rows, 1):
-        yield Row(f"{path}, row {number}", values)
 
 
 def fetch_rows(repository: str, configuration: str, *, name: str) -> Iterator[Row]:
@@ -182,8 +166,38 @@ def fetch_rows(repository: str, configuration: str, *, name: str) -> Iterator[Ro
 
 
 def question_key(text: str) -> str:
-    """What two spellings of the same question share: its words without case, diacritics and punctuation."""
-    return " ".join(re.findall(r"\w+", fold(text).casefold()))
+    """What two spellings of the same question share: its words and signs without case, accents and punctuation.
+
+    Nothing that tells two questions apart is dropped: signs of arithmetic, currencies, decimal points, vowel signs.
+    """
+    plain = _THOUSANDS.sub("", fold(text).casefold()).replace("–", "-")
+    return " ".join(_KEY.findall(plain))
+
+
+def demands_answers(source: QuestionSource) -> QuestionSource:
+    """A question set without the answerable questions whose answers are only marks of none; their number is logged.
+
+    Raises `SchemaError` where no question has an answer, as in test splits whose answers are secret.
+    """
+
+    @wraps(source)
+    def answered(files: Sequence[Path], *, limit: int | None, seed: int) -> Iterator[Question]:
+        kept = hidden = 0
+        for question in source(files, limit=limit, seed=seed):
+            if question.answers or not question.answerable:
+                kept += 1
+                yield question
+            else:
+                hidden += 1
+        if hidden and not kept:
+            raise SchemaError(
+                f"none of the {hidden} questions has an answer, only marks that there is none (<unk>, N/A): "
+                "use a split whose answers are public"
+            )
+        if hidden:
+            logger.info("%d of %d questions dropped: their answers only mark that there is none", hidden, kept + hidden)
+
+    return answered
 
 
 def drop_duplicates(questions: Iterable[Question], key: Callable[[Question], str]) -> list[Question]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hneurons.answers.questions.rows import QUESTIONS, fetch_rows, read_rows
+from hneurons.answers.questions.rows import QUESTIONS, demands_answers, fetch_rows, read_rows
 from hneurons.core.types import Question
 
 
 @QUESTIONS.register("triviaqa")
+@demands_answers
 def read_triviaqa(files: Sequence[Path], *, limit: int | None, seed: int) -> Iterator[Question]:
     """TriviaQA rc.nocontext: trivia with many aliases (hub: mandarjoshi/trivia_qa, validation).
 
@@ -16,7 +17,7 @@ def read_triviaqa(files: Sequence[Path], *, limit: int | None, seed: int) -> Ite
     rows = read_rows(files) if files else fetch_rows("mandarjoshi/trivia_qa", "rc.nocontext", name="triviaqa")
     for row in rows:
         answer = row.row("answer")
-        values = (answer.text("value"), *(answer.texts("aliases") if answer.values.get("aliases") else ()))
+        values = (*answer.texts("value"), *(answer.texts("aliases") if answer.values.get("aliases") else ()))
         yield Question(
             id=f"triviaqa:{row.text('question_id')}",
             text=unquote_csv(row.text("question")),

@@ -9,7 +9,13 @@ _VERDICTS = ("correct", "incorrect", "abstained", "unscored")
 
 
 def describe(page: RunPage) -> dict[str, Any]:
-    return {"counts": _count_rows(page.summaries), "datasets": list(page.summaries), "samples": page.run.plan.n}
+    errors = [_dig(summary, ("verdicts", "known_error")) for summary in page.summaries.values()]
+    return {
+        "counts": _count_rows(page.summaries),
+        "datasets": list(page.summaries),
+        "samples": page.run.plan.n,
+        "known_error": next(filter(None, errors), ""),
+    }
 
 
 class _Count(NamedTuple):
