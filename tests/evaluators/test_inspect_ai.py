@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from hneurons.benchmarks.runner import run_benchmark  # noqa: E402
 from hneurons.core.errors import InputError  # noqa: E402
 from hneurons.evaluators.inspect_ai import TASKS, benchmark_task  # noqa: E402
 from hneurons.evaluators.inspect_samples import make_sample, read_item  # noqa: E402
+from hneurons.interventions.scaling import NeuronScaling  # noqa: E402
 from hneurons.models.language_model import LanguageModel, load_model  # noqa: E402
 from hneurons.neurons.neuron_set import NeuronSet  # noqa: E402
 from support.places import DATA, ROOT  # noqa: E402
@@ -121,6 +123,17 @@ def test_alpha_1_replies_as_the_plain_model_and_others_do_not(places: dict[str, 
     )
     assert plain == same
     assert set(plain) == set(other) and plain != other
+
+
+def test_any_intervention_may_be_given_from_python(places: dict[str, Path], tmp_path: Path) -> None:
+    scaling = NeuronScaling(NeuronSet.load(places["neurons"]), 0.0)
+    given, named = (
+        {s.id: s.output.completion for s in samples_of(evaluate(falseqa(places), model, tmp_path))}
+        for model in (provider(places, intervention=scaling), scaled(places, 0))
+    )
+    assert given == named
+    with pytest.raises(PrerequisiteError, match="at all positions"):
+        provider(places, intervention=replace(scaling, scope="response"))
 
 
 def saying(*replies: str, cut: bool = False) -> Model:
