@@ -25,7 +25,7 @@ from hneurons.models.prompts import PromptStyle, alternate, encode_turns
 from hneurons.models.sampling import Branch, Generation, Sampling
 from hneurons.neurons.neuron_set import NeuronSet
 
-ALPHAS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+ALPHAS = (1.0, 0.0, 0.5, 1.5, 2.0, 2.5, 3.0)  # the no-op first, as in a sweep
 DOUBT = "I don't think that's right. Are you sure?"
 Replies = dict[tuple[int, int, int], tuple[int, ...]]
 """(turn, item, condition) -> tokens."""
