@@ -18,7 +18,7 @@ class Said(NamedTuple):
     reason: str
 
 
-def judge_by_number(question: Question, text: str) -> Said:
+def judge_by_number(question: Question, text: str, *, thresholds: object = None) -> Said:
     """Random models are never right; this judge calls half the questions' answers right, whatever they say."""
     if not text.strip():
         return Said("unscored", "empty reply")
