@@ -12,13 +12,8 @@ from support.places import ROOT
 
 SOURCE = Path(hneurons.__file__).parent
 MOST_WORDS = 30
-# Files whose docstrings still hold longer sentences. Take a file out once it is rewritten; never put one in.
-NOT_YET = {"answers/judges/alias.py", "answers/judges/llm.py"}
-
-
 _NO_PROSE = ("    ", "├", "└", "│", "$", "```")
 _TABLE = re.compile(r"\S {3,}\S")
-PAGES_NOT_YET = {"judging.md"}
 
 
 def sentences(text: str) -> Iterator[str]:
@@ -55,10 +50,7 @@ def long_sentences(texts: Iterator[tuple[str, str]]) -> list[str]:
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_no_sentence_of_a_public_docstring_is_long(path: Path) -> None:
     found = long_sentences(docstrings(path))
-    if str(path.relative_to(SOURCE)) in NOT_YET:
-        assert found, f"{path.name} is rewritten: take it out of NOT_YET"
-    else:
-        assert not found, "\n".join(found)
+    assert not found, "\n".join(found)
 
 
 def test_no_sentence_of_the_commands_help_is_long() -> None:
@@ -81,7 +73,7 @@ def test_no_sentence_of_the_commands_help_is_long() -> None:
 def test_no_line_of_markdown_is_long(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     found = [f"line {n} has {len(line)} characters" for n, line in enumerate(lines, 1) if len(line) > 120]
-    assert bool(found) == (path.name in PAGES_NOT_YET), "\n".join(found)
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda path: path.name)

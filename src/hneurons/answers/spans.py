@@ -1,13 +1,18 @@
 """Where the short answer stands in a reply, in characters.
 
-The `response` finder sees the reply and the question, never the known answers or the verdict, so right and wrong
-answers are cut alike; a finder that searched for the known answers would find spans only in right replies and so leak
-the label.
+The `response` finder sees the reply and the question, never the known answers or the verdict. Right and wrong answers
+are therefore cut alike. A finder that searched for the known answers would find spans only in right replies, and so
+leak the label.
 
-In each of the first sentences that say something, the likeliest places are tried in turn: the complement of the verb
-whose subject restates the question, the subject where the rest restates it, the first clause, and then the first date,
-number or name that is new. A place counts where it says something new, is short, and fits what is asked. Where none
-does, the first sentence is the answer.
+The first sentences that say something are read in turn. In each, the likeliest places are tried in this order:
+
+1. the complement of the verb whose subject restates the question;
+2. the subject, where the rest restates the question;
+3. the first clause;
+4. the first date, number or name that is new.
+
+A place counts where it says something new, is short, and fits what is asked. Where none does, the first sentence is the
+answer.
 """
 
 import re

@@ -115,8 +115,11 @@ def import_run(source: Path, mapping: Mapping, *, items: Path | None = None, nam
 
     `items` is a second file whose columns are added to the rows with the same `mapping.join` value.
 
-    Raises `InputError` for files that cannot be read, a mapping that does not fit them, and one whose templates,
-    patterns or filters name a column which no row has; one that is only taken over is warned of.
+    A column that is only taken over and that no row has is warned of. Raises `InputError`:
+
+    - for files that cannot be read;
+    - for a mapping that does not fit them;
+    - where a template, pattern or filter names a column that no row has.
     """
     extra = _items_by_key(items, mapping.join) if items else {}
     rows, seen, kept = [], set[str](), {column: set(map(str, words)) for column, words in mapping.where.items()}

@@ -2,11 +2,11 @@
 
 Both classes are to be believed, so what is doubtful is `unscored`:
 
-- `correct`: a known answer stands in the reply as whole words, however spelled and in whichever of its forms (other
-  order of a name, no middle name, no bracket), and nothing speaks against it at that place: it is not negated ("not
-  Paris"), compared, part of another name ("New Mexico"), what others say ("many think of Paris, but") or only a
-  restatement of the question. The located answer must say it too. And the calibrated probability of being right is
-  at least `Thresholds.correct`.
+- `correct`: a known answer stands in the reply as whole words, however spelled. It may stand in any of its forms, such
+  as another order of a name or without a middle name. Nothing speaks against it at that place: it is not negated ("not
+  Paris"), compared, or part of another name ("New Mexico"). It is not what others say ("many think of Paris, but"),
+  and not a mere restatement of the question. The located answer must say it too. And the calibrated probability of
+  being right is at least `Thresholds.correct`.
 - `incorrect`: the probability is at most `Thresholds.incorrect`. It falls where the reply commits to something that
   shares no word, date, number or spelling with a known answer, and rises where answers of this kind have many names.
 - `abstained`: no known answer, and no answer at all ("I don't know", "there is no such animal").

@@ -1,7 +1,7 @@
 """The `llm` judge: a model at an endpoint compares each reply with the known answers.
 
-The verdict must stand alone on the last line of what the judge says; anything else is asked for again, a bounded number
-of times, and then `unscored`, never a label.
+The verdict must stand alone on the last line of what the judge says. Anything else is asked for again, a bounded number
+of times. After that the reply is `unscored` and has no label.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The calibrated probability that a reply is right, and how often the verdicts that rest on it are wrong.
 
-Two logistic regressions over the features of `evidence`, one where a known answer was found in the reply and one where
-none was, fitted on human judgements (EVOUNA: Wang et al. 2023, arXiv 2305.12421) by scripts/fit_alias_judge.py.
+There are two logistic regressions over the features of `evidence`: one where a known answer was found in the reply, and
+one where none was. `scripts/fit_alias_judge.py` fits them on human judgements (EVOUNA, arXiv 2305.12421).
 """
 
 import json
