@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from hneurons.answers.judges.asking import Asking, ask_judge, parse_verdict
+from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.core.errors import InputError
 from hneurons.core.registry import Registry
 from hneurons.core.types import Question
@@ -85,6 +86,19 @@ class Benchmark:
 
 
 BENCHMARKS: Registry[type[Benchmark]] = Registry("benchmark", base=Benchmark)
+
+
+def grade_replies(
+    benchmark: Benchmark, cells: Sequence[tuple[Item, Record, Sequence[str]]], endpoint: Endpoint | None
+) -> list[Record]:
+    """Grade what follows the reasoning of each reply. Reasoning that never ended was cut off: unscored."""
+    answers = [[cut_reasoning(reply) for reply in replies] for _, _, replies in cells]
+    whole = [n for n, said in enumerate(answers) if said[-1].whole]
+    found = [replace(record, outcome=None, error=TRUNCATED) for _, record, _ in cells]
+    read = [(cells[n][0], cells[n][1], [answer.text for answer in answers[n]]) for n in whole]
+    for n, record in zip(whole, benchmark.grade_all(read, endpoint), strict=True):
+        found[n] = record
+    return found
 
 
 def judge_records(

@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hneurons.benchmarks.benchmark import Benchmark, Item
+from hneurons.answers.judges.reasoning import cut_reasoning
+from hneurons.benchmarks.benchmark import Benchmark, Item, grade_replies
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.progress import progress
@@ -247,15 +248,13 @@ class _Job:
             for key in active:
                 text = self._decode(last[key].generation)
                 replies[key].append(text)
-                said = self.benchmark.next_turn(items[key[0]], replies[key])
+                said = self.benchmark.next_turn(items[key[0]], [cut_reasoning(reply).text for reply in replies[key]])
                 if said is not None:
                     talks[key] += [text, said]
                     following.append(key)
             active, turn = following, turn + 1
-        graded = self.benchmark.grade_all(
-            [(items[i], self._record_of(items[i], c, last[i, c], replies[i, c]), replies[i, c]) for i, c in talks],
-            endpoint,
-        )
+        cells = [(items[i], self._record_of(items[i], c, last[i, c], replies[i, c]), replies[i, c]) for i, c in talks]
+        graded = grade_replies(self.benchmark, cells, endpoint)
         width = len(self.cells)
         return [graded[first : first + width] for first in range(0, len(graded), width)]
 

@@ -9,7 +9,9 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageUser,
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.benchmarks import BENCHMARKS, Benchmark, Item
+from hneurons.benchmarks.benchmark import grade_replies
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 from hneurons.evaluators.inspect_provider import UNSCALED, HNeuronsAPI
@@ -66,7 +68,7 @@ def converse(benchmark: str, seed: int = 0) -> Solver:
                 options["extra_body"] = UNSCALED
             state = await generate(state, **options)
             replies.append(state.output.completion)
-            said = asked.next_turn(item, replies)
+            said = asked.next_turn(item, [cut_reasoning(reply).text for reply in replies])
             if said is None:
                 return state
             state.messages.append(ChatMessageUser(content=said))
@@ -97,7 +99,7 @@ def verdict(benchmark: str, judge_url: str | None = None, judge_model: str = "de
 def _grade(
     benchmark: Benchmark, item: Item, record: Record, replies: Sequence[str], endpoint: "Endpoint | None"
 ) -> Record:
-    return benchmark.grade_all([(item, record, replies)], endpoint)[0]
+    return grade_replies(benchmark, [(item, record, replies)], endpoint)[0]
 
 
 def _record_of(item: Item, state: TaskState, reply: str) -> Record:
