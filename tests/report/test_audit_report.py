@@ -81,12 +81,16 @@ def test_the_report_is_the_same_bytes_every_time(run: Path, tmp_path: Path) -> N
         (["audit", "effect"], "needs at least one run"),
         (["audit", "report", "RUN"], "needs --out FILE.html"),
         (["audit", "report", "RUN", "--out", "a.txt"], "give an HTML file"),
+        (["audit", "report", "RUN", "--out", "RUN/rows.jsonl/a.html"], "is a file, so"),
+        (["audit", "report", "RUN", "--out", "RUN/folder.html"], "is a folder: give a file in it"),
         (["audit", "effect", "nowhere"], "is no hneurons result"),
+        (["import", "nowhere.csv", "--map", "m.json", "--out", "RUN"], "exists already: choose another --out"),
         (["import", "nowhere.csv", "--map", "m.json", "--out", "o"], "there is no mapping file"),
     ],
 )
 def test_bad_arguments_give_one_sentence(run: Path, words: list[str], said: str) -> None:
-    result = call(*[str(run) if word == "RUN" else word for word in words])
+    (run / "folder.html").mkdir()
+    result = call(*[word.replace("RUN", str(run)) for word in words])
     assert isinstance(result.exception, InputError) and said in str(result.exception)
 
 

@@ -34,6 +34,10 @@ def audit(
         raise InputError("'audit report' needs --out FILE.html")
     if out is not None and out.suffix not in (".html", ".htm"):
         raise InputError(f"--out is '{out}': give an HTML file, such as audit.html; the JSON is written beside it")
+    if out is not None and out.is_dir():
+        raise InputError(f"{out} is a folder: give a file in it, such as {out / 'audit.html'}")
+    if out is not None and (taken := next((p for p in out.parents if p.exists() and not p.is_dir()), None)):
+        raise InputError(f"{taken} is a file, so {out} cannot be written below it: give another --out")
     report = audit_runs([run for folder in runs for run in _read(folder)], names=() if name == "report" else (name,))
     if out is not None:
         beside = write_report(report, out)
@@ -82,8 +86,11 @@ def import_records(
 ) -> None:
     """Turn foreign records into a run that the audits read; malformed rows are named and left out."""
     from hneurons.audits import Mapping, import_run, save_run
+    from hneurons.core.artifacts import MANIFEST
     from hneurons.core.errors import InputError
 
+    if out.is_file() or (out / MANIFEST).exists():
+        raise InputError(f"{out} exists already: choose another --out, or delete it to import again")
     run = import_run(source, Mapping.load(map), items=items, name=out.name)
     for problem in run.problems:
         typer.echo(f"MALFORMED {problem}", err=True)

@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from hneurons.benchmarks.results import BenchmarkResult
-    from hneurons.interventions.gate import RiskAbove
-    from hneurons.interventions.intervention import Scope
-    from hneurons.models.language_model import LanguageModel
-    from hneurons.neurons.neuron_set import NeuronSet
-    from hneurons.neurons.opening import NeuronSource
-
-_MATCHED_ON = 64  # questions on which the contributions of contribution-matched controls are measured
 
 
 def bench(
@@ -49,137 +39,26 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """Scale neurons by several alphas and run benchmarks, beside random neurons; every reply is kept with its grade."""
-    from hneurons.benchmarks import load_items
-    from hneurons.benchmarks.results import earlier_results, neurons_id, results_json, save_sweep, summarize_run
-    from hneurons.benchmarks.runner import run_benchmark
+    from hneurons.benchmarks.results import results_json
     from hneurons.cli.output import print_json
-    from hneurons.core.artifacts import package_versions
-    from hneurons.core.errors import InputError
     from hneurons.models.endpoint import open_endpoint
-    from hneurons.models.language_model import load_model
-    from hneurons.neurons.neuron_set import NeuronSet
-    from hneurons.neurons.opening import find_neurons
+    from hneurons.runs.sweep import SweepPlan, read_alphas, read_scope, run_sweep
 
-    alphas, where = read_alphas(alpha), read_scope(scope)
-    source = find_neurons(neurons)
-    model, out = find_places(source, model, out, scope, when_risk)
-    kinds = [kind.strip() for kind in control_kinds.split(",") if kind.strip()]
-    if controls and not kinds:
-        raise InputError("--control-kinds names no kind of random neurons: name one, or give --controls 0")
-    loaded = {spec.partition(":")[0]: load_items(spec, limit=limit, seed=seed) for spec in names}
-    if len(loaded) < len(names):
-        raise InputError("a benchmark is named twice: name each once, or use two --out folders")
-    selected, when = NeuronSet.load(source.folder), read_policy(source.folder, when_risk)
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
-    guest = load_model(model, dtype=dtype, device=device)  # type: ignore[arg-type]
-    selected.check_model(guest)
-    contributions = _contributions(guest, selected.signal) if controls and "contribution_matched" in kinds else None
-    sets = draw_sets(selected, kinds, controls, seed, contributions)
-    endpoint = open_endpoint(judge_url, judge_model)
-    drawn = {name: neurons_id(control) for name, control in sets.items() if control is not selected}
-    about = {"model": model, "neurons": neurons_id(selected), "size": len(selected), "per_mille": 1000 * selected.share,
-             "scope": scope, "controls": drawn, "seed": seed,
-             "dtype": dtype, "when_risk": when_risk, "versions": package_versions()}  # fmt: skip
-    earlier_results(out, about)
-    results = {}
-    for name, (benchmark, items) in loaded.items():
-        run = run_benchmark(
-            guest, name, benchmark, items, sets, alphas=alphas, scope=where, when=when, max_new_tokens=max_new_tokens,
-            seed=seed, split=split, endpoint=endpoint, max_rows=rows, out=out / name,
-        )  # fmt: skip
-        results[name] = summarize_run(run)
-    for label, chosen in sets.items():
-        chosen.save(out / "neurons" / label)
-    results = save_sweep(out, results, about).results
-    page = _write_page(results, about, out / "report.html")
+    plan = SweepPlan(
+        benchmarks=tuple(names), neurons=neurons, model=model, out=out, alphas=read_alphas(alpha), controls=controls,
+        control_kinds=tuple(kind.strip() for kind in control_kinds.split(",") if kind.strip()), limit=limit,
+        scope=read_scope(scope), when_risk=when_risk, max_new_tokens=max_new_tokens, split=split, seed=seed,
+        dtype=dtype,
+    )  # fmt: skip
+    folder, (about, results) = run_sweep(
+        plan, device=device, max_rows=rows, endpoint=open_endpoint(judge_url, judge_model)
+    )
+    page = _write_page(results, about, folder / "report.html")
     if json:
         print_json(results_json(results, about))
     else:
         print_results(results)
-        typer.echo(f"records and results: {out}" + (f"; report: {page}" if page else ""))
-
-
-def read_alphas(text: str) -> tuple[float, ...]:
-    """Numbers with commas between them. Raises `InputError` for anything else."""
-    import math
-
-    from hneurons.core.errors import InputError
-
-    try:
-        alphas = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        alphas = ()
-    if not alphas or not all(map(math.isfinite, alphas)):
-        raise InputError(f"--alpha should be numbers with commas between them, such as 0,0.5,1,2; found '{text}'")
-    return alphas
-
-
-def read_scope(text: str) -> "Scope":
-    """all, response, or a number of tokens. Raises `InputError` for anything else."""
-    from hneurons.core.errors import InputError
-
-    words: dict[str, Scope] = {"all": "all", "response": "response"}
-    if text in words:
-        return words[text]
-    if text.isdigit() and int(text) >= 1:
-        return int(text)
-    raise InputError(f"--scope should be all, response or a number of tokens from 1 on, found '{text}'")
-
-
-def find_places(
-    source: "NeuronSource", model: str | None, out: Path | None, scope: str, when_risk: float | None
-) -> tuple[str, Path]:
-    """Model and folder of results; of a run its model and a folder under RUN/bench."""
-    from hneurons.core.errors import InputError
-    from hneurons.runs.plan import RunPlan
-
-    if source.run is not None:
-        name = scope if when_risk is None else f"{scope}-risk-{when_risk:g}"
-        model, out = model or RunPlan.load(source.run).model, out or source.run / "bench" / name
-    if model is None or out is None:
-        lacking = "--model" if model is None else "--out"
-        raise InputError(
-            f"{source.folder} is no run, so {lacking} is needed: give it, or the folder of a run as --neurons"
-        )
-    return model, out
-
-
-def read_policy(neurons: Path, when_risk: float | None) -> "RiskAbove | None":
-    """When to scale, by the detector that stands beside the neurons. Raises `InputError` where there is none."""
-    if when_risk is None:
-        return None
-    from hneurons.detection.detector import open_detector
-    from hneurons.interventions.gate import RiskAbove
-
-    return RiskAbove(open_detector(neurons), when_risk)
-
-
-def draw_sets(
-    selected: "NeuronSet", kinds: list[str], count: int, seed: int, contributions: "NDArray[np.float64] | None"
-) -> "dict[str, NeuronSet]":
-    """The selected set and `count` controls of each kind, by name."""
-    from hneurons.benchmarks.runner import SELECTED
-    from hneurons.neurons.controls import draw_control
-
-    sets = {SELECTED: selected}
-    for kind in kinds:
-        for number in range(count):
-            sets[f"random_{kind}_{number}"] = draw_control(
-                selected, kind, seed=seed * 1000 + number, contributions=contributions  # type: ignore[arg-type]
-            )  # fmt: skip
-    return sets
-
-
-def _contributions(model: "LanguageModel", signal: str) -> "NDArray[np.float64]":
-    """Mean signal over built-in questions, the same whatever is run, so that all benchmarks have the same controls."""
-    from hneurons.benchmarks import load_items
-    from hneurons.models.prompts import alternate, encode_turns
-    from hneurons.neurons.controls import mean_contributions
-
-    _, items = load_items("facts", limit=_MATCHED_ON)
-    prompts = [encode_turns(model.tokenizer, alternate(item.turns)) for item in items]
-    return mean_contributions(model, prompts, signal=signal)
+        typer.echo(f"records and results: {folder}" + (f"; report: {page}" if page else ""))
 
 
 def _write_page(results: "dict[str, BenchmarkResult]", about: dict[str, Any], path: Path) -> Path | None:
