@@ -85,7 +85,7 @@ def test_the_report_is_the_same_bytes_every_time(run: Path, tmp_path: Path) -> N
         (["audit", "report", "RUN", "--out", "RUN/folder.html"], "is a folder: give a file in it"),
         (["audit", "effect", "nowhere"], "is no hneurons result"),
         (["import", "nowhere.csv", "--map", "m.json", "--out", "RUN"], "exists already: choose another --out"),
-        (["import", "nowhere.csv", "--map", "m.json", "--out", "o"], "there is no mapping file"),
+        (["import", "nowhere.csv", "--map", "m.json", "--out", "o"], "there is no file m.json"),
     ],
 )
 def test_bad_arguments_give_one_sentence(run: Path, words: list[str], said: str) -> None:

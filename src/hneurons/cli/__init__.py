@@ -7,15 +7,16 @@ def main() -> None:
     """Entry point: any `HNeuronsError` becomes one sentence and its exit code, Ctrl-C a hint how to go on."""
     from hneurons.cli.app import app
     from hneurons.core.errors import HNeuronsError
+    from hneurons.core.wording import printable
 
     try:
         app()
     except HNeuronsError as error:
-        print(f"hneurons: {error}", file=sys.stderr)
+        print(f"hneurons: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == 130:  # what typer makes of Ctrl-C
-            print("hneurons: stopped; run the same command again to go on where it stopped", file=sys.stderr)
+            print("hneurons: stopped; run the same command again to resume", file=sys.stderr)
         raise
     except RuntimeError as error:
         if "memory" not in str(error):

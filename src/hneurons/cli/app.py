@@ -13,6 +13,7 @@ from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
+from hneurons.cli.output import echo
 from hneurons.cli.verify import verify
 from hneurons.models.endpoint import open_endpoint
 from hneurons.runs.folder import RunFolder
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on where it stopped.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command resumes.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run, as given to --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")]
@@ -45,8 +46,21 @@ Resample = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from hneurons import __version__
+
+        echo(f"hneurons {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def configure(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False) -> None:
+def configure(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
     """Find, measure, steer and audit hallucination neurons in open-weight language models."""
     from hneurons.core.progress import enable_progress
 
@@ -92,7 +106,7 @@ def _report_usage(*endpoints: "Endpoint | None") -> None:
     for endpoint in endpoints:
         if endpoint is not None:
             counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(endpoint.usage).items())
-            typer.echo(f"{endpoint.url} ({endpoint.model}): {counts}", err=True)
+            echo(f"{endpoint.url} ({endpoint.model}): {counts}", err=True)
 
 
 def _emit(value: Any, as_json: bool, title: str) -> None:
@@ -190,8 +204,11 @@ def contributions(folder: Folder, device: Device = None, as_json: Json = False) 
 @app.command()
 def fit(
     folder: Folder,
-    labels: Annotated[str | None, typer.Option(help="3-vs-1 (answers and other tokens) or 1-vs-1 (answers).")] = None,
-    columns: Annotated[str | None, typer.Option(help="standardized or raw contributions.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="1-vs-1 (answers; default) or 3-vs-1 (answers and other tokens).")
+    ] = None,
+    scaling: Annotated[str | None, typer.Option(help="standardized (default) or raw contributions.")] = None,
+    columns: Annotated[str | None, typer.Option(hidden=True)] = None,
     C: Annotated[
         float | None, typer.Option("--C", help="Fix the penalty (liblinear's C) instead of choosing it.")
     ] = None,
@@ -212,9 +229,19 @@ def fit(
 
     if chosen_by not in ("held-out", "capability"):
         raise InputError(f"unknown way to select '{chosen_by}': known are capability, held-out")
+    if columns is not None:
+        echo("--columns is now called --scaling: use that from now on", err=True)
+        if scaling not in (None, columns):
+            raise InputError(f"--scaling {scaling} and --columns {columns} contradict each other: give --scaling only")
     by = capability if chosen_by == "capability" else None
     detector = Run(folder, device=device, max_rows=rows).fit(
-        labels=labels, columns=columns, C=C, capability=by, capability_limit=capability_limit, out=out, replace=replace
+        labels=labels,
+        columns=scaling or columns,
+        C=C,
+        capability=by,
+        capability_limit=capability_limit,
+        out=out,
+        replace=replace,
     )
     print_json(detector_row(detector)) if as_json else print_detector(detector)
 
@@ -270,9 +297,10 @@ def doctor(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A run or the folder of one stage.")], as_json: Json = False
+    path: Annotated[Path, typer.Argument(help="A run, one stage, a release, an export or a neuron set.")],
+    as_json: Json = False,
 ) -> None:
-    """What a folder holds: settings, counts, how far it has come."""
+    """What a folder holds: the result first, then settings, counts and how far it has come."""
     from hneurons.cli.output import describe
 
     _emit(describe(path), as_json, str(path))

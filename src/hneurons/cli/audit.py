@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hneurons.cli.output import echo
+
 if TYPE_CHECKING:
     from hneurons.records.recorded_run import Run
 
@@ -24,7 +26,7 @@ def audit(
 
     if name == "list":
         for audit_name, summary in AUDITS.summaries().items():
-            typer.echo(f"{audit_name:<13} {summary}")
+            echo(f"{audit_name:<13} {summary}")
         return
     if name != "report":
         AUDITS.get(name)
@@ -41,13 +43,13 @@ def audit(
     report = audit_runs([run for folder in runs for run in _read(folder)], names=() if name == "report" else (name,))
     if out is not None:
         beside = write_report(report, out)
-        typer.echo(f"wrote {out} and {beside}", err=True)
+        echo(f"wrote {out} and {beside}", err=True)
     if json:
-        typer.echo(dumps(report.to_json(), ensure_ascii=False, indent=1))
+        echo(dumps(report.to_json(), ensure_ascii=False, indent=1))
     elif name != "report":
         _print_findings(report)
     if not json:
-        typer.echo("; ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items()))
+        echo("; ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items()))
 
 
 def _read(folder: Path) -> "list[Run]":
@@ -69,11 +71,11 @@ def _read(folder: Path) -> "list[Run]":
 def _print_findings(report: "AuditReport") -> None:  # type: ignore[name-defined]  # noqa: F821
     for result in report.results:
         for finding in result.findings:
-            typer.echo(f"{finding.verdict.upper()}: {finding.claim} [{finding.run}]\n    {finding.evidence}")
+            echo(f"{finding.verdict.upper()}: {finding.claim} [{finding.run}]\n    {finding.evidence}")
         for problem in result.problems:
-            typer.echo(f"MALFORMED {problem}")
+            echo(f"MALFORMED {problem}")
         if result.n_problems > len(result.problems):
-            typer.echo(f"MALFORMED {result.n_problems - len(result.problems)} more rows")
+            echo(f"MALFORMED {result.n_problems - len(result.problems)} more rows")
 
 
 def import_records(
@@ -93,15 +95,13 @@ def import_records(
         raise InputError(f"{out} exists already: choose another --out, or delete it to import again")
     run = import_run(source, Mapping.load(map), items=items, name=out.name)
     for problem in run.problems:
-        typer.echo(f"MALFORMED {problem}", err=True)
+        echo(f"MALFORMED {problem}", err=True)
     if not run.rows:
         raise InputError(
             f"no row of {source} could be read with {map}; the first problem: {next(iter(run.problems), '–')}"
         )
     save_run(run, out)
-    typer.echo(
-        f"{out}: {len(run.rows)} rows, {run.n_problems} malformed, conditions: {', '.join(run.conditions) or '–'}"
-    )
+    echo(f"{out}: {len(run.rows)} rows, {run.n_problems} malformed, conditions: {', '.join(run.conditions) or '–'}")
 
 
 def measure_overlap(
@@ -127,12 +127,12 @@ def measure_overlap(
     held = [capture_last_tokens(loaded, texts[cut:]).residual for texts, cut in zip(kinds, cuts, strict=True)]
     found = find_refusal_directions(train[0], train[1], held_out=(held[0], held[1]))
     best = max(range(len(found.accuracy)), key=lambda layer: found.accuracy[layer])
-    typer.echo(f"refusal direction: held-out accuracy {found.accuracy[best]:.3f} in layer {best}, the best of them")
+    echo(f"refusal direction: held-out accuracy {found.accuracy[best]:.3f} in layer {best}, the best of them")
     prompts = [(f"{name}_{i}", text) for name, texts, cut in zip(("harmful", "harmless"), kinds, cuts, strict=True)
                for i, text in enumerate(texts[cut:])]  # fmt: skip
     for run in audit_refusal_overlap(loaded, chosen.layers, chosen.neurons, prompts, found, null_sets=null_sets):
         save_run(run, out / run.name)
-        typer.echo(f"{out / run.name}: {len(run.rows)} rows")
+        echo(f"{out / run.name}: {len(run.rows)} rows")
 
 
 def _instructions(path: Path) -> list[str]:

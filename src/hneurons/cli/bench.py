@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hneurons.cli.output import echo, make_console
+
 if TYPE_CHECKING:
     from hneurons.benchmarks.results import BenchmarkResult
 
@@ -58,7 +60,7 @@ def bench(
         print_json(results_json(results, about))
     else:
         print_results(results)
-        typer.echo(f"records and results: {folder}" + (f"; report: {page}" if page else ""))
+        echo(f"records and results: {folder}" + (f"; report: {page}" if page else ""))
 
 
 def _write_page(results: "dict[str, BenchmarkResult]", about: dict[str, Any], path: Path) -> Path | None:
@@ -69,13 +71,12 @@ def _write_page(results: "dict[str, BenchmarkResult]", about: dict[str, Any], pa
     try:
         return write_bench_report(results, about, path)
     except MissingExtraError as error:
-        typer.echo(str(error), err=True)
+        echo(str(error), err=True)
         return None
 
 
 def print_results(results: "dict[str, BenchmarkResult]") -> None:
     """Rates by alpha, slopes and differences, with what was not scored."""
-    from rich.console import Console
     from rich.table import Table
 
     from hneurons.core.wording import of_items, percent, points
@@ -93,7 +94,7 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
             table.add_row(f"{at.alpha:g}", percent(at.rate), f"{at.rate.n}" + (f" ({at.groups})" if grouped else ""),
                           str(sum(at.unscored.values())), str(at.truncated),
                           *(("–", "–") if at.alpha == 1 else (change, f"{at.gained}/{at.lost}")))  # fmt: skip
-        console = Console()
+        console = make_console()
         console.print(table)
         console.print(judge_sweep(result))
         for at in result.selected.alphas:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hneurons.cli.output import echo
+
 
 @contextmanager
 def _file_errors() -> Iterator[None]:
@@ -50,7 +52,7 @@ def export(
         print_json({**asdict(done), "path": str(out)})
         return
     details = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in done.details.items())
-    typer.echo(f"{out}: {done.neurons} neurons in {done.layers} layers at alpha {alpha:g} as {format}; {details}")
+    echo(f"{out}: {done.neurons} neurons in {done.layers} layers at alpha {alpha:g} as {format}; {details}")
 
 
 @_file_errors()
@@ -75,11 +77,11 @@ def publish(
     if json:
         print_json({"folder": str(out), "address": address, **release.about})
         return
-    typer.echo(f"{out}: {len(release.neurons)} neurons, tested on {', '.join(release.about['tested_on']) or 'nothing'}")
+    echo(f"{out}: {len(release.neurons)} neurons, tested on {', '.join(release.about['tested_on']) or 'nothing'}")
     for domain in release.about["domains"]:
-        typer.echo(f"{domain['outcome']}: {domain['name']}: {domain['reason']}")
+        echo(f"{domain['outcome']}: {domain['name']}: {domain['reason']}")
     if address:
-        typer.echo(f"pushed to {address}")
+        echo(f"pushed to {address}")
 
 
 @_file_errors()
@@ -100,4 +102,4 @@ def import_classifier(
     if json:
         print_json(found)
     else:
-        typer.echo(f"{out}: {found['columns']} columns, {found['neurons']} of them H-neurons (positive weight)")
+        echo(f"{out}: {found['columns']} columns, {found['neurons']} of them H-neurons (positive weight)")

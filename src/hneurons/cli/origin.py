@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hneurons.cli.output import echo, make_console
+
 if TYPE_CHECKING:
     from hneurons.mechanism.set_overlap import SetDrift
     from hneurons.runs.origin import Origin
@@ -41,7 +43,7 @@ def measure_run_origin(
     try:
         page: Path | None = write_run_report(RunFolder(folder))
     except MissingExtraError as error:
-        typer.echo(str(error), err=True)
+        echo(str(error), err=True)
         page = None
     if as_json:
         print_json({**to_row(found), "report": None if page is None else str(page)})
@@ -81,7 +83,6 @@ def measure_set_drift(
 
 def print_set_drift(found: "SetDrift") -> None:
     """One figure a line."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "", show_header=False, title="two neuron sets")
@@ -96,18 +97,17 @@ def print_set_drift(found: "SetDrift") -> None:
     )
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    make_console().print(table)
 
 
 def print_origin(found: "Origin", page: Path | None) -> None:
     """Transfer and drift as tables, each with its reading in words."""
-    from rich.console import Console
     from rich.table import Table
 
     from hneurons.core.wording import interval
     from hneurons.report.origin_report import judge_drift, judge_transfer, transfer_lines
 
-    console = Console()
+    console = make_console()
     for name, result in found.transfer.items():
         title = f"{name}: {result.right} right + {result.wrong} wrong answers of {found.base}"
         table = Table("applied to the base model", "AUROC", "the detector is", title=title)

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hneurons.core.artifacts import MANIFEST, Manifest
-from hneurons.core.errors import InputError
-from hneurons.core.rows import dump_json, field_row, to_row
-from hneurons.core.wording import interval, percent, spread
+from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.rows import dump_json, field_row, load_json, to_row
+from hneurons.core.wording import count, did_you_mean, interval, percent, printable, spread
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
+    from hneurons.neurons.neuron_set import NeuronSet
     from hneurons.runs.folder import RunFolder
 
 
@@ -21,22 +25,42 @@ def print_json(value: Any) -> None:
     print(dump_json(value, indent=1).decode())
 
 
+def make_console() -> "Console":
+    """A console for stored text: it reads no markup in it, and no character of it commands the terminal."""
+    from rich.console import Console
+
+    class PlainConsole(Console):
+        def render_str(self, text: str, **options: Any) -> "Text":
+            return super().render_str(printable(text), **options)
+
+    return PlainConsole(markup=False, emoji=False)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """A line of text, which may be stored text, on standard output or standard error."""
+    import typer
+
+    typer.echo(printable(text), err=err)
+
+
 def print_tree(title: str, value: Any) -> None:
     """Nested counts as an indented tree."""
-    from rich.console import Console
+    from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(title)
+    tree = Tree(Text(printable(title)))
     _grow(tree, value)
-    Console().print(tree)
+    make_console().print(tree)
 
 
 def _grow(tree: Any, value: Any) -> None:
+    from rich.text import Text
+
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(item, dict) or (isinstance(item, list) and any(isinstance(i, dict) for i in item)):
-            _grow(tree.add(str(key)), item)
+            _grow(tree.add(Text(printable(str(key)))), item)
         else:
-            tree.add(f"{key}: {item}" if isinstance(value, dict) else str(item))
+            tree.add(Text(printable(f"{key}: {item}" if isinstance(value, dict) else str(item))))
 
 
 def detector_row(detector: "Detector") -> dict[str, Any]:
@@ -67,11 +91,10 @@ def run_row(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path)
 
 
 def print_detector(detector: "Detector") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     neurons = detector.neuron_set()
-    console = Console()
+    console = make_console()
     settings = detector.settings
     console.print(
         f"{len(neurons)} H-neurons ({1000 * neurons.share:.2f} per mille of all), {len(detector.columns)} columns; "
@@ -92,7 +115,6 @@ def print_detector(detector: "Detector") -> None:
 
 def print_evaluation(results: "dict[str, DatasetResult]") -> None:
     """As in the paper's Table 1, with intervals and leak checks."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("dataset", "right + wrong", "method", "accuracy %", "AUROC", title="detection on unseen questions")
@@ -107,32 +129,98 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
             method = f"{random.size} random neurons, {random.draws} draws"
             table.add_row("", "", method, spread(mean, low, high, 1), area)
         table.add_section()
-    Console().print(table)
+    make_console().print(table)
 
 
 def print_run(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path) -> None:
-    from rich.console import Console
 
     print_detector(run.load_detector())
     print_evaluation(results)
-    Console().print(f"report: {report}", soft_wrap=True)
+    make_console().print(f"report: {report}", soft_wrap=True)
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Settings and counts of a stage's folder, or of every stage of a run. Raises `InputError` for anything else."""
-    from hneurons.neurons.opening import RUN_JSON
-    from hneurons.runs.plan import RunPlan
+    """What a folder is, its result first: a run, a release, an export, a detector, a neuron set or any stage.
 
-    if (path / MANIFEST).is_file():
-        return field_row(Manifest.load(path))
-    if not (path / RUN_JSON).is_file():
-        raise InputError(f"{path} is neither a run nor the folder of a stage")
-    stages = {}
+    Raises `InputError` for anything else.
+    """
+    from hneurons.interventions.export.target import EXPORT_JSON
+    from hneurons.neurons.opening import RELEASE_JSON, RUN_JSON
+
+    if (path / RUN_JSON).is_file():
+        return _describe_run(path)
+    if (path / RELEASE_JSON).is_file():
+        from hneurons.releases.release import load_release
+
+        release = load_release(path)
+        domains = {d["name"]: f"{d['outcome']}: {d['reason']}" for d in release.about["domains"]}
+        return {"result": {"neurons": describe_neurons(release.neurons), **domains}, "plan": release.about["plan"]}
+    note = path / EXPORT_JSON if path.is_dir() else path.with_name(f"{path.name}.json")
+    if note.is_file():
+        about = load_json(note.read_bytes())
+        if isinstance(about, dict) and {"format", "alpha", "neurons"} <= set(about):
+            scaled = f"{count(len(about['neurons']), 'neuron')} at alpha {about['alpha']:g} as {about['format']}"
+            return {"result": scaled, **{k: v for k, v in about.items() if k != "neurons"}}
+    stage = field_row(Manifest.load(path)) if (path / MANIFEST).is_file() else {}
+    found = _stage_result(path)
+    if not stage and not found:
+        raise InputError(f"{path} is neither a run, a stage, a release, an export nor a neuron set: check the path")
+    return {**({"result": found} if found else {}), **stage}
+
+
+def describe_neurons(neurons: "NeuronSet") -> str:
+    """How many neurons, of which model, and how many of them half-samples agree on."""
+    from hneurons.detection.fitting import STABLE
+
+    known = [p for p in neurons.selection_probability.tolist() if not math.isnan(p)]
+    stable = f"{sum(p >= STABLE for p in known)} stable (in at least {STABLE:.0%} of half-samples)"
+    return f"{count(len(neurons), 'H-neuron')} of {neurons.identity.name}, {stable if known else 'stability unknown'}"
+
+
+def _stage_result(path: Path) -> dict[str, str]:
+    """The result of a detector, a neuron set or an evaluation; empty for another stage."""
+    from hneurons.detection.evaluation import RESULT, load_evaluation
+    from hneurons.neurons.neuron_set import NEURONS_JSON, NeuronSet
+
+    if (path / NEURONS_JSON).is_file():
+        return {"neurons": describe_neurons(NeuronSet.load(path))}
+    if (path / RESULT).is_file():
+        return {
+            name: f"AUROC {interval(result.detector.auroc)} ({result.right} right + {result.wrong} wrong answers)"
+            for name, result in load_evaluation(path).items()
+        }
+    return {}
+
+
+def _describe_run(path: Path) -> dict[str, Any]:
+    from hneurons.runs.folder import RunFolder
+
+    run, stages = RunFolder(path), {}
     for manifest in sorted(path.rglob(MANIFEST)):
         found = Manifest.load(manifest.parent)
         state = "complete" if found.complete else f"{found.done} of {found.expected} chunks"
         stages[str(manifest.parent.relative_to(path))] = {"state": state, **found.summary}
-    return {"plan": to_row(RunPlan.load(path)), "stages": stages}
+    result = {**_finished(run.evaluation), **_finished(run.detector)}
+    outdated = _outdated(run)
+    return {
+        "result": {**result, **outdated} or "nothing is evaluated yet",
+        "plan": to_row(run.plan),
+        "stages": stages,
+    }
+
+
+def _finished(stage: Path) -> dict[str, str]:
+    """The result of a stage that is complete."""
+    done = (stage / MANIFEST).is_file() and Manifest.load(stage).complete
+    return _stage_result(stage) if done else {}
+
+
+def _outdated(run: "RunFolder") -> dict[str, str]:
+    try:
+        run.check_current()
+    except ArtifactError as error:
+        return {"outdated": str(error)}
+    return {}
 
 
 def known(kind: str) -> dict[str, str]:
@@ -157,5 +245,5 @@ def known(kind: str) -> dict[str, str]:
         "models": lambda: {name: f"packaged model: {m.pip}" for name, m in PACKAGED.items()},
     }
     if kind not in kinds:
-        raise InputError(f"unknown kind '{kind}': known are {', '.join(sorted(kinds))}")
+        raise InputError(f"unknown kind '{kind}'{did_you_mean(kind, list(kinds))}")
     return kinds[kind]()

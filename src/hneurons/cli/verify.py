@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hneurons.cli.output import echo
+
 if TYPE_CHECKING:
     from hneurons.core.verification import FileCheck
 
@@ -32,7 +34,7 @@ def print_checks(checks: "list[FileCheck]") -> None:
     """What is damaged or unfinished, a line each, and how many files are in which state."""
     for check in checks:
         if check.state in ("damaged", "unfinished"):
-            typer.echo(f"{check.state}: {check.path} ({check.reason})")
+            echo(f"{check.state}: {check.path} ({check.reason})")
     counts = Counter(check.state for check in checks)
     said = ", ".join(f"{counts[state]} {state}" for state in ("whole", "unchecked", "unfinished", "damaged"))
-    typer.echo(f"{len(checks)} files: {said}")
+    echo(f"{len(checks)} files: {said}")

@@ -15,6 +15,7 @@ from pkgutil import iter_modules
 from typing import Generic, TypeVar
 
 from hneurons.core.errors import HNeuronsError, InputError, PluginError
+from hneurons.core.wording import did_you_mean
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class Registry(Generic[T]):
         """
         if name not in self._items:
             if name not in self._plugins:
-                raise InputError(f"unknown {self.kind} '{name}': known are {', '.join(self.names())}")
+                raise InputError(f"unknown {self.kind} '{name}'{did_you_mean(name, self.names())}")
             self._items[name] = self._load(name)
         return self._items[name]
 

@@ -1,6 +1,8 @@
 """How numbers are said, in one place: estimates with their intervals, counts, lists."""
 
+import difflib
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,7 @@ if TYPE_CHECKING:
     from hneurons.core.stats import Estimate
 
 UNKNOWN = "–"
+_TURNS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}  # change the direction of writing
 
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
@@ -69,3 +72,22 @@ def count(size: int, noun: str) -> str:
 def listing(names: Sequence[str]) -> str:
     """Names as in a sentence: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown name: the one that may be meant, and all that are known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f", did you mean '{close[0]}'?" if close else ":"
+    return f"{meant} known are {', '.join(sorted(known))}"
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: characters that could command it, or turn the direction of writing, become a mark."""
+    return "".join("\ufffd" if _commands(character) else character for character in text)
+
+
+def _commands(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    # Lone surrogates ("Cs") cannot be written at all.
+    return character in _TURNS or unicodedata.category(character) in ("Cc", "Cs")

@@ -11,6 +11,8 @@ from hneurons.detection.fitting import fit_detector
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import STAGES, RunPlan
 
+_FIT_FLAGS = {"labels": "--labels", "columns": "--scaling", "C": "--C"}
+
 
 def describe_command(run: RunFolder, stages: Mapping[str, Manifest]) -> str:
     """The command lines that make `run` again; `stages` are the manifests of its finished training stages."""
@@ -48,7 +50,7 @@ def reproduce_command(
     choice = (fit or {}).get("choice")
     if not changed and choice is None:
         return shlex.join(["hneurons", "run", *words, *judging, "--out", out])
-    own = {"label": judging, "locate": judging, "fit": [w for k, v in changed.items() for w in (f"--{k}", str(v))]}
+    own = {"label": judging, "locate": judging, "fit": [w for k, v in changed.items() for w in (_FIT_FLAGS[k], str(v))]}
     if choice is not None:
         own["fit"] += ["--select", "capability", "--capability", choice["benchmark"]]
         own["fit"] += ["--capability-limit", str(choice["n"])]
