@@ -83,7 +83,7 @@ def _answer_half_with_what_is_said(folder: Path, plan: Any) -> None:
     from hneurons.runs.run import Run
 
     Run(folder / "first", replace(plan, judge="alias")).sample()
-    for manifest in (folder / "first").rglob("manifest.json"):
+    for manifest in (folder / "first").rglob("responses/manifest.json"):
         said: dict[str, list[str]] = {}
         for row in load_rows(manifest.parent, stage="responses")[1]:
             said.setdefault(row["question_id"], []).append(row["text"])

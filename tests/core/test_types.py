@@ -34,8 +34,8 @@ def test_an_identity_leaves_out_log_probabilities_alone() -> None:
 def run_stages(folder: Path, drift: float) -> None:
     """The stages after sampling, on answers whose log-probabilities are off by `drift`."""
     model = tiny_model("llama")
-    questions = [Question(f"q{i}", f"Who is {i}?", ("alpha",)) for i in range(6)]
-    texts = ["alpha" if i % 2 else "beta" for i in range(6)]
+    questions = [Question(f"q{i}", f"What is the capital of {i}?", ("Paris",)) for i in range(6)]
+    texts = ["Paris" if i % 2 else "Rome" for i in range(6)]
     encoded = [tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     responses = [
         Response(q.id, 0, text, ids, tuple(-1.0 + drift for _ in ids))

@@ -164,8 +164,8 @@ def run_killed(work: Callable[[], None], kill_at: int) -> bool:
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_in_every_stage_ends_with_the_same_bytes(place: Path) -> None:
     expected, plan, folder = files_of(place / "whole"), make_plan(place), place / "killed"
-    # The first writes one by one, then anywhere: after six a run has surely come one chunk further.
-    kill_at = [1, 2, 3, 4, 5, *np.random.default_rng(0).integers(6, 14, size=200).tolist()]
+    # The first writes one by one, then anywhere: after sixteen a run has surely come one chunk further.
+    kill_at = [1, 2, 3, 4, 5, *np.random.default_rng(0).integers(16, 28, size=200).tolist()]
     kills, stages = 0, set()
     while run_killed(lambda: run_all(folder, plan), kill_at[kills]):
         kills += 1

@@ -15,6 +15,7 @@ from hneurons.models.checkpoints import tokenizer_hash
 from hneurons.models.ffn import FFN, text_decoder
 
 PIECE = 1 << 22  # values hashed at a time
+_ONE_THREAD = 1 << 24  # weights up to which a model is hashed without threads
 _UNSTABLE = ("transformers_version", "dtype", "torch_dtype", "use_cache", "name_or_path")
 
 
@@ -38,7 +39,9 @@ def identify_weights(model: PreTrainedModel, ffns: Sequence[FFN]) -> str:
     """`ModelIdentity.weights` of a loaded model: `digest_down_projections`, a hyphen, `digest_tensors`."""
     pieces = {name: torch.split(tensor.detach().flatten(), PIECE) for name, tensor in decoder_tensors(model).items()}
     sums = (ffn.columns.to(torch.bfloat16).view(torch.int16).sum(-1, dtype=torch.int64) for ffn in ffns)
-    return f"{digest_down_projections(sums)}-{digest_tensors(pieces)}"
+    # Threads cost more than they save on a small model, and torch refuses new ones in a forked process.
+    many = sum(piece.numel() for parts in pieces.values() for piece in parts) > _ONE_THREAD
+    return f"{digest_down_projections(sums)}-{digest_tensors(pieces, threads=many)}"
 
 
 def decoder_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -49,11 +52,13 @@ def decoder_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in found.items() if names.get(id(tensor)) == name}
 
 
-def digest_tensors(tensors: Mapping[str, Iterable[Tensor]]) -> str:
+def digest_tensors(tensors: Mapping[str, Iterable[Tensor]], *, threads: bool = True) -> str:
     """16 hex digits of every value of the named tensors, given as one-dimensional pieces, and of their order.
 
     Floats are rounded to bfloat16, so that float32 and bfloat16 copies of a checkpoint are one model.
     """
+    if not threads:
+        return fingerprint({name: _digest_tensor(pieces) for name, pieces in tensors.items()})
     with ThreadPoolExecutor() as pool:
         return fingerprint(dict(zip(tensors, pool.map(_digest_tensor, tensors.values()), strict=True)))
 
