@@ -7,6 +7,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HNEURONS_DTYPE"] = "float32"  # the same numbers on every processor
 
 
 @pytest.fixture(autouse=True, scope="session")

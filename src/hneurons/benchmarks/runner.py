@@ -117,6 +117,7 @@ def run_benchmark(
         "version": str(benchmark.version),
         "seed": str(seed),
         **({} if when is None else {"when": when.describe()}),
+        **model.dtype_setting,
     }
     store = RowStore(out, stage=RUN_STAGE, settings=settings.to_row(), inputs=inputs, expected=len(chunks))
     if not store.complete:

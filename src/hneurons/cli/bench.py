@@ -33,7 +33,7 @@ def bench(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Token limit; default: the benchmark's.")] = None,
     split: Annotated[str, typer.Option(help="held_out or selection: was anything tuned on these items?")] = "",
     seed: Annotated[int, typer.Option(help="Seed of items, controls and sampling.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Sequences that run at a time; lower it when memory is short.")] = 64,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of an LLM judge.")] = None,

@@ -4,7 +4,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from inspect_ai.model import (
@@ -82,22 +82,22 @@ class HNeuronsAPI(ModelAPI):
         neurons: str | None = None,
         alpha: float | None = None,
         intervention: "Intervention | None" = None,
-        dtype: str = "float32",
+        dtype: str = "auto",
         device: str | None = None,
         max_rows: int = 64,
         **unknown: object,
     ) -> None:
         from hneurons.interventions.intervention import Untouched
         from hneurons.interventions.steering import Steer
-        from hneurons.models.language_model import DType, load_model
+        from hneurons.models.language_model import load_model
+        from hneurons.models.precision import choose_dtype
         from hneurons.models.prompts import PromptStyle
 
         super().__init__(model_name, base_url, api_key, [], config)
         if unknown:
             known = "neurons, alpha, dtype, device, max_rows"
             raise InputError(f"unknown model argument '{next(iter(unknown))}': known are {known}")
-        if dtype not in get_args(DType):
-            raise InputError(f"unknown dtype '{dtype}': known are {', '.join(get_args(DType))}")
+        dtype = choose_dtype(dtype, device)
         check_count("max_rows", max_rows)
         sampling = _read_sampling(config)
         steered = read_steering(neurons, alpha, intervention)

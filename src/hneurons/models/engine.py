@@ -189,7 +189,7 @@ class RecordedEngine:
     def settings(self, sampling: Sampling) -> dict[str, Any]:
         if self.missing is not None:
             return self.missing.settings(sampling)
-        return {"model": self.recorded["model"], "sampling": self.recorded["sampling"]}
+        return {name: self.recorded[name] for name in ("model", "sampling", "dtype") if name in self.recorded}
 
     def prepare(self, questions: Sequence[Question], style: PromptStyle, sampling: Sampling) -> Answering:
         return _RecordedAnswering(self, questions, style, sampling)

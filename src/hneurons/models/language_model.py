@@ -3,21 +3,21 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hneurons.core.errors import HNeuronsError, InputError, PromptTooLongError
+from hneurons.core.errors import HNeuronsError, PromptTooLongError
 from hneurons.core.types import ModelIdentity
 from hneurons.models.checkpoints import load_checkpoint
 from hneurons.models.ffn import FFN, find_ffns, text_decoder
 from hneurons.models.identity import build_identity, identify_weights
+from hneurons.models.precision import DType, choose_device, choose_dtype
 from hneurons.models.prompt_check import check_distinct
 from hneurons.models.prompts import PromptStyle, encode_prompt, uses_chat
 
-DType = Literal["float32", "bfloat16", "float16"]
 _ENDLESS = 1 << 30
 _ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
 _WINDOWS = ("window_size", "attention_window", "attention_window_size", "attention_chunk_size", "local_attention")
@@ -165,15 +165,15 @@ class LanguageModel:
         return ids
 
 
-def load_model(model: str, *, dtype: DType = "float32", device: str | None = None) -> LanguageModel:
+def load_model(model: str, *, dtype: DType = "auto", device: str | None = None) -> LanguageModel:
     """Load a decoder by hub id, local folder, `.gguf` file or packaged alias (`smollm2-135m`, `gemma-3-270m`).
+
+    `dtype` "auto" is what the hardware is good at (`choose_dtype`).
 
     Raises `InputError` when it cannot be found, `UnsupportedModelError` when its layers hold no single dense FFN.
     """
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise InputError(f"unknown dtype '{dtype}': known are float32, bfloat16, float16")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded, tokenizer, source = load_checkpoint(model, dtype=dtype, device=device)
+    device = choose_device(device)
+    loaded, tokenizer, source = load_checkpoint(model, dtype=choose_dtype(dtype, device), device=device)
     return LanguageModel(loaded, tokenizer, name=model, source=source)
 
 

@@ -1,6 +1,6 @@
 """What a run asks of which model, as one value that is saved with it."""
 
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 TRAIN = "train"
 STAGES = ("sample", "label", "select", "locate", "contributions", "fit", "evaluate", "report")
-
-
-_DTYPES = ("float32", "bfloat16", "float16")
 
 
 def _option(default: Any, help: str, flag: str = "", *, draws: bool = False) -> Any:
@@ -54,7 +51,7 @@ class RunPlan(Row):
         "response", "Other tokens are those of the rest of the 'response', or of the whole 'sequence'."
     )
     signal: str = _option("cett", "What is measured of every neuron; see 'list signals'.")
-    dtype: str = _option("float32", "Number type of the model: float32, bfloat16 or float16.", draws=True)
+    dtype: str = _option("auto", "Number type of the model: float32, bfloat16, float16 or what is fast.", draws=True)
     measure_dtype: str | None = _option(None, "Number type in which contributions are measured; by default --dtype.")
     seed: int = _option(0, "Seed of everything that is random.", draws=True)
 
@@ -63,6 +60,7 @@ class RunPlan(Row):
         from hneurons.answers.judging import JUDGES
         from hneurons.answers.locating import FINDERS
         from hneurons.answers.questions import QUESTIONS
+        from hneurons.models.precision import choose_dtype
         from hneurons.neurons.contributions import check_other
         from hneurons.neurons.signals import SIGNALS
 
@@ -73,8 +71,7 @@ class RunPlan(Row):
             QUESTIONS.get(spec.partition(":")[0])
         check_other(self.other)
         for dtype in {self.dtype, self.measure_dtype or self.dtype}:
-            if dtype not in _DTYPES:
-                raise InputError(f"unknown dtype '{dtype}': known are {', '.join(_DTYPES)}")
+            choose_dtype(dtype)
         if min(self.n, self.per_class, self.test_per_class) < 1:
             raise InputError(
                 f"-n, --per-class and --test-per-class must be at least 1, got {self.n}, {self.per_class} and "
@@ -84,6 +81,21 @@ class RunPlan(Row):
         if not self.n / 2 < needed <= self.n:
             raise InputError(f"min-agreement must be more than half of n and at most n = {self.n}, got {needed}")
         self.sampling()
+
+    def settle(self, folder: Path, device: str | None) -> Self:
+        """This plan with number types by name in place of "auto": those of the run in `folder`, or what is fast here.
+
+        So a run that moves to other hardware goes on as it began.
+        """
+        from hneurons.models.precision import choose_dtype
+
+        earlier = type(self).load(folder) if (folder / RUN_JSON).is_file() else None
+        dtype, measure = self.dtype, self.measure_dtype
+        if dtype == "auto":
+            dtype = earlier.dtype if earlier else choose_dtype("auto", device)
+        if measure == "auto":
+            measure = (earlier and earlier.measure_dtype) or choose_dtype("auto", device)
+        return replace(self, dtype=dtype, measure_dtype=measure)
 
     def changes(self, earlier: Self) -> dict[str, str]:
         """Field -> what it was in an earlier plan and what it is now."""

@@ -66,6 +66,7 @@ class Run(RunFolder):
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(folder)  # for as long as this run is there
+            plan = plan.settle(folder, device)
             if not resample:
                 _check_draws(folder, plan)
             plan.save(folder)

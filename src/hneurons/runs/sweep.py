@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hneurons.core.errors import InputError
 from hneurons.neurons.opening import NeuronSource, find_neurons
@@ -52,11 +52,11 @@ class SweepPlan:
     max_new_tokens: int | None = None
     split: str = ""
     seed: int = 0
-    dtype: str = "float32"
+    dtype: str = "auto"
 
     def check(self) -> None:
         """Raise `InputError` for what a sweep cannot do, before anything is loaded."""
-        from hneurons.models.language_model import DType
+        from hneurons.models.precision import choose_dtype
 
         if not self.alphas or not all(abs(alpha) <= LARGEST_ALPHA for alpha in self.alphas):
             found = ",".join(f"{alpha:g}" for alpha in self.alphas)
@@ -67,8 +67,7 @@ class SweepPlan:
             raise InputError(f"unknown split '{self.split}': known are {', '.join(SPLITS[1:])}")
         if self.when_risk is not None and not 0 <= self.when_risk <= 1:
             raise InputError(f"--when-risk should be a probability from 0 to 1, found {self.when_risk:g}")
-        if self.dtype not in get_args(DType):
-            raise InputError(f"unknown dtype '{self.dtype}': known are {', '.join(get_args(DType))}")
+        choose_dtype(self.dtype)
         if len({spec.partition(":")[0] for spec in self.benchmarks}) < len(self.benchmarks):
             raise InputError("a benchmark is named twice: name each once, or use two --out folders")
 
@@ -93,6 +92,7 @@ def run_sweep(
     from hneurons.benchmarks.runner import run_benchmark
     from hneurons.core.artifacts import package_versions
     from hneurons.models.language_model import load_model
+    from hneurons.models.precision import choose_dtype
     from hneurons.neurons.neuron_set import NeuronSet
 
     plan.check()
@@ -106,7 +106,7 @@ def run_sweep(
     drawn = {name: neurons_id(control) for name, control in sets.items() if control is not selected}
     about: dict[str, Any] = {
         "model": model, "neurons": neurons_id(selected), "size": len(selected), "per_mille": 1000 * selected.share,
-        "scope": str(plan.scope), "controls": drawn, "seed": plan.seed, "dtype": plan.dtype,
+        "scope": str(plan.scope), "controls": drawn, "seed": plan.seed, "dtype": choose_dtype(plan.dtype, device),
         "when_risk": plan.when_risk, "versions": package_versions(),
     }  # fmt: skip
     earlier_results(out, about)
