@@ -199,6 +199,16 @@ def test_settings_that_would_draw_other_answers_are_refused_unless_one_says_so(
     assert (copy / "train" / "earlier" / "1" / "responses" / "rows.jsonl").is_file()
 
 
+@pytest.mark.parametrize(
+    "changed", [{"questions": "file:nowhere.jsonl"}, {"limit": 0}, {"tests": ("file:none.jsonl",)}]
+)
+def test_questions_that_are_refused_leave_the_run_as_it_was(place: Path, copy: Path, changed: dict[str, Any]) -> None:
+    before = read_tree(copy)
+    with pytest.raises(InputError):
+        Run(copy, make_plan(place, **changed))
+    assert read_tree(copy) == before
+
+
 def test_a_change_that_was_interrupted_is_finished_and_nothing_is_lost(
     place: Path, copy: Path, drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

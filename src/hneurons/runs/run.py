@@ -69,6 +69,7 @@ class Run(RunFolder):
             plan = plan.settle(folder, device)
             if not resample:
                 _check_draws(folder, plan)
+            _check_questions(folder, plan)
             plan.save(folder)
         super().__init__(folder)
         if plan is not None and self.plan != plan:
@@ -395,6 +396,14 @@ class Run(RunFolder):
             log.warning("the evaluation is made anew (the detector or the answers it was tested on have changed)")
             (self.evaluation / MANIFEST).unlink()
             return evaluate()
+
+
+def _check_questions(folder: Path, plan: RunPlan) -> None:
+    """Load what a changed plan asks before it is written, so that a source that is refused leaves the run as it was."""
+    if (folder / RUN_JSON).is_file():
+        earlier = RunPlan.load(folder)
+        if any(getattr(earlier, name) != getattr(plan, name) for name in ("questions", "tests", "limit", "test_limit")):
+            split_questions(plan)
 
 
 def _check_draws(folder: Path, plan: RunPlan) -> None:

@@ -34,9 +34,11 @@ _MATCHED_ON = 64  # questions on which the contributions of contribution-matched
 class SweepPlan:
     """What a sweep scales, by how much, and what it runs.
 
-    benchmarks: NAME or NAME:FILE. neurons: named as in `open_neurons`; `model` and `out` may be left out for a run.
-    controls: number of random sets of each of `control_kinds`. when_risk: scale only while the detector's running risk
-    is above this probability. split: "held_out" or "selection", which says whether anything was tuned on these items.
+    - `benchmarks`: NAME or NAME:FILE.
+    - `neurons`: named as in `open_neurons`. For a run, `model` and `out` may be left out.
+    - `controls`: number of random sets of each of `control_kinds`.
+    - `when_risk`: scale only while the detector's running risk is above this probability.
+    - `split`: "held_out" or "selection", which says whether anything was tuned on these items.
     """
 
     benchmarks: tuple[str, ...]
