@@ -30,7 +30,6 @@ LAYERS = (
     "benchmarks",
     "runs",
     "report",
-    "server",
     "evaluators",
     "cli",
 )
