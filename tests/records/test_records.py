@@ -121,7 +121,7 @@ def test_sources_that_cannot_be_read_give_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"must end in \.csv"):
         import_run(tmp_path / "rows.parquet", mapping)
-    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,alpha\n" * 1000)[:30])
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,alpha\n" * 1000, mtime=0)[:30])
     with pytest.raises(InputError, match="cannot be read"):
         import_run(tmp_path / "cut.csv.gz", mapping)
     (tmp_path / "rows.csv").write_text("id,condition,alpha\n1,a,0\n")
@@ -247,7 +247,7 @@ def flip(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("rows.csv.gz", flip(gzip.compress(TABLE.encode() * 50)), "cannot be read"),
+        ("rows.csv.gz", flip(gzip.compress(TABLE.encode() * 50, mtime=0)), "cannot be read"),
         ("rows.jsonl.gz", b"no gzip", "cannot be read"),
         ("rows.csv", b"id,alpha\n\xff\xfe\xfa,1\n", "cannot be read"),
         ("rows.json", b"[" * 100_000, "nested too deep"),
@@ -264,7 +264,7 @@ def test_damaged_sources_are_one_sentence(tmp_path: Path, name: str, data: bytes
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign_text, "MAX_BYTES", 1 << 20)
-    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(b"id,alpha\n" + b"1,0\n" * 1_000_000))
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(b"id,alpha\n" + b"1,0\n" * 1_000_000, mtime=0))
     with pytest.raises(InputError, match="split it into smaller files"):
         import_run(tmp_path / "rows.csv.gz", Mapping(TOY))
 

@@ -29,7 +29,7 @@ SAME = [
     ("a.csv", b"\xef\xbb\xbfquestion;answer\r\nHow many?;42\r\n"),
     ("a.csv", b'question;answer\n"How many?";"[""42""]"\n'),
     ("a.tsv", b"question\tanswers\nHow many?\t42\n"),
-    ("a.csv.gz", gzip.compress(b"question,answers\nHow many?,42\n")),
+    ("a.csv.gz", gzip.compress(b"question,answers\nHow many?,42\n", mtime=0)),
 ]
 
 
@@ -47,7 +47,7 @@ BAD = [
     ("a.jsonl", b'{"question": "Who \\ud800?", "answers": "x"}', SchemaError, "half a character"),
     ("a.jsonl", b'{"question": "Who?", "answers": ["\\udfff"]}', SchemaError, "half a character"),
     ("a.jsonl", b"[" * 100_000, SchemaError, "nested too deeply|is not JSON"),
-    ("a.jsonl.gz", gzip.compress(ROW.encode())[:-12] + b"\0" * 12, InputError, "cannot be read"),
+    ("a.jsonl.gz", gzip.compress(ROW.encode(), mtime=0)[:-12] + b"\0" * 12, InputError, "cannot be read"),
     ("a.csv", b"question,answers\na,b,c\n", SchemaError, "more cells than the header"),
     ("a.csv", b'question,answers\n"a,b\n', SchemaError, "quotation marks"),
     ("a.csv", b"text,gold\na,b\n", SchemaError, "'question' is missing"),
