@@ -354,7 +354,7 @@ def test_a_model_that_cannot_be_had_is_refused_in_one_sentence(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("falsqa", "unknown benchmark 'falsqa': known are"),
+        ("falsqa", "unknown benchmark 'falsqa', did you mean 'falseqa'? known are"),
         ("perplexity", "generates nothing: Inspect cannot run it"),
         ("falseqa", "'falseqa' needs a file"),
     ],

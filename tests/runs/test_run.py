@@ -198,7 +198,7 @@ def test_a_changed_plan_is_refused_once_there_are_results_and_a_mistyped_one_can
 ) -> None:
     Run(tmp_path, make_plan(place, temperature=0.5))
     Run(tmp_path, make_plan(place))
-    assert Run(tmp_path).plan == make_plan(place)
+    assert Run(tmp_path).plan == make_plan(place, dtype="float32")
     before = files_of(place / "whole")
     with pytest.raises(ArtifactError, match=r"temperature was 1.0, now 0.5; top_k was 50, now 5"):
         Run(place / "whole", make_plan(place, temperature=0.5, top_k=5))
