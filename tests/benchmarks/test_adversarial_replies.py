@@ -18,6 +18,8 @@ from hneurons.benchmarks.jailbreak import refuses
 from hneurons.benchmarks.sycophancy import read_final
 from hneurons.core.types import Question
 
+pytestmark = pytest.mark.slow
+
 CHOICES = {"A": "Paris", "B": "Rome (Italy)", "C": "12"}
 QUESTION = Question("q", "What is the capital of France?", ("Paris", "the city of Paris"))
 READERS: dict[str, Callable[[str], object]] = {

@@ -142,6 +142,7 @@ class ScaledTalk(Talk):
     first_turn_unscaled = False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3"])
 @pytest.mark.parametrize("scope", ["all", "response", 2])
 @pytest.mark.parametrize("benchmark", [Talk(), ScaledTalk()], ids=["plain_first", "scaled_first"])

@@ -14,6 +14,8 @@ from hneurons.models.endpoint import ChatRequest, Endpoint, redact_url
 from hneurons.models.prompts import PromptStyle, question_turns
 from support.chat_server import ChatServer, Reply
 
+pytestmark = pytest.mark.slow
+
 
 def ask(text, **options):
     return ChatRequest((("user", text),), **options)

@@ -13,6 +13,8 @@ from hneurons.models.sampling import Branch, Generation, Sampling, generate
 from hneurons.neurons.capture import ContributionMeter, Sequence
 from support.tiny_families import FAMILIES, WINDOWED, WITHOUT_CACHE, family_model
 
+pytestmark = pytest.mark.slow
+
 START = 12  # tokens that all prompts share
 _RNG = np.random.default_rng(0)
 _SHARED = _RNG.integers(40, 256, size=START).tolist()

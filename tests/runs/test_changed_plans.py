@@ -21,6 +21,8 @@ from hneurons.runs.run import Run
 from support.planted import read_tree
 from support.tiny_run import judge_by_number, make_plan, plant_judge, write_questions
 
+pytestmark = pytest.mark.slow
+
 WORK = [stage for stage in STAGES if stage != "report"]
 
 
