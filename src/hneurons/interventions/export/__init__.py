@@ -98,15 +98,6 @@ def export_intervention(
     from hneurons.interventions.export.source import check_neurons
     from hneurons.models.stored_weights import open_stored
 
-    if format not in FORMATS:
-        raise InputError(f"unknown format '{format}': known are {', '.join(FORMATS)}")
-    of_file = format in ("gguf", "lora-gguf")
-    note = out.with_name(f"{out.name}.json")
-    for path in (out, note) if of_file else (out,):
-        if path.exists():
-            raise InputError(f"{path} exists already: choose another --out, or delete it")
-    if gguf is not None and not of_file:
-        raise InputError(f"--gguf names a GGUF file, which --format {format} does not read: leave it out")
     stored = open_stored(model)
     check_neurons(neurons, stored)
     about = _describe(neurons, alpha, format)
