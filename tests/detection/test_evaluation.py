@@ -11,7 +11,8 @@ import pytest
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.stats import auroc, bootstrap, bootstrap_aurocs
-from hneurons.detection.answer_rows import Dataset
+from hneurons.detection import like_for_like
+from hneurons.detection.answer_rows import Dataset, refit
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import evaluate_detector, load_evaluation
 from hneurons.detection.fitting import fit_detector
@@ -38,6 +39,12 @@ def detector(train: Dataset) -> Detector:
     return fit_detector(train.contributions, subsamples=0)
 
 
+def refitted(detector: Detector) -> list[str]:
+    """Names of the detector's neurons fitted anew: all of them, where some have negative weight, and H-neurons."""
+    negative = len(detector.columns) > len(detector.neuron_set())
+    return [*(["all its neurons, refitted"] if negative else []), "H-neurons, refitted"]
+
+
 def make_test(questions: int = 100, **options: Any) -> Dataset:
     return make_dataset(questions, planted=PLANTED, prefix="t", **{"seed": 50, **options})
 
@@ -52,7 +59,7 @@ def test_scores_are_those_of_the_detectors_decisions(detector: Detector, train: 
     assert result.detector.accuracy.value == pytest.approx(np.mean((decided > detector.threshold) == labels))
     assert result.detector.auroc.value == pytest.approx(auroc(labels, decided))
     assert (result.right, result.wrong, result.not_located) == (50, 50, 0)
-    assert [s.method for s in result.scores] == ["H-neuron detector", "H-neurons, refitted", *RIVALS]
+    assert [s.method for s in result.scores] == ["H-neuron detector", *refitted(detector), *RIVALS]
     for score in result.scores:
         assert score.accuracy.low <= score.accuracy.value <= score.accuracy.high
         assert score.auroc.n == score.accuracy.n == 100
@@ -69,7 +76,7 @@ def test_h_neurons_beat_as_many_random_ones_and_blind_baselines_know_nothing(
     mean, low, high = result.random.auroc
     assert low < mean < high < result.detector.auroc.low
     assert low < 0.5 + 0.1 and abs(mean - 0.5) < 0.1
-    for score in result.scores[2:]:
+    for score in result.scores[-len(RIVALS) :]:
         assert score.auroc.low <= 0.5 <= score.auroc.high
 
 
@@ -79,17 +86,66 @@ def test_differences_are_those_of_the_methods_and_narrower_than_unpaired_ones(
     result = evaluate_detector(detector, train, {"new": make_test(200)}, draws=20)["new"]
     area = {s.method: s.auroc for s in result.scores}
     own, again = "H-neuron detector", "H-neurons, refitted"
-    others = [again, *RIVALS, "random neurons"]
-    assert [(d.method, d.against) for d in result.differences] == [(own, o) for o in others] + [
-        (again, "random neurons")
-    ]
+    pairs = {"all its neurons, refitted": "random neurons, as many as all its", again: "random neurons"}
+    fitted = refitted(detector)
+    assert [(d.method, d.against) for d in result.differences] == [
+        *((own, other) for other in [*fitted, *RIVALS]), *((one, pairs[one]) for one in fitted)
+    ]  # fmt: skip
+    means = {one.like: one.auroc[0] for one, _ in result.like_for_like}
     for d in result.differences:
-        other = result.random.auroc[0] if d.against == "random neurons" else area[d.against].value
+        other = means[d.method] if d.against in pairs.values() else area[d.against].value
         assert d.auroc.value == pytest.approx(area[d.method].value - other)
         assert d.auroc.low <= d.auroc.value <= d.auroc.high and d.auroc.n == 200
     pair = result.difference(own, again)
     assert pair is not None and result.difference(own, "nothing") is None
     assert pair.high - pair.low < 0.7 * (area[own].high - area[own].low)
+
+
+def with_negative(detector: Detector, columns: list[int]) -> Detector:
+    """The detector with further neurons, of negative weight."""
+    more = len(columns)
+    return replace(
+        detector,
+        columns=np.concatenate([detector.columns, columns]),
+        coef=np.concatenate([detector.coef, -np.ones(more)]),
+        scale=np.concatenate([detector.scale, np.ones(more)]),
+        selection_probability=np.full(len(detector.columns) + more, np.nan),
+    )
+
+
+def test_random_neurons_are_as_many_fitted_alike_and_none_of_the_detectors(
+    detector: Detector, train: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positive = detector.neuron_set().columns
+    free = [c for c in range(120) if c not in detector.columns]
+    both, seen = with_negative(detector, free[:9]), []
+
+    def spy(train: Any, test: Any, columns: Any) -> Any:
+        seen.append(np.asarray(columns))
+        return refit(train, test, columns)
+
+    monkeypatch.setattr(like_for_like, "refit", spy)
+    result = evaluate_detector(both, train, {"new": make_test(60)}, draws=5)["new"]
+    sizes = [len(both.columns), len(positive)]
+    assert [len(c) for c in seen] == [sizes[0]] * 6 + [sizes[1]] * 6
+    drawn = [*seen[:5], *seen[6:11]]
+    assert all(not set(c.tolist()) & set(both.columns.tolist()) for c in drawn)
+    assert sorted(seen[5].tolist()) == sorted(both.columns.tolist())
+    assert [(one.size, one.draws, one.like) for one, _ in result.like_for_like] == [
+        (sizes[0], 5, "all its neurons, refitted"), (sizes[1], 5, "H-neurons, refitted")
+    ]  # fmt: skip
+
+
+def test_an_evaluation_belongs_to_one_detector(detector: Detector, train: Dataset, tmp_path: Path) -> None:
+    tests = {"new": make_test(40)}
+    evaluate_detector(detector, train, tests, draws=1, out=tmp_path)
+    assert load_evaluation(tmp_path, detector=detector)["new"].detector_content == detector.content
+    turned, moved = replace(detector, coef=-50 * detector.coef), replace(detector, columns=detector.columns + 1)
+    for other in (turned, moved, replace(detector, settings={**detector.settings, "seed": 9})):
+        with pytest.raises(ArtifactError, match="of another detector than this one"):
+            load_evaluation(tmp_path, detector=other)
+        with pytest.raises(ArtifactError, match="input detector was"):
+            evaluate_detector(other, train, tests, draws=1, out=tmp_path)
 
 
 def test_resampled_aurocs_are_those_of_the_drawn_rows_with_whole_groups_and_ties() -> None:

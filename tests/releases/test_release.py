@@ -16,7 +16,8 @@ from hneurons.core.errors import ArtifactError, EndpointError, InputError, Schem
 from hneurons.core.stats import Estimate
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DETECTOR, RANDOM, DatasetResult, Difference, RandomNeurons, Score
+from hneurons.detection.evaluation import DETECTOR, DatasetResult, Difference, Score
+from hneurons.detection.like_for_like import ALL_RANDOM, ALL_REFITTED, RANDOM, REFITTED, RandomNeurons
 from hneurons.neurons.opening import open_neurons
 from hneurons.releases.classifier_import import read_classifier
 from hneurons.releases.domains import judge_domain
@@ -49,9 +50,11 @@ def make_result(name: str, auroc: tuple[float, float, float], gap: tuple[float, 
         Score(DETECTOR, rate, Estimate(*auroc, 100)),
         Score("answer length", rate, Estimate(0.55, 0.45, 0.65, 100)),
     )
-    differences = () if gap is None else (Difference(DETECTOR, RANDOM, Estimate(*gap, 100)),)
-    random = RandomNeurons(20, 2, (0.5, 0.4, 0.6), (0.58, 0.5, 0.66))
-    return DatasetResult(name, 50, 50, 1, scores, random, ((), ()), (), differences)
+    pairs = ((ALL_REFITTED, ALL_RANDOM), (REFITTED, RANDOM))
+    differences = () if gap is None else tuple(Difference(*pair, Estimate(*gap, 100)) for pair in pairs)
+    random, every = (RandomNeurons(20, size, (0.5, 0.4, 0.6), (0.58, 0.5, 0.66), like)
+                     for size, like in ((2, REFITTED), (3, ALL_REFITTED)))  # fmt: skip
+    return DatasetResult(name, 50, 50, 1, scores, random, ((), ()), (), differences, every)
 
 
 RESULTS = {
@@ -91,13 +94,39 @@ def test_a_domain_fails_at_chance_or_beside_random_neurons() -> None:
     outcome, reason = judge_domain(RESULTS["nec"])
     assert (outcome, "includes 0.5, which is chance" in reason) == ("failed", True)
     outcome, reason = judge_domain(RESULTS["bioasq"])
-    assert (outcome, "not better than as many random neurons (0.580 on average)" in reason) == ("failed", True)
+    assert outcome == "failed"
+    assert "all its neurons, refitted, not better than 3 random neurons fitted alike (0.580 on average)" in reason
+    assert "H-neurons, refitted, not better than 2 random neurons fitted alike" in reason
     assert judge_domain(RESULTS["invented"]).outcome == "not testable"
     assert judge_domain(replace(RESULTS["facts"], right=1, wrong=1)).outcome == "not testable"
     assert judge_domain(make_result("no bounds", (0.8, NAN, NAN), None)).outcome == "not testable"
     assert judge_domain(make_result("below", (0.3, 0.2, 0.4), None)).outcome == "failed"
-    assert judge_domain(make_result("old", (0.65, 0.57, 0.7), None)).outcome == "failed"
-    assert judge_domain(make_result("old", (0.7, 0.6, 0.8), None)).outcome == "passed"
+
+
+def test_a_comparison_of_unlike_with_unlike_lets_nothing_pass() -> None:
+    """Earlier versions set a detector with neurons of negative weight beside random neurons as many as H-neurons."""
+    unlike = RandomNeurons(20, 2, (0.5, 0.4, 0.6), (0.58, 0.5, 0.66))
+    gap = (Difference(DETECTOR, RANDOM, Estimate(0.17, 0.08, 0.26, 100)),)
+    old = replace(RESULTS["facts"], random=unlike, random_all=None, differences=gap)
+    outcome, reason = judge_domain(old)
+    assert outcome == "not testable" and "Run 'evaluate' again" in reason
+
+
+def test_h_neurons_alone_are_named_beside_all_neurons_of_the_detector() -> None:
+    result = make_result("facts", (0.75, 0.66, 0.83), (0.17, 0.08, 0.26))
+    alone = Difference(REFITTED, RANDOM, Estimate(0.01, -0.05, 0.07, 100))
+    outcome, reason = judge_domain(replace(result, differences=(result.differences[0], alone)))
+    assert outcome == "passed" and "H-neurons, refitted, not better than 2 random neurons" in reason
+
+
+def test_an_evaluation_of_another_detector_is_not_published(tmp_path: Path) -> None:
+    detector = make_detector()
+    own = {"facts": replace(RESULTS["facts"], detector_content=detector.content)}
+    assert save_release(tmp_path / "own", detector, own).about["tested_on"] == ["facts"]
+    for other in (replace(detector, coef=-50 * detector.coef), replace(detector, columns=detector.columns + 1)):
+        with pytest.raises(ArtifactError, match="of another detector than this one"):
+            save_release(tmp_path / "other", other, own)
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_card_says_it_in_words_and_its_metadata_is_the_hubs(tmp_path: Path) -> None:
@@ -108,7 +137,9 @@ def test_the_card_says_it_in_words_and_its_metadata_is_the_hubs(tmp_path: Path) 
     assert card.data.base_model == "owner/model" and card.data.library_name == "hneurons"
     assert [r.dataset_name for r in card.data.eval_results] == ["facts", "nec", "bioasq"]
     for words in (
-        "| facts | 50 + 50 | 0.750 [0.660, 0.830] | 0.580 | 0.550 [0.450, 0.650] | passed |",
+        "| facts | 50 + 50 | 0.750 [0.660, 0.830] | "
+        "0.580 (3, beside all its neurons, refitted: +0.170 [+0.080, +0.260]); "
+        "0.580 (2, beside H-neurons, refitted: +0.170 [+0.080, +0.260]) | 0.550 [0.450, 0.650] | passed |",
         "- **nec** (failed): AUROC 0.550 [0.450, 0.640] on 50 right and 50 wrong answers: the interval includes 0.5",
         "- **invented** (not testable):",
         "| 2 | 4 | 0.5 | not measured |",
@@ -350,12 +381,17 @@ def test_the_verbs_publish_export_and_import(
     rows = {name: asdict(result) for name, result in RESULTS.items()}
     (folder / "evaluation" / "evaluation.json").write_text(json.dumps(rows))
     content = file_hash(folder / "evaluation" / "evaluation.json")
-    Manifest("evaluation", {}, expected=1, done=1, complete=True, content=content).save(folder / "evaluation")
+    settings = {"detector": detector.data, "detector_settings": detector.settings}
+    Manifest("evaluation", settings, expected=1, done=1, complete=True, content=content).save(folder / "evaluation")
     RunPlan(model=str(model), questions="facts").save(folder)
 
     code, out, _ = run("publish", folder, "--out", release)
     assert code == 0 and "failed: nec: AUROC 0.550" in out
     assert load_release(release).failed_on == ["nec", "bioasq"]
+    replace(detector, settings={"seed": 1}).save(folder / "detector")  # fitted again
+    code, _, said = run("publish", folder, "--out", tmp_path / "stale")
+    assert code != 0 and "of another detector than this one" in said and not (tmp_path / "stale").exists()
+    detector.save(folder / "detector")
     common = ("--model", model, "--alpha", 0, "--format")
     code, out, _ = run("export", release, *common, "lora", "--out", tmp_path / "a", "--json")
     assert code == 0 and json.loads(out)["details"] == {"rank": 1}

@@ -177,8 +177,9 @@ def test_the_headline_and_the_table_give_the_numbers_of_the_evaluation(finished:
         for score in result["scores"]:  # type: ignore[attr-defined]
             area = score["auroc"]
             assert f"{area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]" in text
-        mean, low, high = result["random"]["auroc"]  # type: ignore[index]
-        assert f"{mean:.3f} (range {low:.3f} to {high:.3f})" in text
+        for drawn in filter(None, (result["random"], result["random_all"])):
+            mean, low, high = drawn["auroc"]
+            assert f"{mean:.3f} (range {low:.3f} to {high:.3f})" in text
         for row in result["differences"]:  # type: ignore[attr-defined]
             gap = row["auroc"]
             sign = -1 if gap["high"] < 0 else 1
@@ -396,13 +397,16 @@ def _result(
     auroc: Estimate, *, random_mean: float = 0.6, highest: float = 0.65, question: float = 0.55
 ) -> DatasetResult:
     spread = (random_mean, random_mean - 0.05, highest)
-    gaps = {"random neurons": auroc.value - random_mean, "question only": auroc.value - question}
-    differences = [Difference("H-neuron detector", other, _gap(gap)) for other, gap in gaps.items()]
-    differences.append(Difference("H-neurons, refitted", "random neurons", _gap(auroc.value - random_mean - 0.02)))
+    again, alone = "H-neurons, refitted", _gap(auroc.value - 0.02)
+    differences = (
+        Difference("H-neuron detector", again, _gap(0.02)),
+        Difference("H-neuron detector", "question only", _gap(auroc.value - question)),
+        Difference(again, "random neurons", _gap(auroc.value - random_mean - 0.02)),
+    )
+    named = {"H-neuron detector": auroc, again: alone, "question only": _gap(question)}
     return DatasetResult(
-        "facts", 100, 100, 0,
-        (Score("H-neuron detector", auroc, auroc), Score("question only", _gap(question), _gap(question))),
-        RandomNeurons(20, 8, spread, spread), ((0.0, 1.0), (0.0, 1.0)), (), tuple(differences),
+        "facts", 100, 100, 0, tuple(Score(name, area, area) for name, area in named.items()),
+        RandomNeurons(20, 8, spread, spread, again), ((0.0, 1.0), (0.0, 1.0)), (), differences,
     )  # fmt: skip
 
 
@@ -423,31 +427,30 @@ def test_only_an_interval_of_the_difference_wholly_on_one_side_tells_methods_apa
 def test_a_null_result_is_stated_as_plainly_as_a_strong_one() -> None:
     strong = judge_result(_result(_gap(0.8)))
     assert strong == (
-        "The detector is better than chance by 0.300 [0.250, 0.350], random neurons by 0.200 [0.150, 0.250] and "
-        "question only by 0.250 [0.200, 0.300]. H-neurons refitted in the same way as random ones, against the mean "
-        "of these: better by 0.180 [0.130, 0.230]."
+        "The detector is better than chance by 0.300 [0.250, 0.350] and question only by 0.250 [0.200, 0.300]. "
+        "H-neurons, refitted, against 8 random neurons fitted alike, on average of 20 draws: better by 0.180 "
+        "[0.130, 0.230]."
     )
     null = judge_result(_result(_gap(0.52)))
     assert null == (
-        "The detector is worse than random neurons by 0.080 [0.030, 0.130]; not distinguishable from chance (0.020 "
-        "[-0.030, 0.070]) and question only (-0.030 [-0.080, 0.020]). H-neurons refitted in the same way as random "
-        "ones, against the mean of these: worse by 0.100 [0.050, 0.150]."
+        "The detector is not distinguishable from chance (0.020 [-0.030, 0.070]) and question only (-0.030 "
+        "[-0.080, 0.020]). H-neurons, refitted, against 8 random neurons fitted alike, on average of 20 draws: worse "
+        "by 0.100 [0.050, 0.150]."
     )
-    close = judge_result(_result(_gap(0.68)))
-    assert close.endswith("The best of 20 random draws (0.650) is not below the detector's interval.")
 
 
 def test_an_interval_that_contains_another_methods_value_may_still_be_a_difference() -> None:
     """Methods that err on the same answers move together: the detector's own interval says too little."""
     wide = _result(_gap(0.66, 0.1))
     assert wide.detector.auroc.low < 0.6 and "better than" in judge_result(wide)
-    assert "random neurons by 0.060 [0.010, 0.110]" in judge_result(wide)
+    assert "question only by 0.110 [0.060, 0.160]" in judge_result(wide)
 
 
 def test_refitted_neurons_no_better_than_random_ones_become_a_caveat(finished: Run) -> None:
     detector = Detector.load(finished.folder / "detector")
     told = list_caveats(finished.plan, detector, {"facts": _result(_gap(0.65))}, {})
-    assert any("not shown to be better than random ones" in t and "facts (0.030 [-0.020, 0.080])" in t for t in told)
+    expected = "H-neurons, refitted, on facts (0.030 [-0.020, 0.080])"
+    assert any("not shown to be better than as many random ones" in t and expected in t for t in told)
     told = list_caveats(finished.plan, detector, {"facts": _result(_gap(0.8))}, {})
     assert not any("not shown to be better" in t for t in told)
 
@@ -464,7 +467,7 @@ def test_the_headline_leaves_out_what_was_not_measured(finished: Run) -> None:
     detector = Detector.load(finished.folder / "detector")
     result = _result(Estimate(0.7, 0.6, 0.8, 200), random_mean=math.nan, highest=math.nan)
     sentence = describe_result(detector, result)
-    assert "nan" not in sentence and "random" not in sentence
+    assert "nan" not in sentence and "random" not in sentence and "0.550" in sentence
     assert "0.700 [0.600, 0.800]" in sentence and "question only alone reaches 0.550" in sentence
 
 

@@ -122,12 +122,15 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
         for place, score in enumerate(result.scores):
             head = (name, f"{result.right} + {result.wrong}") if place == 0 else ("", "")
             table.add_row(*head, score.method, percent(score.accuracy), interval(score.auroc))
-        random = result.random
-        if random.size:
-            mean, low, high = (100 * v for v in random.accuracy)
-            area = spread(*random.auroc) if math.isfinite(random.auroc[0]) else "not testable"
-            method = f"{random.size} random neurons, {random.draws} draws"
-            table.add_row("", "", method, spread(mean, low, high, 1), area)
+        for random in (result.random_all, result.random):
+            if random is not None and random.size:
+                mean, low, high = (100 * v for v in random.accuracy)
+                area = spread(*random.auroc) if math.isfinite(random.auroc[0]) else "not testable"
+                method = f"{count(random.size, 'random neuron')}, {random.draws} draws, fitted as '{random.like}'"
+                table.add_row("", "", method, spread(mean, low, high, 1), area)
+        for random, difference in result.like_for_like:
+            method = f"'{difference.method}' less {count(random.size, 'random neuron')}"
+            table.add_row("", "", method, "", interval(difference.auroc))
         table.add_section()
     make_console().print(table)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import storage_errors, write_atomic
 from hneurons.core.rows import from_row
+from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.opening import find_neurons
@@ -49,6 +50,12 @@ class Detector:
     def signal(self) -> str:
         """The name of the signal it reads; CETT where nothing is said."""
         return str(self.data.get("signal", CETT))
+
+    @property
+    def content(self) -> str:
+        """16 hex digits of the detector: what it reads, its weights and threshold, how and on what it was fitted."""
+        arrays = [array.tolist() for array in (self.columns, self.coef, self.scale)]
+        return fingerprint([self.identity.to_row(), *arrays, self.intercept, self.threshold, self.settings, self.data])
 
     def decide(self, matrix: ColumnMatrix) -> Floats:
         """Log odds, float64 [rows]. Raises `InputError` for features of another shape."""

@@ -6,28 +6,28 @@ from pathlib import Path
 
 import numpy as np
 
-from hneurons.core.artifacts import FileStage, read_result
+from hneurons.core.artifacts import FileStage, Manifest, read_result
+from hneurons.core.errors import ArtifactError
 from hneurons.core.progress import progress
-from hneurons.core.rows import Row, dump_json, from_row, load_json
+from hneurons.core.rows import Row, dump_json, from_row, load_json, to_row
+from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, bounded_interval
 from hneurons.detection.answer_rows import (
     AnswerRows,
     Dataset,
     Decided,
     Floats,
-    Indices,
     answer_rows,
     check_both_classes,
     check_unseen,
-    refit,
 )
 from hneurons.detection.detector import Detector
+from hneurons.detection.like_for_like import ALL_REFITTED, LIKE_FOR_LIKE, NONE, REFITTED, RandomNeurons, compare_alike
 from hneurons.detection.scores import Scored, Scores, check_scores, score_rows
-from hneurons.neurons.controls import draw_sets
 
 STAGE = "evaluation"
 RESULT = "evaluation.json"
-DETECTOR, REFITTED, RANDOM = "H-neuron detector", "H-neurons, refitted", "random neurons"
+DETECTOR = "H-neuron detector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,10 @@ class Score(Row):
 
 
 @dataclass(frozen=True, slots=True)
-class RandomNeurons(Row):
-    """Classifiers on as many random neurons as the detector's H-neurons: mean, lowest and highest of the draws."""
-
-    draws: int
-    size: int
-    accuracy: tuple[float, float, float]
-    auroc: tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Difference(Row):
     """AUROC of `method` minus that of `against` on the same rows, its interval from resamples both share.
 
-    Against "random neurons" the mean of the draws counts.
+    Against random neurons the mean of the draws counts.
     """
 
     method: str
@@ -65,9 +55,12 @@ class Difference(Row):
 class DatasetResult(Row):
     """All methods on the answer rows of one dataset.
 
-    `roc`: false and true positive rates of the detector; empty, and every AUROC NaN, where there is one class only.
-    `differences`: the detector against every other method, and the refitted H-neurons against random neurons fitted in
-    the same way; empty in an evaluation made before they were measured.
+    - `roc`: false and true positive rates of the detector. It is empty, and every AUROC NaN, for a single class.
+    - `random`: random neurons, as many as the H-neurons.
+    - `random_all`: as many as all neurons of the detector; None where these are the same.
+    - `differences`: the detector against every other method, and its neurons against random ones like for like. Empty
+      in an evaluation made before they were measured.
+    - `detector_content`: which detector was evaluated; empty in an evaluation by an earlier version.
     """
 
     name: str
@@ -79,6 +72,19 @@ class DatasetResult(Row):
     roc: tuple[tuple[float, ...], tuple[float, ...]]
     items: tuple[tuple[str, bool, float], ...]  # example id, hallucinated, detector's log odds
     differences: tuple[Difference, ...] = ()
+    random_all: RandomNeurons | None = None
+    detector_content: str = ""
+
+    @property
+    def like_for_like(self) -> tuple[tuple[RandomNeurons, Difference], ...]:
+        """Random neurons and how much better than they as many of the detector's are, fitted alike on the same rows.
+
+        All neurons of the detector come first where some have negative weight, then the H-neurons alone. Empty where
+        there are no random neurons, and in an evaluation by an earlier version.
+        """
+        drawn = {one.like: one for one in (self.random_all, self.random) if one is not None and one.like}
+        pairs = {(d.method, d.against): d for d in self.differences}
+        return tuple((drawn[p[0]], pairs[p]) for p in LIKE_FOR_LIKE.items() if p[0] in drawn and p in pairs)
 
     @property
     def detector(self) -> Score:
@@ -104,8 +110,8 @@ def evaluate_detector(
 
     Beside the detector stand:
 
-    - a classifier refitted on the H-neurons alone;
-    - `draws` classifiers on as many random neurons, never H-neurons;
+    - a classifier refitted on all neurons of the detector, and one on the H-neurons alone;
+    - for each of these, `draws` classifiers on as many random neurons, none of them the detector's;
     - the rival scores. `scores` is what `score_answers` gave for a test set; sets without are scored here.
 
     The classifiers are logistic, with the same L2 penalty on standardised columns. All are fitted on `train`'s answer
@@ -119,34 +125,58 @@ def evaluate_detector(
     known = answer_rows(train, "train", detector=detector)
     check_both_classes(known, "train")
     settings = {"draws": draws, "seed": seed, "detector": detector.data, "detector_settings": detector.settings}
-    inputs = {name: data.contributions.content for name, data in {"train": train, **tests}.items()}
+    settings["random"] = "none of the detector's, as many as all its neurons and as its H-neurons"
+    inputs = {"detector": detector.content}
+    inputs |= {name: data.contributions.content for name, data in {"train": train, **tests}.items()}
     inputs |= {f"scores of {name}": found.content for name, found in (scores or {}).items()}
     stage = FileStage(out, stage=STAGE, settings=settings, inputs=inputs)
     if stage.complete and out is not None:
         return load_evaluation(out)
-    columns = detector.neuron_set().columns
     results: dict[str, DatasetResult] = {}
     with progress("evaluate", len(tests), unit="datasets") as advance:
         for name, data in tests.items():
             rows = answer_rows(data, name, detector=detector)
             check_unseen(known, rows, name)
             rivals = _rivals(known, rows, name, (scores or {}).get(name))
-            results[name] = _evaluate(detector, columns, known, rows, rivals, name, len(data.examples), draws, seed)
+            results[name] = _evaluate(detector, known, rows, rivals, name, len(data.examples), draws, seed)
             advance()
     stage.finish({RESULT: dump_json(results) + b"\n"})
     return results
 
 
-def load_evaluation(folder: Path) -> dict[str, DatasetResult]:
-    """Read a finished `evaluate` folder. Raises `InputError` or `ArtifactError`."""
-    return read_result(
+def load_evaluation(folder: Path, *, detector: Detector | None = None) -> dict[str, DatasetResult]:
+    """Read a finished `evaluate` folder.
+
+    Raises `InputError` for another folder, and `ArtifactError` for a damaged one or, with `detector`, for an evaluation
+    of another detector.
+    """
+    results = read_result(
         folder, RESULT, lambda data: from_row(dict[str, DatasetResult], load_json(data)), stage=STAGE, verb="evaluate"
+    )
+    if detector is not None:
+        stored = Manifest.load(folder).settings
+        settings = [stored.get("detector"), stored.get("detector_settings")]
+        if fingerprint(settings) != fingerprint(to_row([detector.data, detector.settings])):
+            raise other_detector(str(folder))
+        check_evaluated(detector, results, str(folder))
+    return results
+
+
+def check_evaluated(detector: Detector, results: Mapping[str, DatasetResult], where: str) -> None:
+    """Raise `ArtifactError` where results are of another detector; those of earlier versions do not say."""
+    if any(result.detector_content not in ("", detector.content) for result in results.values()):
+        raise other_detector(where)
+
+
+def other_detector(where: str) -> ArtifactError:
+    """The error of an evaluation that lies beside a detector which it does not belong to."""
+    return ArtifactError(
+        f"the evaluation in {where} is of another detector than this one: delete it and run 'evaluate' again"
     )
 
 
 def _evaluate(
     detector: Detector,
-    columns: Indices,
     train: AnswerRows,
     test: AnswerRows,
     rivals: Sequence[Scored],
@@ -159,13 +189,16 @@ def _evaluate(
 
     decided = detector.decide(test.matrix)
     methods = {DETECTOR: Decided(decided, detector.threshold)}
-    if len(columns):
-        methods[REFITTED] = refit(train, test, columns)
+    compared = compare_alike(detector, train, test, draws=draws, seed=seed)
+    methods |= {name: both.own for name, both in compared.items()}
     methods |= {rival.method: rival.decided for rival in rivals}
-    shape = (detector.identity.layers, detector.identity.neurons)
-    sets = draw_sets(RANDOM, columns, shape, without=columns, draws=draws, seed=seed)
-    drawn = [refit(train, test, np.sort(chosen)) for chosen in sets if len(chosen)]
-    areas = _resampled_areas([*methods.values(), *drawn], test, seed)
+    drawn = [one for both in compared.values() for one in both.drawn]
+    areas, sets = np.split(_resampled_areas([*methods.values(), *drawn], test, seed), [len(methods)], axis=1)
+    random, means = dict[str, RandomNeurons](), dict[str, Floats]()
+    for name, both in compared.items():
+        own, sets = np.split(sets, [len(both.drawn)], axis=1)
+        random[name] = both.summarize(name, own[0], test)
+        means |= {name: own.mean(axis=1)} if both.drawn else {}
     one_class = test.labels.all() or not test.labels.any()
     false_rate, true_rate, _ = (np.zeros(0),) * 3 if one_class else roc_curve(test.labels, decided)
     items = zip((e.id for e in test.examples), test.labels.tolist(), np.round(decided, 6).tolist(), strict=True)
@@ -175,15 +208,12 @@ def _evaluate(
         wrong=int(test.labels.sum()),
         not_located=total - len(test.labels),
         scores=_scores(methods, areas, test, seed),
-        random=RandomNeurons(
-            len(drawn),
-            min(len(columns), train.matrix.shape[1] - len(columns)),
-            _spread([float(((values > threshold) == test.labels).mean()) for values, threshold in drawn]),
-            _spread(areas[0, len(methods) :].tolist()),
-        ),
+        random=random.get(REFITTED, NONE),
         roc=(tuple(np.round(false_rate, 5).tolist()), tuple(np.round(true_rate, 5).tolist())),
         items=tuple(items),
-        differences=_differences(list(methods), areas, test),
+        differences=_differences(list(methods), areas, means, test),
+        random_all=random.get(ALL_REFITTED),
+        detector_content=detector.content,
     )
 
 
@@ -215,22 +245,17 @@ def _scores(methods: Mapping[str, Decided], areas: Floats, rows: AnswerRows, see
     )
 
 
-def _differences(methods: list[str], areas: Floats, rows: AnswerRows) -> tuple[Difference, ...]:
-    """The detector less every other method, the refitted H-neurons less the mean of the random ones."""
+def _differences(
+    methods: list[str], areas: Floats, random: Mapping[str, Floats], rows: AnswerRows
+) -> tuple[Difference, ...]:
+    """The detector less every other method, and its refitted neurons less the mean of as many random ones."""
     columns = {method: areas[:, k] for k, method in enumerate(methods)}
+    columns |= {LIKE_FOR_LIKE[method]: mean for method, mean in random.items()}
     pairs = [(DETECTOR, method) for method in methods[1:]]
-    if areas.shape[1] > len(methods):
-        columns[RANDOM] = areas[:, len(methods) :].mean(axis=1)
-        pairs += [(DETECTOR, RANDOM), (REFITTED, RANDOM)]
+    pairs += [(method, LIKE_FOR_LIKE[method]) for method in random]
     gaps = [(method, other, columns[method] - columns[other]) for method, other in pairs]
     n, units = len(set(rows.groups)), rows.fewest_groups
     return tuple(
         Difference(method, other, bounded_interval(gap[0], gap[1:], n, units=units, lowest=-1, highest=1))
         for method, other, gap in gaps
     )
-
-
-def _spread(values: list[float]) -> tuple[float, float, float]:
-    if not values:
-        return float("nan"), float("nan"), float("nan")
-    return float(np.mean(values)), float(np.min(values)), float(np.max(values))

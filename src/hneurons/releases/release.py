@@ -21,7 +21,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.stats import Estimate
 from hneurons.core.wording import interval
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
-from hneurons.detection.evaluation import DatasetResult
+from hneurons.detection.evaluation import DatasetResult, check_evaluated
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
 from hneurons.neurons.opening import RELEASE_JSON, RELEASE_VERSION, damaged_release, fetch_folder, read_release
 from hneurons.releases.domains import domain_row
@@ -73,6 +73,7 @@ def save_release(
     Raises `StorageError` where writing fails.
     """
     _check_free(folder)
+    check_evaluated(detector, results, "these test results")
     _card_template()
     about = _describe(detector, results, plan or {})
     with storage_errors(folder):

@@ -7,8 +7,9 @@ from typing import Any
 from hneurons.core.stats import Estimate
 from hneurons.core.wording import count, interval, listing, number
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
+from hneurons.detection.evaluation import DETECTOR, DatasetResult
 from hneurons.detection.fitting import STABLE
+from hneurons.detection.like_for_like import LIKE_FOR_LIKE
 from hneurons.runs.plan import RunPlan
 
 Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -40,10 +41,11 @@ def is_testable(result: DatasetResult) -> bool:
 
 
 def _rivals(result: DatasetResult) -> dict[str, Estimate]:
-    """What the detector has to beat (chance, random neurons on average, each leak check): its AUROC less theirs."""
+    """What the detector has to beat (chance, each rival score): its AUROC less theirs."""
     area = result.detector.auroc
     found = {"chance": Estimate(area.value - 0.5, area.low - 0.5, area.high - 0.5, area.n)}
-    return found | {d.against: d.auroc for d in result.differences if d.method == DETECTOR and d.against != REFITTED}
+    others = (d for d in result.differences if d.method == DETECTOR and d.against not in LIKE_FOR_LIKE)
+    return found | {d.against: d.auroc for d in others}
 
 
 def describe_result(detector: Detector, result: DatasetResult) -> str:
@@ -64,13 +66,18 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
     parts = [
         f"{who} {reach} AUROC {interval(area)} in telling wrong from right answers to unseen {result.name} questions"
     ]
-    mean, low, high = result.random.auroc
-    if math.isfinite(mean):
-        drawn = f"{count(result.random.size, 'random neuron')} {'reaches' if result.random.size == 1 else 'reach'}"
-        parts.append(f"{drawn} {number(mean)} on average ({number(low)} to {number(high)})")
-    parts += [
-        f"{s.method} alone reaches {s.auroc.value:.3f}" for s in result.scores if s.method not in (DETECTOR, REFITTED)
-    ]
+    area_of = {s.method: s.auroc for s in result.scores}
+    for random, difference in result.like_for_like[:1]:
+        mean, low, high = random.auroc
+        if not math.isfinite(mean):
+            continue
+        parts.append(
+            f"{difference.method}, {'it reaches' if random.size == 1 else 'they reach'} "
+            f"{number(area_of[difference.method].value)}, {count(random.size, 'random neuron')} fitted alike "
+            f"{number(mean)} on average ({number(low)} to {number(high)})"
+        )
+    rivals = [s for s in result.scores if s.method not in (DETECTOR, *LIKE_FOR_LIKE)]
+    parts += [f"{s.method} alone reaches {s.auroc.value:.3f}" for s in rivals]
     return "; ".join(parts) + "."
 
 
@@ -83,6 +90,7 @@ def state_verdict(detector: Detector, result: DatasetResult | None) -> str:
     if not is_testable(result):
         return f"Nothing can be said yet: answers of both classes are needed, and {result.name} has one class only."
     found = _rivals(result)
+    found |= {"as many random neurons fitted alike": d.auroc for _, d in result.like_for_like[:1]}
     better = [name for name, d in found.items() if d.low > 0]
     other = [name for name in found if name not in better]
     on = f"On unseen {result.name} questions the detector is"
@@ -107,12 +115,10 @@ def judge_result(result: DatasetResult) -> str:
         ("better than", [f"{name} by {interval(d)}" for name, d in found.items() if d.low > 0]),
     ]
     said = f"The detector is {'; '.join(f'{words} {listing(names)}' for words, names in parts if names)}."
-    fair = read_difference(result.difference(REFITTED, RANDOM))
-    if fair:
-        said += f" H-neurons refitted in the same way as random ones, against the mean of these: {fair}."
-    highest = result.random.auroc[2]
-    if RANDOM in found and found[RANDOM].low > 0 and result.detector.auroc.low <= highest:
-        said += f" The best of {result.random.draws} random draws ({highest:.3f}) is not below the detector's interval."
+    for random, difference in result.like_for_like:
+        fair = read_difference(difference.auroc)
+        drawn = f"{count(random.size, 'random neuron')} fitted alike, on average of {random.draws} draws"
+        said += f" {difference.method[:1].upper()}{difference.method[1:]}, against {drawn}: {fair}." if fair else ""
     return said
 
 
@@ -199,12 +205,12 @@ def _about_results(results: Sequence[DatasetResult], summaries: Summaries) -> li
             found.append(
                 f"{method.capitalize()} alone reaches AUROC {listing(telling)}: the detector may in part see that."
             )
-    fair = {r.name: r.difference(REFITTED, RANDOM) for r in results}
-    level = [f"{name} ({interval(gap)})" for name, gap in fair.items() if gap is not None and gap.low <= 0]
+    gaps = [(r.name, difference) for r in results for _, difference in r.like_for_like]
+    level = [f"{d.method}, on {name} ({interval(d.auroc)})" for name, d in gaps if d.auroc.low <= 0]
     if level:
         found.append(
-            "Fitted in the same way, H-neurons are not shown to be better than random ones: the difference in AUROC is "
-            f"{listing(level)}."
+            "Fitted in the same way, the detector's neurons are not shown to be better than as many random ones: the "
+            f"difference in AUROC is, for {listing(level)}."
         )
     cut = {r.name: summaries.get(r.name, {}).get("examples", {}).get("dropped", {}).get("truncated") for r in results}
     if any(cut.values()):

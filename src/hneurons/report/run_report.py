@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hneurons.core.artifacts import Manifest
-from hneurons.core.errors import ArtifactError
-from hneurons.core.seeds import fingerprint
 from hneurons.core.wording import UNKNOWN, count, interval, number
-from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED
+from hneurons.detection.evaluation import DETECTOR
 from hneurons.detection.fitting import STABLE
+from hneurons.detection.like_for_like import LIKE_FOR_LIKE
 from hneurons.report.findings import describe_result, is_testable, judge_result, read_difference, state_verdict
 from hneurons.report.page import render_page, write_page
 from hneurons.report.sections import RunPage, run_sections
@@ -36,7 +33,6 @@ def write_run_report(run: RunFolder) -> Path:
     run.check_current()
     detector = run.load_detector()
     page = RunPage(run, detector, run.load_evaluation())
-    _check_same_detector(run.folder, detector)
     sections = [
         (section, render_page(f"sections/{section.name}.html", values))
         for section in run_sections()
@@ -70,14 +66,15 @@ def list_tiles(page: RunPage) -> list[Tile]:
     if main is None or not is_testable(main):
         reason = f"{main.right} right and {main.wrong} wrong answers of {main.name}" if main else "no test set"
         return [Tile("AUROC on unseen questions", UNKNOWN, f"Not testable: {reason}"), found]
-    area, fair = main.detector.auroc, main.difference(REFITTED, RANDOM)
+    area, fair = main.detector.auroc, next((d for _, d in main.like_for_like), None)
     tiles = [
         Tile(f"AUROC on unseen {main.name} questions", number(area.value),
              f"[{number(area.low)}, {number(area.high)}], {count(area.n, 'question')}; 0.5 is chance"),
-        Tile("H-neurons less random neurons, fitted alike", UNKNOWN if fair is None else number(fair.value, sign=True),
-             "Not measured" if fair is None else f"AUROC: {read_difference(fair)}"),
+        Tile("Its neurons less as many random ones, fitted alike",
+             UNKNOWN if fair is None else number(fair.auroc.value, sign=True),
+             "Not measured" if fair is None else f"AUROC, {fair.method}: {read_difference(fair.auroc)}"),
     ]  # fmt: skip
-    rivals = [score for score in main.scores if score.method not in (DETECTOR, REFITTED)]
+    rivals = [score for score in main.scores if score.method not in (DETECTOR, *LIKE_FOR_LIKE)]
     if rivals:
         best = max(rivals, key=lambda score: score.auroc.value)
         beside = read_difference(main.difference(DETECTOR, best.method)) or "not compared"
@@ -85,12 +82,3 @@ def list_tiles(page: RunPage) -> list[Tile]:
             Tile(f"Strongest rival: {best.method}", number(best.auroc.value), f"AUROC; the detector is {beside}")
         )
     return [*tiles, found]
-
-
-def _check_same_detector(folder: Path, detector: Detector) -> None:
-    known = Manifest.load(folder / "evaluation").settings.get("detector_settings")
-    if fingerprint(known) != fingerprint(detector.settings):
-        raise ArtifactError(
-            f"the evaluation in {folder} is of another detector than the one beside it: delete {folder / 'evaluation'} "
-            "and run 'evaluate' again"
-        )

@@ -159,6 +159,7 @@ class RunFolder:
         return Detector.load(self.detector)
 
     def load_evaluation(self) -> "dict[str, DatasetResult]":
+        """The evaluation of the run's own detector. Raises `ArtifactError`, too, where it is of another one."""
         from hneurons.detection.evaluation import load_evaluation
 
-        return load_evaluation(self.evaluation)
+        return load_evaluation(self.evaluation, detector=self.load_detector())

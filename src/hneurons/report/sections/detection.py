@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hneurons.core.wording import count, interval, percent, spread
-from hneurons.detection.evaluation import DETECTOR, RANDOM, REFITTED, DatasetResult
+from hneurons.detection.evaluation import DETECTOR, DatasetResult
 from hneurons.detection.scores import SCORES
 from hneurons.report.figures import BAND, FRONT, INK, LINES, SOFT, plot_figure
 from hneurons.report.findings import INVENTED, explain_missing, is_testable, read_difference
@@ -44,27 +44,28 @@ def _detection(result: DatasetResult, summaries: Mapping[str, Mapping[str, Any]]
                 read_difference(result.difference(DETECTOR, score.method)),
             )
         )
-    drawn = result.random
-    if drawn.size:
+    for drawn in (result.random_all, result.random):
+        if drawn is None or not drawn.size:
+            continue
         mean, low, high = (100 * v for v in drawn.accuracy)
+        gap = next((d for random, d in result.like_for_like if random is drawn), None)
         line = _Row(
             f"{count(drawn.size, 'random neuron')}, {drawn.draws} draws",
             spread(mean, low, high, 1),
             spread(*drawn.auroc) if is_testable(result) else "not testable",
-            read_difference(result.difference(DETECTOR, RANDOM)),
+            f"{drawn.like}: {read_difference(gap.auroc)}" if gap else "",
         )
-        rows.insert(1 + any(s.method == REFITTED for s in result.scores), line)
+        rows.insert(1 + next((k for k, row in enumerate(rows) if row.method == drawn.like), 0), line)
     return {
         "result": result,
         "rows": rows,
-        "fair": read_difference(result.difference(REFITTED, RANDOM)),
         "questions": area.n,
         "invented": summaries.get("examples", {}).get("contrast") == INVENTED,
     }
 
 
 def draw_detection(results: Mapping[str, DatasetResult]) -> str:
-    """AUROC with its 95% interval per dataset and method; random neurons as the grey band of their draws."""
+    """AUROC with its 95% interval per dataset and method; random neurons, as many as it has, as a grey band."""
     rows = sum(len(r.scores) + 1 for r in results.values())
     if not rows:
         return ""
@@ -76,7 +77,7 @@ def draw_detection(results: Mapping[str, DatasetResult]) -> str:
                           textcoords="offset points", va="center", zorder=5)  # fmt: skip
             names.append((place, ""))
             bottom = place + len(result.scores) + 0.4
-            mean, least, most = result.random.auroc
+            mean, least, most = (result.random_all or result.random).auroc
             if math.isfinite(mean):
                 axes.fill_betweenx([place + 0.5, bottom], least, most, color=BAND, alpha=0.6, linewidth=0)
                 axes.plot([mean, mean], [place + 0.5, bottom], color=SOFT, linewidth=0.8)
