@@ -1,6 +1,7 @@
 """Stage evaluate: what is refused, what one class gives, intervals that hold, controls beside the detector."""
 
 import json
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,18 @@ def test_a_training_set_of_one_class_and_a_test_set_without_answers_are_refused(
     unlocated = replace(test.contributions, rows=[r for r in test.contributions.rows if r["region"] == "other"])
     with pytest.raises(NotEnoughDataError, match="'new' has no located answers"):
         evaluate_detector(detector, train, {"new": Dataset(test.examples, unlocated)})
+
+
+def test_ten_answers_are_warned_of_and_four_are_refused(
+    detector: Detector, train: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        evaluate_detector(detector, train, {"enough": make_test(20)}, draws=1)
+        assert not caplog.text
+        evaluate_detector(detector, train, {"ten": make_test(10)}, draws=1)
+    assert "'ten': 5 right and 5 wrong answers are too few: intervals from fewer than 10" in caplog.text
+    with pytest.raises(NotEnoughDataError, match="'four' has 4 located answers, and nothing can be said from fewer"):
+        evaluate_detector(detector, train, {"four": make_test(4)}, draws=1)
 
 
 def test_contributions_of_another_model_or_other_examples_are_refused(detector: Detector, train: Dataset) -> None:

@@ -12,7 +12,7 @@ from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.stats import Estimate, auroc, bootstrap
 from hneurons.core.types import Example, Question, Response
-from hneurons.detection import fitting
+from hneurons.detection import fitting, penalty
 from hneurons.detection.answer_rows import Dataset
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import evaluate_detector
@@ -172,7 +172,7 @@ def test_a_fit_killed_in_any_part_ends_with_the_same_bytes(
 ) -> None:
     data = make_dataset(60, planted=PLANTED)
     fit_detector(data.contributions, subsamples=6, out=tmp_path / "whole")
-    owner: Any = Detector if where == "to_files" else fitting
+    owner: Any = {"to_files": Detector, "cross_validate_path": penalty}.get(where, fitting)
     original = getattr(owner, where)
 
     def crash(*args: Any, **options: Any) -> None:

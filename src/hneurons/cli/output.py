@@ -93,13 +93,19 @@ def run_row(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path)
 def print_detector(detector: "Detector") -> None:
     from rich.table import Table
 
+    from hneurons.detection.fitting import doubt_signal
+
     neurons = detector.neuron_set()
     console = make_console()
     settings = detector.settings
+    if doubt := doubt_signal(detector):
+        console.print(doubt)
     console.print(
         f"{len(neurons)} H-neurons ({1000 * neurons.share:.2f} per mille of all), {len(detector.columns)} columns; "
         f"lambda/lambda_max {settings['lambda_ratio']:.3f}, C {settings['C']:.4g}"
     )
+    if settings.get("edge"):
+        console.print(f"the penalty lies on the edge of the path ({settings['edge']}): another might do better still")
     stability = settings.get("stability", {})
     if "reached" in stability:
         console.print(
@@ -117,6 +123,8 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
     """As in the paper's Table 1, with intervals and leak checks."""
     from rich.table import Table
 
+    from hneurons.detection.evaluation import few_answers
+
     table = Table("dataset", "right + wrong", "method", "accuracy %", "AUROC", title="detection on unseen questions")
     for name, result in results.items():
         for place, score in enumerate(result.scores):
@@ -132,7 +140,11 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
             method = f"'{difference.method}' less {count(random.size, 'random neuron')}"
             table.add_row("", "", method, "", interval(difference.auroc))
         table.add_section()
-    make_console().print(table)
+    console = make_console()
+    console.print(table)
+    for name, result in results.items():
+        if warning := few_answers(result.right, result.wrong):
+            console.print(f"{name}: {warning}")
 
 
 def print_run(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path) -> None:

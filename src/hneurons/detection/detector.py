@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import storage_errors, write_atomic
-from hneurons.core.rows import from_row
+from hneurons.core.rows import from_row, to_row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
 from hneurons.neurons.neuron_set import NeuronSet
@@ -55,7 +55,8 @@ class Detector:
     def content(self) -> str:
         """16 hex digits of the detector: what it reads, its weights and threshold, how and on what it was fitted."""
         arrays = [array.tolist() for array in (self.columns, self.coef, self.scale)]
-        return fingerprint([self.identity.to_row(), *arrays, self.intercept, self.threshold, self.settings, self.data])
+        values = [self.identity, *arrays, self.intercept, self.threshold, self.settings, self.data]
+        return fingerprint(to_row(values))
 
     def decide(self, matrix: ColumnMatrix) -> Floats:
         """Log odds, float64 [rows]. Raises `InputError` for features of another shape."""

@@ -1,5 +1,6 @@
 """Stage `evaluate`: the detector on natural samples of unseen questions, beside random neurons and rival scores."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hneurons.core.artifacts import FileStage, Manifest, read_result
-from hneurons.core.errors import ArtifactError
+from hneurons.core.errors import ArtifactError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row, dump_json, from_row, load_json, to_row
 from hneurons.core.seeds import fingerprint
@@ -28,6 +29,11 @@ from hneurons.detection.scores import Scored, Scores, check_scores, score_rows
 STAGE = "evaluation"
 RESULT = "evaluation.json"
 DETECTOR = "H-neuron detector"
+FLOOR = 5
+"""Located answers below which nothing is evaluated."""
+FEW = 10
+"""Located answers of a class below which a bootstrap interval is too narrow to be believed."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,7 @@ def evaluate_detector(
         for name, data in tests.items():
             rows = answer_rows(data, name, detector=detector)
             check_unseen(known, rows, name)
+            _check_size(rows, name)
             rivals = _rivals(known, rows, name, (scores or {}).get(name))
             results[name] = _evaluate(detector, known, rows, rivals, name, len(data.examples), draws, seed)
             advance()
@@ -214,6 +221,28 @@ def _evaluate(
         differences=_differences(list(methods), areas, means, test),
         random_all=random.get(ALL_REFITTED),
         detector_content=detector.content,
+    )
+
+
+def _check_size(rows: AnswerRows, name: str) -> None:
+    """Refuse a set below `FLOOR`, warn of one with `FEW` answers of a class."""
+    wrong, total = int(rows.labels.sum()), len(rows.labels)
+    if total < FLOOR:
+        raise NotEnoughDataError(
+            f"'{name}' has {total} located answers, and nothing can be said from fewer than {FLOOR}: ask more "
+            "questions, or leave it out"
+        )
+    if warning := few_answers(total - wrong, wrong):
+        logger.warning("'%s': %s", name, warning)
+
+
+def few_answers(right: int, wrong: int) -> str:
+    """What to say of a test set with few answers of a class that it has; empty where there are enough."""
+    if min(n for n in (right, wrong) if n) >= FEW:
+        return ""
+    return (
+        f"{right} right and {wrong} wrong answers are too few: intervals from fewer than {FEW} of a class are too "
+        "narrow to be believed"
     )
 
 

@@ -1,5 +1,6 @@
 """Stage `fit`: contributions -> the sparse detector, its penalty chosen by cross-validation grouped by question."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,19 +11,22 @@ from numpy.typing import NDArray
 
 from hneurons.core.artifacts import FileStage
 from hneurons.core.errors import InputError, NotEnoughDataError
-from hneurons.core.stats import auroc
+from hneurons.core.stats import Estimate
 from hneurons.core.types import ModelIdentity
+from hneurons.core.wording import interval
 from hneurons.detection.answer_rows import even_odds
 from hneurons.detection.detector import Detector
+from hneurons.detection.penalty import held_out_interval, validate_path
 from hneurons.neurons.contributions import Contributions
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.sparse.cross_validation import CrossValidation, cross_validate_path
+from hneurons.sparse.cross_validation import CrossValidation
 from hneurons.sparse.stability import select_stability
 
 Labels = Literal["3-vs-1", "1-vs-1"]
 Columns = Literal["standardized", "raw"]
 Floats = NDArray[np.float64]
 STAGE = "detector"
+logger = logging.getLogger(__name__)
 STABLE = 0.6  # selection probability from which a neuron counts as stable
 
 
@@ -37,7 +41,10 @@ class TrainingRows:
 
 
 class Candidate(NamedTuple):
-    """A point of the path: its penalty, its accuracy on held-out answers (NaN where a fold lacks it), its H-neurons."""
+    """A point of the path: its penalty, its accuracy on held-out answers, and its H-neurons.
+
+    The accuracy is that at the point's own threshold, where these answers have even odds; NaN where a fold lacks it.
+    """
 
     C: float
     lambda_ratio: float
@@ -92,11 +99,13 @@ def fit_detector(
     """Fit the L1-logistic detector (arXiv 2512.01797, section 2.3) with balanced class weights.
 
     The default labelling and scaling did best on unseen questions of both models tried (docs/method.md); the paper's
-    labelling is "3-vs-1". The penalty is the point of the path with the lowest log-loss on held-out training questions;
-    `C` fixes it instead, in liblinear's terms. (Held-out AUROC would hardly do: it is nearly flat along the path, so
-    that noise picks the point, now a single neuron, now hundreds.) The decision threshold is where those held-out
-    answers are as likely wrong as right. `subsamples` half-samples by question give each neuron's selection
-    probability; 0 leaves that out. Resumable with `out`.
+    labelling is "3-vs-1". The penalty is the point of the path with the lowest log-loss on answers to held-out training
+    questions, whatever the labelling; the path goes on until the loss rises again (`validate_path`). (Held-out AUROC
+    would hardly do: it is nearly flat along the path, so that noise picks the point, now a single neuron, now
+    hundreds.) `C` fixes the penalty instead, in liblinear's terms.
+
+    The decision threshold is where those held-out answers are as likely wrong as right. `subsamples` half-samples by
+    question give each neuron's selection probability; 0 leaves that out. Resumable with `out`.
 
     Raises `NotEnoughDataError` for too few questions or a class that is empty, `InputError` for unusable arguments.
     """
@@ -121,24 +130,21 @@ def fit_detector(
     if stage.complete and out is not None:
         return Detector.load(out)
     matrix = contributions.matrix(rows.numbers)
-    penalty: dict[str, Any] = {} if C is None else {"C": [C]}
-    validated = cross_validate_path(
-        matrix,
-        rows.positive,
-        rows.groups,
-        folds=folds,
-        seed=seed,
-        class_weight="balanced",
-        standardize=columns == "standardized",
-        out=None if out is None else out / "cross-validation",
-        **penalty,
-    )
-    areas, losses = _held_out_auroc(validated, rows), validated.mean("log_loss")
-    point, chosen_by = validated.choose("log_loss"), dict[str, Any]()
+    validated = validate_path(
+        matrix, rows.positive, rows.groups, rows.is_answer, C=C, folds=folds, seed=seed,
+        standardize=columns == "standardized", out=out,
+    )  # fmt: skip
+    found, areas, losses = validated.found, validated.areas, validated.losses
+    point, edge, chosen_by = validated.best, validated.edge, dict[str, Any]()
     if choice is not None:
-        candidates = _candidates(validated, rows, identity)
+        candidates = _candidates(found, rows, identity)
         point, chosen_by = choice.choose(candidates, None if out is None else out / "choice")
-    path = validated.path
+        edge = ""
+    if edge:
+        logger.warning("the penalty was chosen on the edge of the path (%s): another might do better still", edge)
+    held_out, answers = found.decisions[point][rows.is_answer], rows.positive[rows.is_answer]
+    asked = [group for group, answer in zip(rows.groups, rows.is_answer.tolist(), strict=True) if answer]
+    path = found.path
     used = path.coef[point] != 0
     detector = Detector(
         identity=identity,
@@ -147,7 +153,7 @@ def fit_detector(
         scale=path.scale[used],
         selection_probability=np.full(int(used.sum()), np.nan),
         intercept=float(path.intercepts[point]),
-        threshold=even_odds(validated.decisions[point][rows.is_answer], rows.positive[rows.is_answer]),
+        threshold=even_odds(held_out, answers),
         settings={
             **settings,
             **({"choice": chosen_by} if chosen_by else {}),
@@ -168,6 +174,8 @@ def fit_detector(
                 for i in range(len(path.lambdas))
             ],
             "stopped": path.stopped,
+            "edge": edge,
+            "held_out_auroc": held_out_interval(held_out, answers, asked, seed=seed).to_row(),
         },
         data={
             "contributions": contributions.content,
@@ -222,7 +230,8 @@ def _candidates(validated: CrossValidation, rows: TrainingRows, identity: ModelI
     found = []
     for point, decisions in enumerate(validated.decisions[:, rows.is_answer]):
         known = not np.isnan(decisions).any()
-        accuracy = float(((decisions > 0) == right).mean()) if known else float("nan")
+        threshold = even_odds(decisions, right.astype(np.int64)) if known else float("nan")
+        accuracy = float(((decisions > threshold) == right).mean()) if known else float("nan")
         used = path.coef[point] > 0
         weights = path.coef[point, used] * path.scale[used]
         neurons = NeuronSet.from_columns(identity, path.columns[used].astype(np.int64), weights, data={})
@@ -230,11 +239,20 @@ def _candidates(validated: CrossValidation, rows: TrainingRows, identity: ModelI
     return found
 
 
-def _held_out_auroc(validated: CrossValidation, rows: TrainingRows) -> Floats:
-    """Mean over folds of the AUROC on held-out answer rows, at each point of the path; NaN where one is missing."""
-    labels, folds = rows.positive[rows.is_answer], validated.folds[rows.is_answer]
-    points = []
-    for decisions in validated.decisions[:, rows.is_answer]:
-        scored = [auroc(labels[folds == fold], decisions[folds == fold]) for fold in np.unique(folds)]
-        points.append(np.nan if np.isnan(decisions).any() else float(np.mean(scored)))
-    return np.array(points)
+def doubt_signal(detector: Detector) -> str:
+    """What to say first where held-out answers were not told apart better than by chance; else empty.
+
+    A detector that was not fitted here, or by an earlier version, is not doubted.
+    """
+    held_out = detector.settings.get("held_out_auroc")
+    if not held_out or held_out["low"] is None or held_out["low"] > 0.5:
+        return ""
+    areas = [point["held_out_auroc"] for point in detector.settings["path"] if point["held_out_auroc"] is not None]
+    best = max(areas, default=0.5)
+    shown = interval(Estimate.from_row(held_out))
+    if best <= 0.5:
+        return f"No penalty told held-out wrong answers from right ones: the best AUROC is {best:.3f}, chance is 0.5."
+    return (
+        "At the chosen penalty held-out wrong answers were not shown to be told from right ones: AUROC "
+        f"{shown}, chance is 0.5."
+    )

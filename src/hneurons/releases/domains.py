@@ -4,12 +4,10 @@ import math
 from typing import Any, Literal, NamedTuple
 
 from hneurons.core.wording import interval
-from hneurons.detection.evaluation import DatasetResult, Difference
+from hneurons.detection.evaluation import FEW, DatasetResult, Difference
 from hneurons.detection.like_for_like import RandomNeurons
 
 Outcome = Literal["passed", "failed", "not testable"]
-MIN_PER_CLASS = 10
-"""Below this many answers of a class a bootstrap interval is too narrow to be believed."""
 
 
 class DomainVerdict(NamedTuple):
@@ -27,11 +25,11 @@ def judge_domain(result: DatasetResult) -> DomainVerdict:
     in the same way. An evaluation that compared otherwise, as earlier versions did, decides nothing.
     """
     area = result.detector.auroc
-    if min(result.right, result.wrong) < MIN_PER_CLASS or not all(map(math.isfinite, (area.low, area.high))):
+    if min(result.right, result.wrong) < FEW or not all(map(math.isfinite, (area.low, area.high))):
         return DomainVerdict(
             "not testable",
             f"{result.right} right and {result.wrong} wrong answers were located: an interval that means something "
-            f"needs at least {MIN_PER_CLASS} of each.",
+            f"needs at least {FEW} of each.",
         )
     found = f"AUROC {interval(area)} on {result.right} right and {result.wrong} wrong answers"
     if area.low <= 0.5:

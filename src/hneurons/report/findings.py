@@ -7,8 +7,8 @@ from typing import Any
 from hneurons.core.stats import Estimate
 from hneurons.core.wording import count, interval, listing, number
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DETECTOR, DatasetResult
-from hneurons.detection.fitting import STABLE
+from hneurons.detection.evaluation import DETECTOR, FLOOR, DatasetResult, few_answers
+from hneurons.detection.fitting import STABLE, doubt_signal
 from hneurons.detection.like_for_like import LIKE_FOR_LIKE
 from hneurons.runs.plan import RunPlan
 
@@ -78,7 +78,8 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
         )
     rivals = [s for s in result.scores if s.method not in (DETECTOR, *LIKE_FOR_LIKE)]
     parts += [f"{s.method} alone reaches {s.auroc.value:.3f}" for s in rivals]
-    return "; ".join(parts) + "."
+    doubt = doubt_signal(detector)
+    return (f"{doubt} " if doubt else "") + "; ".join(parts) + "."
 
 
 def state_verdict(detector: Detector, result: DatasetResult | None) -> str:
@@ -90,10 +91,12 @@ def state_verdict(detector: Detector, result: DatasetResult | None) -> str:
     if not is_testable(result):
         return f"Nothing can be said yet: answers of both classes are needed, and {result.name} has one class only."
     found = _rivals(result)
-    found |= {"as many random neurons fitted alike": d.auroc for _, d in result.like_for_like[:1]}
+    if result.like_for_like:
+        found["as many random neurons fitted alike"] = result.like_for_like[0][1].auroc
     better = [name for name, d in found.items() if d.low > 0]
     other = [name for name in found if name not in better]
-    on = f"On unseen {result.name} questions the detector is"
+    doubt = doubt_signal(detector)
+    on = (f"{doubt} " if doubt else "") + f"On unseen {result.name} questions the detector is"
     if not better:
         return f"{on} not shown to be better than {listing(other)}."
     return f"{on} better than {listing(better)}" + (f", but not than {listing(other)}." if other else ".")
@@ -180,8 +183,9 @@ def _about_detector(detector: Detector) -> list[str]:
             "below it may be replaced by neighbours when the questions change."
         )
     path = settings.get("path", [])
-    if len(path) > 1 and settings.get("chosen") == len(path) - 1:
-        found.append("The chosen penalty is the smallest tried: a weaker one might do better still.")
+    if settings.get("edge", len(path) > 1 and settings.get("chosen") == len(path) - 1):
+        reason = settings.get("edge") or "it is the smallest tried"
+        found.append(f"The chosen penalty lies on the edge of the path ({reason}): another might do better still.")
     if settings.get("stopped"):
         found.append(f"The path of penalties ended early: {settings['stopped']}.")
     return found
@@ -195,6 +199,7 @@ def _about_results(results: Sequence[DatasetResult], summaries: Summaries) -> li
             f"{listing(invented)}: questions about invented things stand against questions about real ones, whose "
             "answers nobody checked. A score there may come from the question rather than from the answer."
         )
+    found += [f"{r.name}: {said}." for r in results if (said := few_answers(r.right, r.wrong))]
     few = [f"{r.name} ({r.right} right, {r.wrong} wrong)" for r in results if min(r.right, r.wrong) < _FEW]
     if few:
         found.append(f"Few answers to test on, so wide intervals: {listing(few)}.")
@@ -229,6 +234,8 @@ def explain_missing(stages: Mapping[str, Mapping[str, Any]]) -> str:
         if not right and not wrong:
             selected = stages["spans"]["examples"]
             return f"none of {selected} selected answers was located" if selected else "no answer was selected"
+        if right + wrong < FLOOR:
+            return f"{right} right and {wrong} wrong answers were located: nothing can be said from fewer than {FLOOR}"
         if not right or not wrong:
             return f"{right} right and {wrong} wrong answers were located: both classes are needed"
     for stage in ("responses", "verdicts", "examples", "spans", "contributions"):

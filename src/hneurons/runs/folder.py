@@ -6,6 +6,7 @@ test/NAME/STAGE/    the same for each test set, one natural sample a question, a
 detector/ evaluation/ report.html
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hneurons.detection.evaluation import DatasetResult
     from hneurons.neurons.contributions import Contributions
 
+logger = logging.getLogger(__name__)
 PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "scores")
 """Folders of a dataset's stages, in the order in which they are made."""
 
@@ -146,6 +148,16 @@ class RunFolder:
             for name in self.datasets()
             if name == TRAIN or any(example.token_span for example in self.load_located(name))
         ]
+
+    def evaluable(self) -> list[str]:
+        """Test sets with enough located answers to be evaluated at all; others are left out with a warning."""
+        from hneurons.detection.evaluation import FLOOR
+
+        found = {n: sum(e.token_span is not None for e in self.load_located(n)) for n in self.datasets() if n != TRAIN}
+        for name, located in found.items():
+            if located < FLOOR:
+                logger.warning("'%s' is left out: %d answers were located, fewer than %d", name, located, FLOOR)
+        return [name for name, located in found.items() if located >= FLOOR]
 
     def dataset(self, name: str) -> "Dataset":
         """Located examples and contributions of a finished dataset."""

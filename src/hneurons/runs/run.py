@@ -365,7 +365,7 @@ class Run(RunFolder):
         return CapabilityChoice(self.model, spec.partition(":")[0], benchmark, kept, max_rows=self.max_rows)
 
     def scores(self) -> dict[str, "Scores"]:
-        """Stage `scores` of every test set in which an answer was located."""
+        """Stage `scores` of every test set that has enough located answers."""
         from hneurons.detection.scores import Scores, score_answers
 
         train = self.dataset(TRAIN)
@@ -373,16 +373,19 @@ class Run(RunFolder):
         def score(name: str, out: Path) -> Scores:
             return score_answers(train, self.dataset(name), name=name, out=out)
 
-        return {name: self._make(name, "scores", score) for name in self.testable() if name != TRAIN}
+        return {name: self._make(name, "scores", score) for name in self.evaluable()}
 
     def evaluate(self, *, detector: str | Path | None = None, out: Path | None = None) -> "dict[str, DatasetResult]":
-        """Stage `evaluate` on every test set, with the run's own detector unless another is named."""
+        """Stage `evaluate` on every test set that has enough located answers.
+
+        The run's own detector is tested unless another is named.
+        """
         from hneurons.detection.detector import open_detector
         from hneurons.detection.evaluation import evaluate_detector
 
         fitted = self.load_detector() if detector is None else open_detector(detector)
-        tests = {name: self.dataset(name) for name in self.testable() if name != TRAIN}
         scores = self.scores()
+        tests = {name: self.dataset(name) for name in scores}
 
         def evaluate() -> "dict[str, DatasetResult]":
             place = out or self.evaluation
