@@ -8,6 +8,7 @@ import typer
 from hneurons.cli.output import echo, make_console
 
 if TYPE_CHECKING:
+    from hneurons.mechanism.overlap_null import Fit
     from hneurons.mechanism.set_overlap import SetDrift
     from hneurons.runs.origin import Origin
 
@@ -57,19 +58,27 @@ def measure_set_drift(
     limit: Annotated[
         float | None, typer.Option("--max", min=0, max=1, help="Exit with 1 when 1 - Jaccard is above this.")
     ] = None,
+    permutations: Annotated[
+        int, typer.Option(min=0, help="Fits to permuted labels, for the p-value of the overlap of two runs.")
+    ] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """How far two neuron sets differ; with --max a gate for continuous integration."""
     from hneurons.cli.output import print_json
     from hneurons.core.errors import HNeuronsError
     from hneurons.core.rows import to_row
+    from hneurons.mechanism.overlap_null import permute_overlap
     from hneurons.mechanism.set_overlap import compare_sets, read_probabilities
     from hneurons.neurons.opening import open_neurons
 
     first, second = open_neurons(a), open_neurons(b)
     known = read_probabilities(a), read_probabilities(b)
     both = (known[0], known[1]) if known[0] is not None and known[1] is not None else None
-    found = compare_sets(first, second, probabilities=both)
+    fits = [_read_fit(source) for source in (a, b)]
+    null = None
+    if permutations and len(first) and len(second) and fits[0] is not None and fits[1] is not None:
+        null = permute_overlap(fits[0], fits[1], draws=permutations)
+    found = compare_sets(first, second, probabilities=both, null=null)
     if as_json:
         print_json({**to_row(found), "drift": found.drift})
     else:
@@ -81,15 +90,38 @@ def measure_set_drift(
         )
 
 
+def _read_fit(source: str) -> "Fit | None":
+    """A run's own detector with the contributions it was fitted on; None for anything but a run that has both."""
+    from hneurons.core.artifacts import MANIFEST
+    from hneurons.mechanism.overlap_null import Fit
+    from hneurons.neurons.opening import RUN_JSON
+    from hneurons.runs.folder import RunFolder
+    from hneurons.runs.plan import TRAIN
+
+    if not (Path(source) / RUN_JSON).is_file():
+        return None
+    run = RunFolder(Path(source))
+    if not (run.place(TRAIN, "contributions") / MANIFEST).is_file():
+        return None
+    return Fit(run.load_detector(), run.load_contributions(TRAIN))
+
+
 def print_set_drift(found: "SetDrift") -> None:
     """One figure a line."""
     from rich.table import Table
 
     table = Table("", "", show_header=False, title="two neuron sets")
     correlation = "not testable" if found.correlation != found.correlation else f"{found.correlation:.3f}"
+    permuted = "not measured: needs two runs with their contributions, and --permutations"
+    if found.permutations:
+        permuted = (
+            f"{found.expected:.3g} shared on average of {found.permutations} fits, p {found.p:.3g}; "
+            f"{found.shared_questions} questions are in both"
+        )
     rows = (
         ("neurons", f"{found.size_a} and {found.size_b} of {found.total:,}"),
-        ("shared", f"{found.shared} (expected by chance {found.expected:.3g}, p {found.p:.3g})"),
+        ("shared", f"{found.shared} ({found.uniform:.3g} if every neuron were as likely as any other)"),
+        ("by permuted labels", permuted),
         ("Jaccard", f"{found.jaccard:.3f} (drift {found.drift:.3f})"),
         ("share of the smaller set", "–" if found.overlap != found.overlap else f"{found.overlap:.3f}"),
         (f"rank correlation of {found.compared}", correlation),

@@ -9,6 +9,7 @@ import numpy as np
 
 from hneurons.core.artifacts import MANIFEST, Manifest, read_file
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.mechanism.overlap_null import OverlapNull
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.opening import find_neurons
 from hneurons.sparse.state import STATE
@@ -21,10 +22,16 @@ Probabilities = Mapping[int, float]
 class SetDrift:
     """How far two neuron sets of one architecture agree.
 
-    `jaccard`: shared / union; `overlap`: shared / the smaller set, NaN where that is empty; `expected`: neurons two
-    random sets of these sizes share; `p`: hypergeometric probability of at least `shared`. `correlation`: Spearman's,
-    over the union, of `compared`, NaN for fewer than three neurons or where a side is constant. It tends below 0 where
-    few neurons are shared, since each neuron is there because one of the fits rates it highly.
+    - `jaccard`: shared / union.
+    - `overlap`: shared / the smaller set, NaN where that is empty.
+    - `uniform`: neurons that two sets of these sizes share on average if every neuron is as likely as any other. Fits
+      do not choose so, and no p-value follows from it.
+    - `expected`, `p`: mean number shared by fits to permuted labels, and (1 + those that share at least as many) /
+      (1 + all). NaN without permutations.
+    - `permutations`, `shared_questions`: how many there were, and questions that both were fitted on.
+    - `correlation`: Spearman's, over the union, of `compared`, NaN for fewer than three neurons or where a side is
+      constant. It tends below 0 where few neurons are shared, since each is there because one of the fits rates it
+      highly.
     """
 
     size_a: int
@@ -33,8 +40,11 @@ class SetDrift:
     shared: int
     jaccard: float
     overlap: float
+    uniform: float
     expected: float
     p: float
+    permutations: int
+    shared_questions: int | None
     correlation: float
     compared: Literal["selection probabilities", "weights"]
     same_weights: bool
@@ -46,13 +56,17 @@ class SetDrift:
 
 
 def compare_sets(
-    a: NeuronSet, b: NeuronSet, *, probabilities: tuple[Probabilities, Probabilities] | None = None
+    a: NeuronSet,
+    b: NeuronSet,
+    *,
+    probabilities: tuple[Probabilities, Probabilities] | None = None,
+    null: OverlapNull | None = None,
 ) -> SetDrift:
     """Compare the neuron sets fitted on two checkpoints, or on two samples, of one architecture.
 
     `probabilities`, as `read_probabilities` gives them, also know neurons that were sometimes selected but are not in
     the set; without them a neuron outside a set counts as 0 there. Weights stand in where a set has no selection
-    probabilities.
+    probabilities. `null` is what `permute_overlap` gives for the two fits.
 
     Raises `InputError` naming the difference for sets of models of other shapes or architecture, `NotEnoughDataError`
     where both are empty.
@@ -74,7 +88,7 @@ def compare_sets(
         raise NotEnoughDataError("neither set holds a neuron, so they cannot be compared: fit with a weaker penalty")
     shared, total = len(first & second), a.identity.layers * a.identity.neurons
     values, compared = _values(a, b, union, probabilities)
-    smaller = min(len(first), len(second))
+    smaller, drawn = min(len(first), len(second)), np.array(() if null is None else null.shared)
     return SetDrift(
         size_a=len(first),
         size_b=len(second),
@@ -82,8 +96,11 @@ def compare_sets(
         shared=shared,
         jaccard=shared / len(union),
         overlap=shared / smaller if smaller else float("nan"),
-        expected=len(first) * len(second) / total,
-        p=_chance(shared, total, len(first), len(second)),
+        uniform=len(first) * len(second) / total,
+        expected=float(np.mean(drawn)) if len(drawn) else float("nan"),
+        p=(1 + int((drawn >= shared).sum())) / (1 + len(drawn)) if len(drawn) else float("nan"),
+        permutations=len(drawn),
+        shared_questions=None if null is None else null.questions,
         correlation=_spearman(*values),
         compared=compared,
         same_weights=a.identity.same_weights(b.identity),
@@ -140,12 +157,6 @@ def _by_column(neurons: NeuronSet, values: np.ndarray) -> dict[int, float]:
 def _both(known: tuple[Probabilities, Probabilities], union: np.ndarray) -> tuple[list[float], list[float]]:
     first, second = ([side.get(column, 0.0) for column in union.tolist()] for side in known)
     return first, second
-
-
-def _chance(shared: int, total: int, a: int, b: int) -> float:
-    from scipy.stats import hypergeom
-
-    return float(hypergeom.sf(shared - 1, total, a, b))
 
 
 def _spearman(a: list[float], b: list[float]) -> float:
