@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hneurons.core.errors import HNeuronsError, InputError, UnsupportedModelError
 from hneurons.models import checkpoints
@@ -95,6 +96,48 @@ def break_type(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "no-such-type"}))
 
 
+def set_config(**values: Any) -> Any:
+    def damage(folder: Path) -> None:
+        row = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**row, **values}))
+
+    damage.__name__ = "config with " + ", ".join(values)
+    return damage
+
+
+def write_null_config(folder: Path) -> None:
+    (folder / "config.json").write_text("null")
+
+
+def nest_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"a":' * 100_000)
+
+
+def damage_tokens(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace('"w":', '"w\\ud800":', 1))
+
+
+def write_null_tokenizer_config(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("null")
+
+
+ODD_CONFIGS = [
+    set_config(vocab_size="many"),
+    set_config(vocab_size=-5),
+    set_config(head_dim=10**9),
+    set_config(head_dim="8"),
+    set_config(hidden_size=0),
+    set_config(hidden_size=None),
+    set_config(num_hidden_layers=10**6),
+    set_config(num_hidden_layers=0),
+    set_config(num_attention_heads=0),
+    set_config(intermediate_size=7),
+    set_config(attention_dropout="1"),
+    set_config(model_type=3),
+]
+
+
 def break_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
@@ -102,6 +145,18 @@ def break_weights(folder: Path) -> None:
 
 def remove_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
+
+
+def lose_a_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("model.layers.1.self_attn.q_proj.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def lose_the_head(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("lm_head.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def remove_tokenizer(folder: Path) -> None:
@@ -119,7 +174,18 @@ def break_tokenizer(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [break_config, break_type, break_weights, remove_weights, remove_tokenizer, remove_config, break_tokenizer],
+    [
+        *(break_config, break_type, break_weights, remove_weights, remove_tokenizer, remove_config, break_tokenizer),
+        *(
+            lose_a_tensor,
+            lose_the_head,
+            write_null_config,
+            nest_config,
+            damage_tokens,
+            write_null_tokenizer_config,
+            *ODD_CONFIGS,
+        ),
+    ],
     ids=lambda damage: damage.__name__,
 )
 def test_a_damaged_model_folder_is_one_sentence(tmp_path: Path, damage: Any) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from hneurons.runs.plan import STAGES, TRAIN, RunPlan
 from hneurons.runs.run import Run
 from support.damage import check_json, survivors
 from support.planted import read_tree
-from support.tiny_run import make_plan, plant_judge, write_questions
+from support.tiny_run import make_plan, plant_judge, save_tiny_model, write_questions
 
 WORK = [stage for stage in STAGES if stage != "report"]
 
@@ -294,3 +295,19 @@ def test_every_json_file_of_a_run_is_json_and_verify_finds_all_of_it_whole(place
     assert check_json(place / "whole") > 20
     checks = verify_folder(place / "whole")
     assert {check.state for check in checks} == {"whole"} and len(checks) > 40
+
+
+def test_a_model_folder_that_moved_is_known_by_its_weights(place: Path, tmp_path: Path) -> None:
+    plan = replace(make_plan(place), model=str(shutil.copytree(place / "model", tmp_path / "a" / "model")))
+    Run(tmp_path / "run", plan).sample()
+    before = files_of(tmp_path / "run" / "train" / "responses")
+    (tmp_path / "b").mkdir()
+    moved = str(shutil.move(tmp_path / "a" / "model", tmp_path / "b" / "model"))
+    Run(tmp_path / "run", replace(plan, model=moved)).sample()
+    assert files_of(tmp_path / "run" / "train" / "responses") == before, "nothing is drawn again"
+    other = save_tiny_model(tmp_path / "c" / "model", "qwen2")
+    for wrong in (str(other), "owner/model"):
+        with pytest.raises(ArtifactError, match=r"model was .*, now "):
+            Run(tmp_path / "run", replace(plan, model=wrong))
+    with pytest.raises(ArtifactError, match="seed was 0, now 1"):
+        Run(tmp_path / "run", replace(plan, model=str(shutil.move(moved, tmp_path / "model")), seed=1))

@@ -12,6 +12,7 @@ from hneurons.answers.judges.known_error import describe_error
 from hneurons.answers.judges.probability import DEFAULT_THRESHOLDS, Thresholds
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError
+from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.registry import Registry
 from hneurons.core.seeds import fingerprint
@@ -162,4 +163,5 @@ def _summary(responses: Sequence[Response], judgements: Sequence[Judgement]) -> 
 def load_judgements(folder: Path) -> Judgements:
     """Read a finished `label` folder. Raises `InputError` or `ArtifactError`."""
     manifest, rows = load_rows(folder, stage=STAGE)
-    return Judgements([Judgement.from_row(row) for row in rows], manifest.summary)
+    with stored_errors(folder):
+        return Judgements([Judgement.from_row(row) for row in rows], manifest.summary)

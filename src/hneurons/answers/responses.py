@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question, Response, Verdict
@@ -197,9 +198,9 @@ def load_responses(folder: Path) -> Responses:
     from hneurons.models.prompts import PromptStyle
 
     manifest, rows = load_rows(folder, stage=STAGE)
-    return Responses(
-        [Response.from_row(r) for r in rows], PromptStyle.from_row(manifest.settings["style"]), manifest.summary
-    )
+    with stored_errors(folder):
+        style = PromptStyle.from_row(manifest.settings["style"])
+        return Responses([Response.from_row(row) for row in rows], style, manifest.summary)
 
 
 def group_by_question(responses: Iterable[Response]) -> dict[str, list[Response]]:

@@ -10,6 +10,7 @@ from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.answers.responses import Classes, group_by_question
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.files import stored_errors
 from hneurons.core.seeds import derive_seed, fingerprint
 from hneurons.core.types import Example, Judgement, Question, Response, Verdict, identify
 
@@ -97,7 +98,8 @@ def select_examples(
 def load_examples(folder: Path, *, stage: str = STAGE) -> Examples:
     """Read a finished `select` (or, with that stage, `locate`) folder."""
     manifest, rows = load_rows(folder, stage=stage)
-    return Examples([Example.from_row(row) for row in rows], manifest.summary)
+    with stored_errors(folder):
+        return Examples([Example.from_row(row) for row in rows], manifest.summary)
 
 
 def _consistent(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hneurons.benchmarks.runner import NO_OP, BenchmarkRun
 from hneurons.core.artifacts import load_rows
 from hneurons.core.errors import ArtifactError, InputError
-from hneurons.core.files import read_checked, storage_errors, write_checked
+from hneurons.core.files import read_checked, storage_errors, stored_errors, write_checked
 from hneurons.core.locks import FolderLock
 from hneurons.core.rows import Row, from_row, to_row
 from hneurons.core.seeds import fingerprint
@@ -183,9 +183,9 @@ def _read_run(folder: Path) -> BenchmarkRun:
             f"{folder.parent / RESULTS} is of an earlier version and its records in {folder} are no longer whole: "
             "delete both and run 'bench' again"
         ) from error
-    return BenchmarkRun(
-        RunSettings.from_row(manifest.settings), manifest.summary["judge"], [Record.from_row(row) for row in rows]
-    )
+    with stored_errors(folder):
+        settings, records = RunSettings.from_row(manifest.settings), [Record.from_row(row) for row in rows]
+        return BenchmarkRun(settings, manifest.summary["judge"], records)
 
 
 def summarize_run(run: BenchmarkRun) -> BenchmarkResult:

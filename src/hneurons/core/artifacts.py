@@ -82,6 +82,9 @@ class Manifest:
             kind: Any = get_origin(item.type) or item.type
             if not isinstance(getattr(self, item.name), kind):
                 raise TypeError(f"{item.name} is {getattr(self, item.name)!r}")
+        for name in ("inputs", "files", "replaced"):
+            if not all(isinstance(value, str) for value in getattr(self, name).values()):
+                raise TypeError(f"{name} is {getattr(self, name)!r}")
         self.settings = to_row(self.settings)
 
     @property

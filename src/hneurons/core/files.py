@@ -40,7 +40,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     try:
         with storage_errors(path):
             with open(temporary, "xb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+                file.write(data.encode(errors="replace") if isinstance(data, str) else data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -57,6 +57,18 @@ def file_hash(path: Path, size: int | None = None) -> str:
             digest.update(block)
             left -= len(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def stored_errors(folder: Path) -> Iterator[None]:
+    """Turn what reading stored values raises into an `ArtifactError` that names their folder."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        reason = f"no {error}" if isinstance(error, LookupError) else str(error)
+        raise ArtifactError(
+            f"{folder} is damaged or of another version ({reason}): run the stage that made it again in a new folder"
+        ) from error
 
 
 def data_hash(data: bytes) -> str:
@@ -109,6 +121,8 @@ def parse_jsonl(data: bytes, path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(data.splitlines(), 1):
         try:
             rows.append(load_json(line))
+            if type(rows[-1]) is not dict:
+                raise ValueError("no object")
         except ValueError as error:
             raise ArtifactError(f"{path}, line {number}, is not JSON ({error})") from error
     return rows

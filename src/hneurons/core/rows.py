@@ -78,11 +78,15 @@ def from_row(kind: type[T], row: Any) -> T:
     return found
 
 
+_MOST = 1 << 63  # larger whole numbers fit no array
 _Reader = Callable[[Any, str], Any]
 
 
 def _wrong(place: str, expected: str, found: Any) -> ValueError:
-    shown = repr(found)
+    try:
+        shown = repr(found)
+    except (RecursionError, ValueError):  # lists in lists in lists, a number of thousands of digits
+        shown = f"a {type(found).__name__}"
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return ValueError(
         f"'{place}' should be {expected}, found {shown}" if place else f"expected {expected}, got {shown}"
@@ -120,14 +124,14 @@ _PLAIN: dict[Any, str] = {int: "a whole number", bool: "true or false", str: "te
 def _read_float(value: Any, place: str) -> Any:
     if value is None:
         return math.nan
-    if type(value) not in (float, int):
+    if type(value) not in (float, int) or (type(value) is int and abs(value) > _MOST):
         raise _wrong(place, "a number or null", value)
     return value
 
 
 def _plain_reader(kind: type) -> _Reader:
     def read(value: Any, place: str) -> Any:
-        if type(value) is not kind:
+        if type(value) is not kind or (type(value) is int and abs(value) > _MOST):
             raise _wrong(place, _PLAIN[kind], value)
         return value
 

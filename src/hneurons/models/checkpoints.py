@@ -119,7 +119,7 @@ def _write_safetensors(gguf: Path, target: Path, dtype: str) -> None:
 def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, str]:
     """(transformers model in eval mode, tokenizer, resolved source). Raises `HNeuronsError` in one sentence."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
     from transformers.utils.logging import disable_progress_bar
 
@@ -128,13 +128,16 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
     source = resolve_checkpoint(model, dtype)
     with _loading_errors(model):
         config = AutoConfig.from_pretrained(source)
+        check_sizes(config, model)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-            loaded = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
-        else:
-            from transformers import AutoModelForImageTextToText
-
-            loaded = AutoModelForImageTextToText.from_pretrained(source, dtype=getattr(torch, dtype))
+        causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+        kind: Any = AutoModelForCausalLM if causal else AutoModelForImageTextToText
+        loaded, found = kind.from_pretrained(source, dtype=getattr(torch, dtype), output_loading_info=True)
+        if found["missing_keys"]:  # they would be random numbers
+            raise InputError(
+                f"the weights of '{model}' lack {min(found['missing_keys'])} and {len(found['missing_keys']) - 1} more "
+                "tensors that its config.json asks for: fetch or save the checkpoint again"
+            )
     return loaded.to(device).eval(), tokenizer, source
 
 
@@ -147,20 +150,39 @@ def load_tokenizer(model: str) -> Any:
         return AutoTokenizer.from_pretrained(source)
 
 
+_MOST = {
+    "num_hidden_layers": 10**4, "hidden_size": 10**6, "intermediate_size": 10**7, "vocab_size": 10**8,
+    "head_dim": 10**5, "num_attention_heads": 10**5, "num_key_value_heads": 10**5, "n_inner": 10**7,
+}  # fmt: skip
+
+
+def check_sizes(config: Any, model: str) -> None:
+    """Raise `InputError` for sizes that no decoder has: building it would take for ever, or all memory."""
+    text = config.get_text_config(decoder=True)
+    for name, most in _MOST.items():
+        size = getattr(text, name, None)
+        by_layer_or_absent = isinstance(size, list | None)
+        if not by_layer_or_absent and not (type(size) is int and 0 < size <= most):
+            raise InputError(
+                f"the config.json of '{model}' says {name} = {str(size)[:20]}, expected a whole number from 1 to "
+                f"{most}: fetch or save the checkpoint again"
+            )
+
+
 @contextmanager
 def _loading_errors(model: str) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except HNeuronsError:
+        raise
+    except RuntimeError as error:
+        raise HNeuronsError(f"could not load the model '{model}': {_first_line(error)}") from error
+    except Exception as error:  # damaged files fail wherever their values happen to lead the reader
         reason = _first_line(error)
         raise InputError(
             f"could not load the model '{model}': {reason} (a hub id needs a network or a filled cache; "
             f"{', '.join(sorted(PACKAGED))} need none)"
         ) from error
-    except RuntimeError as error:
-        raise HNeuronsError(f"could not load the model '{model}': {_first_line(error)}") from error
 
 
 def _check_device(device: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +21,14 @@ _UNSTABLE = ("transformers_version", "dtype", "torch_dtype", "use_cache", "name_
 
 
 def build_identity(name: str, config: Any, ffns: Sequence[FFN], weights: str, tokenizer: Any) -> ModelIdentity:
-    """The identity of the model with this transformers config; `weights` is what `identify_weights` gives."""
+    """The identity of the model with this transformers config; `weights` is what `identify_weights` gives.
+
+    A local model is named by its folder or file alone, so that it may move.
+    """
     text = config.get_text_config(decoder=True).to_dict()
     shape_only = {k: v for k, v in text.items() if isinstance(v, int | float | str) and not k.startswith("_")}
     return ModelIdentity(
-        name=name,
+        name=Path(name).name if Path(name).expanduser().exists() else name,
         architecture=str(text["model_type"]),
         layers=len(ffns),
         neurons=ffns[0].neurons,

@@ -16,7 +16,7 @@ from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, UnsupportedModelError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
-from hneurons.models.checkpoints import load_checkpoint, resolve_checkpoint
+from hneurons.models.checkpoints import check_sizes, load_checkpoint, resolve_checkpoint
 from hneurons.models.ffn import FFN, find_ffns, linear_shape, text_decoder
 from hneurons.models.identity import (
     build_identity,
@@ -205,6 +205,7 @@ def _skeleton(folder: Path) -> tuple[Any, list[FFN]]:
 
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        check_sizes(config, str(folder))
         causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
         if not causal and type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise UnsupportedModelError(f"{folder} holds a {config.model_type}, which is no decoder: choose a decoder")

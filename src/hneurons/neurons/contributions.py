@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from hneurons.core.artifacts import Manifest, RowStore, load_rows
 from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEnoughDataError
-from hneurons.core.files import file_hash
+from hneurons.core.files import file_hash, stored_errors
 from hneurons.core.progress import progress
+from hneurons.core.rows import from_row
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import Example, identify
+from hneurons.core.types import Example, ModelIdentity, identify
 from hneurons.neurons.signals import CETT, SIGNALS
 from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 
@@ -139,7 +140,12 @@ def load_contributions(folder: Path) -> Contributions:
     Raises `InputError` for another folder, `ArtifactError` when rows or shards are missing or were changed.
     """
     manifest, rows = load_rows(folder, stage=STAGE)
-    layers, neurons = manifest.settings["shape"]
+    with stored_errors(folder):
+        layers, neurons = from_row(tuple[int, int], manifest.settings["shape"])
+        ModelIdentity.from_row(manifest.settings["model"])
+        check_other(manifest.settings["other"])
+        for row in rows:
+            from_row(tuple[str, str, str], [row["id"], row["example_id"], row["region"]])
     for name, content in manifest.summary.get("shards", {}).items():  # of an earlier version, not in `files`
         if not (folder / name).is_file():
             raise ArtifactError(f"{folder} lacks {name}: run 'contributions' again in a new folder")

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError
+from hneurons.core.files import stored_errors
+from hneurons.core.rows import from_row
 from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
 from hneurons.records.rows import ROW_KINDS, FieldError, Row, read_row
 
@@ -114,8 +116,9 @@ def load_run(folder: Path) -> Run:
     except ValueError as error:
         raise InputError(f"{folder} has settings that are no run's ({error}): import the records again") from error
     run = make_run(folder.name, settings, rows, source=str(folder))
-    earlier = tuple(Problem(**p) for p in manifest.summary.get("problems", ()))
-    count = run.n_problems + int(manifest.summary.get("n_problems", 0))
+    with stored_errors(folder):
+        earlier = from_row(tuple[Problem, ...], manifest.summary.get("problems", []))
+        count = run.n_problems + from_row(int, manifest.summary.get("n_problems", 0))
     return Run(run.name, run.settings, run.rows, earlier + run.problems, count, run.source)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hneurons.core.files import stored_errors
 from hneurons.core.wording import UNKNOWN, count, interval, number
 from hneurons.detection.evaluation import DETECTOR
 from hneurons.detection.fitting import STABLE
@@ -33,11 +34,12 @@ def write_run_report(run: RunFolder) -> Path:
     run.check_current()
     detector = run.load_detector()
     page = RunPage(run, detector, run.load_evaluation())
-    sections = [
-        (section, render_page(f"sections/{section.name}.html", values))
-        for section in run_sections()
-        if (values := section.describe(page)) is not None
-    ]
+    with stored_errors(run.folder):
+        sections = [
+            (section, render_page(f"sections/{section.name}.html", values))
+            for section in run_sections()
+            if (values := section.describe(page)) is not None
+        ]
     return write_page(run.folder / REPORT, "run.html", {**_head(page), "sections": sections})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hneurons.core.artifacts import MANIFEST, Manifest, RowStore, file_hash, load_rows
 from hneurons.core.errors import NotEnoughDataError, OtherSettingsError
+from hneurons.core.files import stored_errors
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 from hneurons.runs.plan import TRAIN, RunPlan
@@ -76,7 +77,9 @@ def are_kept(folder: Path, plan: RunPlan, *, check_files: bool) -> bool:
 
 def load_kept(folder: Path) -> list[Question]:
     """Read a dataset's `questions` folder. Raises `InputError` or `ArtifactError`."""
-    return [Question.from_row(row) for row in load_rows(folder, stage=STAGE)[1]]
+    _, rows = load_rows(folder, stage=STAGE)
+    with stored_errors(folder):
+        return [Question.from_row(row) for row in rows]
 
 
 def _settings(plan: RunPlan) -> dict[str, Any]:

@@ -3,16 +3,17 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hneurons.core.artifacts import MANIFEST, Manifest
-from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, OtherSettingsError
+from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, NotEnoughDataError, OtherSettingsError
 from hneurons.core.files import storage_errors
 from hneurons.core.locks import FolderLock
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import Question
+from hneurons.core.types import ModelIdentity, Question
 from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.asking import are_kept, keep_questions, split_questions
 from hneurons.runs.earlier import draws_otherwise, put_aside, recorded_responses
@@ -413,9 +414,26 @@ def _check_draws(folder: Path, plan: RunPlan) -> None:
     """Raise `ArtifactError` where the folder holds responses that this plan's model and sampling would not give."""
     if not (folder / RUN_JSON).is_file():
         return
-    changed = plan.draws_otherwise(RunPlan.load(folder))
-    if changed and any(Manifest.load(found.parent).done for found in folder.glob(f"**/responses/{MANIFEST}")):
+    earlier = RunPlan.load(folder)
+    changed = plan.draws_otherwise(earlier)
+    drawn = [Manifest.load(found.parent) for found in folder.glob(f"**/responses/{MANIFEST}")]
+    drawn = [manifest for manifest in drawn if manifest.done]
+    if plan.model != earlier.model and drawn and _has_moved(plan.model, drawn):
+        changed = plan.draws_otherwise(replace(earlier, model=plan.model))
+    if drawn and changed:
         raise ArtifactError(
             f"{folder} holds responses drawn with other settings ({'; '.join(changed)}): choose another --out, or give "
             "--resample to draw them again"
         )
+
+
+def _has_moved(model: str, drawn: Iterable[Manifest]) -> bool:
+    """Whether the model that drew these responses lies at `model` now, in a folder or file of the same name."""
+    from hneurons.models.stored_weights import open_stored
+
+    try:
+        now = open_stored(model).identity()
+        known = [ModelIdentity.from_row(manifest.settings["model"]) for manifest in drawn]
+    except (HNeuronsError, ValueError):  # no such model, or answers of an endpoint
+        return False
+    return all(then.name == now.name and not then.differences(now) for then in known)

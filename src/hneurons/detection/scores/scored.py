@@ -9,6 +9,7 @@ import numpy as np
 
 from hneurons.core.artifacts import Manifest, RowStore, load_rows
 from hneurons.core.errors import InputError
+from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.detection.answer_rows import AnswerRows, Dataset, Decided, answer_rows, check_both_classes, check_unseen
 from hneurons.detection.scores.score import NEEDS, SCORES, Cost, Need, Score
@@ -90,7 +91,8 @@ def score_answers(train: Dataset, test: Dataset, *, name: str = "test", out: Pat
 def load_scores(folder: Path) -> Scores:
     """Read a finished `scores` folder. Raises `InputError` for another one, `ArtifactError` for a damaged one."""
     manifest, rows = load_rows(folder, stage=STAGE)
-    return _read(rows, manifest)
+    with stored_errors(folder):
+        return _read(rows, manifest)
 
 
 def check_scores(scores: Scores, rows: AnswerRows, name: str) -> None:
