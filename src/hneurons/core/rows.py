@@ -78,7 +78,7 @@ def from_row(kind: type[T], row: Any) -> T:
     return found
 
 
-_MOST = 1 << 63  # larger whole numbers fit no array
+_MOST = 10**300  # larger whole numbers are no floats
 _Reader = Callable[[Any, str], Any]
 
 
