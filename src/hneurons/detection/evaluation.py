@@ -197,15 +197,15 @@ def _evaluate(
     decided = detector.decide(test.matrix)
     methods = {DETECTOR: Decided(decided, detector.threshold)}
     compared = compare_alike(detector, train, test, draws=draws, seed=seed)
-    methods |= {name: both.own for name, both in compared.items()}
+    methods |= {like: both.own for like, both in compared.items()}
     methods |= {rival.method: rival.decided for rival in rivals}
     drawn = [one for both in compared.values() for one in both.drawn]
     areas, sets = np.split(_resampled_areas([*methods.values(), *drawn], test, seed), [len(methods)], axis=1)
     random, means = dict[str, RandomNeurons](), dict[str, Floats]()
-    for name, both in compared.items():
+    for like, both in compared.items():
         own, sets = np.split(sets, [len(both.drawn)], axis=1)
-        random[name] = both.summarize(name, own[0], test)
-        means |= {name: own.mean(axis=1)} if both.drawn else {}
+        random[like] = both.summarize(like, own[0], test)
+        means |= {like: own.mean(axis=1)} if both.drawn else {}
     one_class = test.labels.all() or not test.labels.any()
     false_rate, true_rate, _ = (np.zeros(0),) * 3 if one_class else roc_curve(test.labels, decided)
     items = zip((e.id for e in test.examples), test.labels.tolist(), np.round(decided, 6).tolist(), strict=True)
