@@ -91,6 +91,7 @@ def run_row(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path)
 
 
 def print_detector(detector: "Detector") -> None:
+    """What casts doubt on the signal, the neurons and settings, and the strongest neurons."""
     from rich.table import Table
 
     from hneurons.detection.fitting import doubt_signal

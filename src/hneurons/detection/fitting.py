@@ -100,7 +100,7 @@ def fit_detector(
 
     The default labelling and scaling did best on unseen questions of both models tried (docs/method.md); the paper's
     labelling is "3-vs-1". The penalty is the point of the path with the lowest log-loss on answers to held-out training
-    questions, whatever the labelling; the path goes on until the loss rises again (`validate_path`). (Held-out AUROC
+    questions, whatever the labelling. The path goes on until the loss rises again (`validate_path`). (Held-out AUROC
     would hardly do: it is nearly flat along the path, so that noise picks the point, now a single neuron, now
     hundreds.) `C` fixes the penalty instead, in liblinear's terms.
 

@@ -21,8 +21,10 @@ DECADES = 3  # the smallest penalty tried is 10 ** -DECADES of the largest that 
 class Validated(NamedTuple):
     """A cross-validated path and its held-out answers.
 
-    losses, areas: mean over folds of log-loss and AUROC on held-out answers at each point, NaN where a fold lacks it.
-    edge: in words, why the lowest loss may lie beyond the path; empty where the path goes on behind it.
+    `losses` and `areas` are means over folds of log-loss and AUROC on held-out answers at each point, NaN where a
+    fold lacks it.
+
+    `edge` says in words why the lowest loss may lie beyond the path. It is empty where the path goes on behind it.
     """
 
     found: CrossValidation

@@ -40,8 +40,8 @@ class OverlapNull(NamedTuple):
 def permute_overlap(a: Fit, b: Fit, *, draws: int = DRAWS, seed: int = 0) -> OverlapNull:
     """Fit both again to permuted labels, `draws` times, and count the neurons they share.
 
-    A permutation gives every question a place in one random order for both fits, so that a question which both were
-    trained on has the same label in both as far as their numbers of wrong answers allow. Each fit takes the strongest
+    A permutation gives every question a place in one random order for both fits. A question which both were trained on
+    so has the same label in both, as far as their numbers of wrong answers allow. Each fit takes the strongest
     positive weights, as many as it has H-neurons, at the first penalty that selects so many.
 
     Raises:
