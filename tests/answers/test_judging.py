@@ -61,6 +61,7 @@ def test_verdicts_by_other_rules_are_not_reused(tmp_path, monkeypatch):
         label_responses(QUESTIONS, RESPONSES, out=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_judge_that_dies_half_way_keeps_what_is_done_and_ends_with_the_same_bytes(tmp_path):
     def dying(number, body):
         return verdict_line(number, body) if number < 70 else Reply(status=502, raw="{}")

@@ -44,6 +44,7 @@ ANY = {name: optional(**dict.fromkeys(kind.__slots__, SOME)) for name, kind in R
 CONDITIONS = {"chosen": Condition("selected"), "random0": Condition("random")}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.lists(RECORDS, min_size=1, max_size=16), st.sampled_from([(1.0, "multiplicative"), (0.0, "additive")]))
 def test_every_audit_answers_on_any_records(rows: list[dict[str, Any]], scaling: tuple[float, Any]) -> None:

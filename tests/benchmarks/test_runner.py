@@ -485,6 +485,7 @@ def bench_run(*options: str, names: Sequence[str] = ("copying",)) -> Any:
     return CliRunner().invoke(app, [*names, *small, *options])
 
 
+@pytest.mark.slow
 def test_a_run_gives_its_own_neurons_model_and_place_and_benchmarks_gather_there(run_folder: Path) -> None:
     for name in ("copying", "nonexist"):
         done = bench_run("--neurons", str(run_folder), names=(name,))

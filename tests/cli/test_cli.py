@@ -149,6 +149,7 @@ def test_damaged_weights_and_a_missing_device_are_one_sentence(cli: CLI, tmp_pat
     assert_one_sentence(cli("doctor", "--model", tmp_path), 2, "could not load the model")
 
 
+@pytest.mark.slow
 def test_a_prompt_longer_than_the_window_is_one_sentence(cli: CLI, place: Path, tmp_path: Path) -> None:
     model = tiny_transformer("gpt2")
     model.config.n_positions = 100

@@ -17,6 +17,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_read_or_refused_in_one_sentence(corpus: Path) -> None:
     faults = fuzz(corpus, journeys(), count=60, seed=0)
     assert not faults, "\n".join(f"seed {f.seed}, {f.journey}: {f.change}\n{f.trace}" for f in faults)

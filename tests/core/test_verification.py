@@ -54,6 +54,7 @@ def test_what_is_whole_unfinished_and_without_hash_is_said_to_be_so(folder: Path
     assert states(folder)["going/on/rows.jsonl"] == "whole"
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found_and_the_file_is_named(folder: Path) -> None:
     for name, state in states(folder).items():
         if state == "unchecked":

@@ -27,6 +27,7 @@ from support.tiny_models import tiny_model
 PLANTED = {(0, 7): 3.0, (2, 31): 2.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["3-vs-1", "1-vs-1"])
 @pytest.mark.parametrize("columns", ["standardized", "raw"])
 def test_planted_neurons_are_recovered_with_high_selection_probability(labels: Any, columns: Any) -> None:
@@ -148,6 +149,7 @@ def test_questions_about_one_fact_are_one_group_of_the_training_rows() -> None:
     assert len(set(training_rows(contributions, "1-vs-1").groups)) == 5
 
 
+@pytest.mark.slow
 def test_the_same_settings_twice_give_the_same_bytes_also_from_rows_in_another_order(tmp_path: Path) -> None:
     data = make_dataset(60, planted=PLANTED)
     for name in ("a", "b"):
@@ -166,6 +168,7 @@ def test_the_same_settings_twice_give_the_same_bytes_also_from_rows_in_another_o
     assert NeuronSet.load(tmp_path / "a").columns.tolist() == in_memory.neuron_set().columns.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["cross_validate_path", "select_stability", "to_files"])
 def test_a_fit_killed_in_any_part_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
@@ -230,6 +233,7 @@ def test_unusable_arguments_are_one_sentence() -> None:
             fit_detector(make_dataset(20, wrong_share=share).contributions)
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_in_a_detector_its_neurons_or_its_manifest_is_refused(tmp_path: Path) -> None:
     fit_detector(make_dataset(60, planted=PLANTED).contributions, subsamples=4, out=tmp_path)
 

@@ -46,6 +46,7 @@ def test_the_losses_of_answers_against_answers_are_those_of_the_fit() -> None:
     np.testing.assert_array_equal(losses, found.mean("log_loss"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["1-vs-1", "3-vs-1"])
 def test_the_path_goes_on_until_the_lowest_loss_is_inside(labels: Any) -> None:
     data = make_dataset(200, planted=DIFFUSE).contributions
@@ -71,6 +72,7 @@ def test_a_fixed_penalty_is_on_no_edge() -> None:
     assert fit_detector(data, C=0.02, subsamples=0).settings["edge"] == ""
 
 
+@pytest.mark.slow
 def test_candidates_are_judged_at_thresholds_of_their_own() -> None:
     """Where answers are easily told from other tokens, log odds of 0 lie between these and all answers."""
     data = make_dataset(160, planted={(0, 7): 1.0, (2, 31): 1.0}).contributions
@@ -116,6 +118,7 @@ def test_a_path_that_tells_nothing_is_said_first() -> None:
     assert held_out["low"] <= held_out["value"] <= held_out["high"] and held_out["n"] == 80
 
 
+@pytest.mark.slow
 def test_the_held_out_auroc_is_that_of_the_chosen_points_decisions() -> None:
     data = make_dataset(100, planted={(0, 7): 1.5}).contributions
     rows = training_rows(data, "1-vs-1")

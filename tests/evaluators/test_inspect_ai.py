@@ -116,6 +116,7 @@ def test_a_log_holds_the_same_replies_and_outcomes_as_the_runners_records(
         assert score.value == record.outcome or (record.outcome is None and math.isnan(score.as_float()))
 
 
+@pytest.mark.slow
 def test_alpha_1_replies_as_the_plain_model_and_others_do_not(places: dict[str, Path], tmp_path: Path) -> None:
     plain, same, other = (
         {s.id: s.output.completion for s in samples_of(evaluate(falseqa(places), model, tmp_path))}

@@ -83,6 +83,7 @@ def test_overlap_of_fits_to_noise_is_rarely_called_significant() -> None:
     assert uniform >= 2 and small <= 1
 
 
+@pytest.mark.slow
 def test_neurons_that_both_fits_found_are_more_than_permuted_labels_share() -> None:
     fits = []
     for number in range(2):

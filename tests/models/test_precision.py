@@ -54,6 +54,7 @@ def test_the_environment_says_what_auto_means_and_an_unknown_type_is_refused(
         choose_dtype("auto", "cpu")
 
 
+@pytest.mark.slow
 def test_a_run_records_the_type_that_was_chosen_and_keeps_it_on_other_hardware(
     tmp_path: Path, processor: dict[str, Any]
 ) -> None:

@@ -248,6 +248,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", SETTINGS)
 @pytest.mark.parametrize("spread", [0.3, 3.0])
 def test_each_token_takes_the_share_of_uniform_numbers_that_transformers_gives_it(

@@ -193,6 +193,7 @@ def test_a_template_holds_the_text_of_cells_and_nothing_else(tmp_path: Path) -> 
     assert record.condition == "{'x': 1}//{{"
 
 
+@pytest.mark.slow
 def test_a_pattern_that_would_run_for_ever_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(TABLE + "a" * 60 + "!,a,2,1\n")
     mapping = Mapping(TOY, extract={"group": ("id", r"^((a|a|aa)+)+$")})

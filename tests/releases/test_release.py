@@ -420,6 +420,7 @@ def test_the_verbs_publish_export_and_import(
     assert os.path.isfile(tmp_path / "imported" / "neurons.json")
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_in_any_file_of_a_release_but_its_card_is_refused(tmp_path: Path) -> None:
     save_release(tmp_path, make_detector(), RESULTS)
     names = [path.name for path in tmp_path.iterdir() if path.name != "README.md"]

@@ -283,6 +283,7 @@ def test_two_runs_with_other_seeds_do_not_get_into_one_folder(place: Path, tmp_p
     assert run_elsewhere(code) == "" and RunPlan.load(tmp_path).seed == 7
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_in_the_plan_is_refused_and_a_plan_without_checksum_opens(place: Path, tmp_path: Path) -> None:
     plan = make_plan(place)
     plan.save(tmp_path)

@@ -219,6 +219,7 @@ def test_the_reason_names_the_alias_as_the_question_spells_it():
     assert judge_alias(MEN, "about 1000").reason == "1,000"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80), st.lists(st.text(max_size=20), max_size=4))
 def test_no_text_and_no_alias_can_break_the_judge(reply, answers):
     assert judge_alias(Question("q", "Who?", tuple(answers)), reply).verdict in (
@@ -243,6 +244,7 @@ def test_a_number_is_the_same_with_and_without_separators(number):
     assert judge_alias(question, f"There were 7{number} of them").verdict != "correct"
 
 
+@pytest.mark.slow
 def test_a_reply_takes_less_than_a_millisecond_on_average():
     question = Question("q", "Who was the first president?", tuple(f"George Washington {n}" for n in range(100)))
     replies = ["George Washington 7", "The first president was John Adams.", "I don't know who it was."]

@@ -69,6 +69,7 @@ def test_a_block_type_without_such_a_scale_and_an_overflow_are_refused() -> None
         scale_row(random_row("Q4_0"), "Q4_0", 1e7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["F32", "Q8_0", "Q4_1"])
 def test_an_edited_file_gives_the_logits_of_the_hook(tmp_path: Path, kind: str) -> None:
     source = write_tiny_gguf(tmp_path / "tiny.gguf", kind)
