@@ -107,7 +107,7 @@ def test_without_a_judge_all_samples_are_drawn_in_question_order(model: Language
     questions = make_questions(6)
     found = sample_responses(model, questions, n=3, sampling=SHORT)
     assert [r.id for r in found.responses] == [f"q{i}#{s}" for i in range(6) for s in range(3)]
-    assert all(len(r.token_ids) == len(r.logprobs) for r in found.responses)
+    assert all(len(r.token_ids) == len(r.logprobs) == len(r.entropies) for r in found.responses)
     assert found.summary["truncated"] == sum(r.finish_reason == "length" for r in found.responses)
     assert found.summary["tokens"] == sum(len(r.token_ids) for r in found.responses)
 

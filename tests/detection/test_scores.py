@@ -24,10 +24,12 @@ from support.planted import make_dataset, make_example, read_tree
 LEAKS = {
     "answer length": {"answer length", "sum of log-probabilities"},
     "question only": {"question only"},
+    "mean token entropy": {"mean token entropy", "largest token entropy"},
     "mean log-probability": {
         "mean log-probability", "minimum log-probability", "perplexity", "sum of log-probabilities",
     },
 }  # fmt: skip
+OF_THE_ANSWER = {name for name in SCORES if SCORES.get(name).needs in ("text", "log-probabilities")}
 
 
 def make_leaky(n: int, prefix: str, leak: str) -> AnswerRows:
@@ -47,7 +49,9 @@ def make_leaky(n: int, prefix: str, leak: str) -> AnswerRows:
         )
         logprob = -2.0 if wrong and leak == "mean log-probability" else -1.0
         logprobs = tuple(float(v) for v in logprob + 0.3 * rng.normal(size=size))
-        examples.append(replace(example, response=replace(example.response, logprobs=logprobs)))
+        unsure = 1.5 if wrong and leak == "mean token entropy" else 0.7
+        entropies = tuple(float(v) for v in unsure + 0.1 * rng.normal(size=size))
+        examples.append(replace(example, response=replace(example.response, logprobs=logprobs, entropies=entropies)))
     return as_rows(examples)
 
 
@@ -65,7 +69,7 @@ def values(train: AnswerRows, test: AnswerRows) -> dict[str, Floats]:
 def test_each_score_finds_its_own_leak_and_no_other(leak: str) -> None:
     train, test = make_leaky(80, "a", leak), make_leaky(80, "bb", leak)
     areas = {name: auroc(test.labels, found) for name, found in values(train, test).items()}
-    assert set(areas) == set(SCORES)
+    assert set(areas) == OF_THE_ANSWER
     for name, area in areas.items():
         assert area > 0.8 if name in LEAKS[leak] else abs(area - 0.5) < 0.2, name
 
@@ -94,13 +98,16 @@ def test_fitted_scores_are_balanced_logistic_regressions_on_what_they_read() -> 
 
 
 def test_log_probabilities_of_the_answers_tokens_alone_count() -> None:
-    logprobs = (-0.5, -2.0, -0.25, -9.0)
+    logprobs, entropies = (-0.5, -2.0, -0.25, -9.0), (0.5, 1.5, 1.0, 9.0)
     example = make_example("x", wrong=True, token_ids=(1, 2, 3, 4), token_span=(0, 3))
-    test = as_rows([replace(example, response=replace(example.response, logprobs=logprobs))])
+    response = replace(example.response, logprobs=logprobs, entropies=entropies)
+    test = as_rows([replace(example, response=response)])
     found = values(make_leaky(40, "a", "mean log-probability"), test)
     assert found["minimum log-probability"] == pytest.approx([2.0])
     assert found["sum of log-probabilities"] == pytest.approx([2.75])
     assert found["perplexity"] == pytest.approx([math.exp(2.75 / 3)])
+    assert found["mean token entropy"] == pytest.approx([1.0])
+    assert found["largest token entropy"] == pytest.approx([1.5])
 
 
 def test_a_plain_score_calls_made_up_where_training_answers_have_even_odds() -> None:
@@ -113,11 +120,13 @@ def test_a_plain_score_calls_made_up_where_training_answers_have_even_odds() -> 
 
 def test_scores_that_lack_something_are_left_out_by_name() -> None:
     train, test = make_leaky(20, "a", ""), make_leaky(20, "bb", "")
-    bare = [replace(e, response=replace(e.response, logprobs=())) for e in test.examples[:5]]
+    bare = [replace(e, response=replace(e.response, logprobs=(), entropies=())) for e in test.examples[:5]]
     found, left_out = score_rows(train, as_rows([*bare, *test.examples[5:]]))
     assert [one.method for one in found] == ["answer length", "question only"]
-    assert set(left_out) == set(SCORES) - {"answer length", "question only"}
-    assert set(left_out.values()) == {"5 of 20 answers have no log-probabilities"}
+    lacking = OF_THE_ANSWER - {"answer length", "question only"}
+    assert {left_out[name] for name in lacking} == {
+        "5 of 20 answers have no log-probabilities", "5 of 20 answers have no token entropies",
+    }  # fmt: skip
     with pytest.raises(InputError, match="has no answer span"):
         score_rows(as_rows([replace(train.examples[0], token_span=None), *train.examples[1:]]), test)
 

@@ -62,7 +62,7 @@ def choose_one(logits: torch.Tensor, uniform: float, sampling: Sampling) -> tupl
 @torch.inference_mode()
 def draw_alone(model: Any, prompt: list[int], branch: Branch, sampling: Sampling) -> Generation:
     """One answer by the whole sequence's forward pass at every token: no cache, no batch, no padding."""
-    ids, logprobs, reason = list(prompt), [], "length"
+    ids, logprobs, entropies, reason = list(prompt), [], [], "length"
     uniforms = np.random.default_rng(derive_seed(sampling.seed, *branch.seed_parts)).random(sampling.max_new_tokens)
     for uniform in uniforms:
         logits = model.model(torch.tensor([ids])).logits[:, -1]
@@ -70,17 +70,19 @@ def draw_alone(model: Any, prompt: list[int], branch: Branch, sampling: Sampling
             top_candidates(logits, sampling.top_k), torch.tensor([uniform]), sampling.temperature, sampling.top_p
         )
         logprobs.append(float(torch.log_softmax(logits.double(), -1)[0, token]))
+        entropies.append(float(torch.distributions.Categorical(logits=logits[0].double()).entropy()))
         ids.append(int(token))
         if ids[-1] in STOPS:
             reason = "stop"
             break
-    return Generation(tuple(ids[len(prompt) :]), tuple(logprobs), reason)  # type: ignore[arg-type]
+    return Generation(tuple(ids[len(prompt) :]), tuple(logprobs), reason, tuple(entropies))  # type: ignore[arg-type]
 
 
 def assert_same(drawn: Generation, expected: Generation) -> None:
     assert drawn.token_ids == expected.token_ids
     assert drawn.finish_reason == expected.finish_reason
     np.testing.assert_allclose(drawn.logprobs, expected.logprobs, atol=2e-3)
+    np.testing.assert_allclose(drawn.entropies, expected.entropies, atol=2e-3)
 
 
 def windowed_model(family: str, window: int) -> LanguageModel:

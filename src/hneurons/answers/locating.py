@@ -142,7 +142,7 @@ def _place(example: Example, char_span: Span | None, tokenizer: Any) -> Example:
         encoded = encode_text(tokenizer, response.text)
         if encoded is None:
             return replace(example, char_span=char_span, token_span=None)
-        response, offsets = replace(response, token_ids=encoded.ids, logprobs=()), encoded.offsets
+        response, offsets = replace(response, token_ids=encoded.ids, logprobs=(), entropies=()), encoded.offsets
     place = None if char_span is None else token_span(offsets, char_span)
     return replace(example, response=response, char_span=char_span, token_span=place)
 

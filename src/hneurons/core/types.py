@@ -47,7 +47,9 @@ class Response(Row):
 
     `token_ids` are the generated ids, the stop token included if one was generated (`finish_reason="stop"`);
     `logprobs` the natural-log probabilities of these tokens at temperature 1 without truncation. Both are empty
-    where an endpoint does not give them. `text` is the decoded text without the stop token.
+    where an endpoint does not give them. `entropies` are those of the distributions that the tokens were drawn from, in
+    nats, likewise at temperature 1; empty, too, in responses of earlier versions. `text` is the decoded text without
+    the stop token.
     """
 
     question_id: str
@@ -56,10 +58,15 @@ class Response(Row):
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish_reason: FinishReason = "stop"
+    entropies: tuple[float, ...] = ()
 
     @property
     def id(self) -> str:
         return f"{self.question_id}#{self.sample}"
+
+    def to_row(self) -> dict[str, Any]:
+        row = field_row(self)
+        return row if self.entropies else {k: v for k, v in row.items() if k != "entropies"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +111,13 @@ class Example(Row):
 def identify(values: Sequence[Question | Response | Judgement | Example]) -> str:
     """16 hex digits of what the values say, by which a stage knows its inputs again.
 
-    Log-probabilities are left out: in their last digit they depend on how many rows run at a time and on the threads,
-    so the same answers would give another identity.
+    Log-probabilities and entropies are left out: in their last digit they depend on how many rows run at a time and on
+    the threads, so the same answers would give another identity.
     """
     rows = [value.to_row() for value in values]
     for row in rows:
-        row.get("response", row).pop("logprobs", None)
+        for name in ("logprobs", "entropies"):
+            row.get("response", row).pop(name, None)
     return fingerprint(rows)
 
 

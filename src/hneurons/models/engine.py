@@ -22,15 +22,16 @@ class Ask(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One answer. `token_ids` and `logprobs` are empty where the engine does not give them."""
+    """One answer. `token_ids`, `logprobs` and `entropies` are empty where the engine does not give them."""
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish_reason: FinishReason = "stop"
+    entropies: tuple[float, ...] = ()
 
     def to_response(self, ask: Ask) -> Response:
-        return Response(ask.question.id, ask.sample, self.text, self.token_ids, self.logprobs, self.finish_reason)
+        return Response(ask.question.id, ask.sample, *self)
 
 
 OnReply = Callable[[Ask, Reply], Iterable[Ask]]
@@ -105,7 +106,7 @@ class _LocalAnswering:
         def on_done(done: Branch, drawn: Generation) -> list[Branch]:
             question_id, sample = done.seed_parts
             text = decode_answer(self.model, drawn.token_ids, self.stops)
-            reply = Reply(text, drawn.token_ids, drawn.logprobs, drawn.finish_reason)
+            reply = Reply(text, drawn.token_ids, drawn.logprobs, drawn.finish_reason, drawn.entropies)
             return [branch(ask) for ask in on_reply(Ask(questions[str(question_id)], int(sample)), reply)]
 
         first = [branch(ask) for ask in wanted]
@@ -220,7 +221,8 @@ class _RecordedAnswering:
             ask = waiting.pop()
             found = self.engine.replies.get((ask.question.id, ask.sample))
             if found is not None:
-                waiting += on_reply(ask, Reply(found.text, found.token_ids, found.logprobs, found.finish_reason))
+                reply = Reply(found.text, found.token_ids, found.logprobs, found.finish_reason, found.entropies)
+                waiting += on_reply(ask, reply)
             elif self.engine.missing is not None:
                 unknown.append(ask)
             else:

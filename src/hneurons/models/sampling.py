@@ -55,11 +55,15 @@ class Branch(NamedTuple):
 
 
 class Generation(NamedTuple):
-    """Generated ids with the stop token, their log-probabilities at temperature 1, and why it ended."""
+    """Generated ids with the stop token, their log-probabilities at temperature 1, and why it ended.
+
+    `entropies`: of the distribution that each token was drawn from, in nats, over the vocabulary at temperature 1.
+    """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
+    entropies: tuple[float, ...] = ()
 
 
 @torch.inference_mode()
@@ -100,6 +104,7 @@ class _Draw:
         self.uniforms = draws.random(sampling.max_new_tokens)
         self.tokens, self.begin = list(tail), len(tail)
         self.logprobs: list[float] = []
+        self.entropies: list[float] = []
 
 
 class _Row:
@@ -277,13 +282,16 @@ class _Batch:
             tokens, logprobs = choose_tokens(
                 together, uniforms.to(together.logits.device), self.sampling.temperature, self.sampling.top_p
             )
-            for (draw, _), token, logprob in zip(going, tokens.tolist(), logprobs.tolist(), strict=True):
+            drawn = zip(going, tokens.tolist(), logprobs.tolist(), together.entropy.tolist(), strict=True)
+            for (draw, _), token, logprob, entropy in drawn:
                 draw.tokens.append(token)
                 draw.logprobs.append(round(logprob, 4))
+                draw.entropies.append(round(entropy, 4))
                 if self._ended(draw):
                     reason: FinishReason = "stop" if token in self.stops else "length"
                     ids = tuple(draw.tokens[draw.begin :])
-                    ended.append((draw.branch, Generation(ids, tuple(draw.logprobs), reason)))
+                    generation = Generation(ids, tuple(draw.logprobs), reason, tuple(draw.entropies))
+                    ended.append((draw.branch, generation))
 
     def _ended(self, draw: _Draw) -> bool:
         drawn = len(draw.tokens) - draw.begin

@@ -99,6 +99,17 @@ def answer_log_probabilities(rows: AnswerRows) -> list[Floats]:
     return [np.asarray(e.response.logprobs[slice(*answer_span(e))], dtype=np.float64) for e in rows.examples]
 
 
+def answer_entropies(rows: AnswerRows) -> list[Floats]:
+    """The entropies in nats at each answer's tokens, float64 [tokens] an answer."""
+    return [np.asarray(e.response.entropies[slice(*answer_span(e))], dtype=np.float64) for e in rows.examples]
+
+
+def lacks_entropies(rows: AnswerRows) -> str:
+    """In words, how many answers came without token entropies; empty where none did."""
+    bare = sum(not e.response.entropies for e in rows.examples)
+    return f"{bare} of {len(rows.examples)} answers have no token entropies" if bare else ""
+
+
 def lacks_log_probabilities(rows: AnswerRows) -> str:
     """In words, how many answers came without log-probabilities; empty where none did."""
     bare = sum(not e.response.logprobs for e in rows.examples)
