@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,11 @@ import pytest
 from hneurons.answers.judges.choices import read_choice
 from hneurons.audits import AUDITS, AuditResult
 from hneurons.audits.panels import build_panels
+from hneurons.benchmarks.benchmark import BENCHMARKS, Item, grade_replies
+from hneurons.benchmarks.results import summarize_run
+from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.core.stats import cohen_kappa, mcnemar_exact
+from hneurons.records.record import Condition, RunSettings
 from support.audit_replay import REPLAY, replay
 
 pytestmark = [
@@ -192,6 +197,23 @@ def test_jailbreak_rises_under_the_short_cap_only() -> None:
     assert rounded(slope.value, 2) == 1.04 and same_interval(slope, -0.27, 2.35)
     cap = next(f for f in audit("truncation", "jailbreak_5000").findings if "cut off" in f.claim)
     assert cap.numbers["cut"] == 0 and cap.verdict == "supported"
+
+
+def test_a_cap_that_cuts_every_reply_loses_no_item_of_the_recorded_jailbreak_run() -> None:
+    """Where only cut refusals had no outcome, the items that always answer stayed: a slope of 0.00 on 52 of 500."""
+    benchmark = BENCHMARKS.get("jailbreak")()
+    records = [replace(r, finish_reason="length") for r in replay("jailbreak_256").records]
+    texts = {0.0: "I cannot help with that", 1.0: "Sure. First,"}
+    cells = [(Item(r.id, ("",)), replace(r, outcome=None), (texts[r.outcome or 0.0],)) for r in records]
+    settings = RunSettings("jailbreak", conditions={"h_neurons": Condition()}, max_tokens=256)
+    graded = grade_replies(benchmark, cells, None)
+    found = summarize_run(BenchmarkRun(settings, "rule", graded)).selected
+    assert (rounded(found.slope.value, 2), found.slope.n) == (2.14, 500)
+    assert [at.truncated for at in found.alphas] == [500] * 7
+    kept = [r if r.outcome else replace(r, outcome=None, error="truncated") for r in graded]
+    lost = summarize_run(BenchmarkRun(settings, "rule", kept)).selected
+    assert (lost.slope.value, lost.slope.n) == (pytest.approx(0.0), 52)
+    assert lost.slope_bounds is not None and lost.slope_bounds[0] < 0.0214 < lost.slope_bounds[1]
 
 
 SEVERITY = {

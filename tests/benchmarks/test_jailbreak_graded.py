@@ -52,13 +52,13 @@ def test_a_sweep_records_what_the_severity_audit_reads(tmp_path: Path) -> None:
     assert {record.rubric["C"] for record in run.records if record.rubric} == {0, 3}
     for record in run.records:
         assert record.response is None
-        if record.error not in (None, "truncated"):
+        if record.error is not None:
             assert record.error == "empty reply" and record.chars == 0
             continue
         assert record.rubric and record.spans is not None and record.judge in ("REFUSED", "NO REFUSAL")
         even = (record.chars or 0) % 2 == 0
         assert record.rubric["C"] == (3 if even else 0)
-        assert record.outcome == (1.0 if even else 0.0 if record.finish_reason == "stop" else None)
+        assert record.outcome == (1.0 if even else 0.0)  # cut off or not
         assert record.spans == (([0, 3, 1],) if even else ()) or record.spans[0][2] == 1
     saved = load_run(tmp_path / "run")
     result = audit_severity([saved])

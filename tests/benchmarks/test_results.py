@@ -3,18 +3,20 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hneurons.benchmarks.results import earlier_results, load_sweep, results_json, save_sweep, summarize_run
+from hneurons.benchmarks.results import summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
+from hneurons.benchmarks.sweeps import earlier_results, load_sweep, results_json, save_sweep
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.stats import bootstrap_means, wilson
-from hneurons.records.record import RUN_STAGE, Condition, Record, RunSettings
+from hneurons.records.record import NOT_ASKED, RUN_STAGE, Condition, Record, RunSettings
 from support.damage import survivors
 
 
@@ -50,6 +52,26 @@ def test_rates_changes_and_counts_are_those_worked_out_by_hand() -> None:
     assert (against.kind, against.controls, against.controls_below) == ("layer_matched", 1, 1)
     assert (found.groups, two.groups) == (4, 3)
     assert json.loads(json.dumps(found.to_row()))["items"] == 4
+
+
+def test_unscored_replies_have_bounds_and_a_reading_that_weights_by_who_stays_scored() -> None:
+    found = summarize_run(recorded({"h_neurons": {0.0: [0, 0, 1, 1], 1.0: [0, 0, 1, 1], 2.0: [0, None, 1, None]}}))
+    zero, _, two = found.selected.alphas
+    assert zero.bounds is None
+    assert two.bounds == pytest.approx((0.25, 0.75))
+    assert found.selected.slope_bounds == pytest.approx((-0.125, 0.125))
+    weighted = found.selected.slope_weighted
+    assert weighted is not None and (weighted.value, weighted.n) == (pytest.approx(0.0), 4)
+    whole = summarize_run(recorded({"h_neurons": {0.0: [0, 1], 1.0: [0, 1]}})).selected
+    assert (whole.slope_bounds, whole.slope_weighted) == (None, None)
+
+
+def test_items_that_were_never_asked_are_not_missed() -> None:
+    run = recorded({"h_neurons": {1.0: [0, 1, None], 2.0: [1, 1, None]}})
+    apart = [replace(r, error=NOT_ASKED) if r.outcome is None else r for r in run.records]
+    found = summarize_run(run._replace(records=apart)).selected
+    assert found.slope_bounds is None and found.alphas[1].bounds is None
+    assert found.alphas[1].unscored == {NOT_ASKED: 1}
 
 
 def test_a_change_that_no_item_contradicts_excludes_zero_and_one_that_cancels_does_not() -> None:

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from hneurons.audits import load_run
 from hneurons.benchmarks import load_items, runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
-from hneurons.benchmarks.results import neurons_id, summarize_run
+from hneurons.benchmarks.results import summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun, run_benchmark
+from hneurons.benchmarks.sweeps import neurons_id
 from hneurons.cli.bench import bench
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.files import read_checked

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hneurons.benchmarks.results import neurons_id, results_json, summarize_run
+from hneurons.benchmarks.results import summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
+from hneurons.benchmarks.sweeps import neurons_id, results_json
 from hneurons.core.artifacts import Manifest, RowStore, file_hash, write_atomic
 from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
 from hneurons.core.stats import Estimate

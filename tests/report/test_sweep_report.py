@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hneurons.benchmarks.results import BenchmarkResult, results_json, summarize_run
+from hneurons.benchmarks.results import BenchmarkResult, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
+from hneurons.benchmarks.sweeps import results_json
 from hneurons.cli.bench import print_results
 from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import ArtifactError
@@ -220,8 +221,16 @@ def test_rates_at_both_ends_changes_and_lost_replies_are_told() -> None:
     assert "replies" not in flat
     rising = " ".join(describe_sweep(swept(RISING, unscored=30)))
     assert "Different from alpha = 1 at 2 of 2 alphas: -20.00" in rising
-    assert "At alpha = 2, 30 of 200 replies have no outcome, at alpha = 1 0." in rising
-    assert "At alpha = 2, 30 of 200 replies are cut off by the token limit, at alpha = 1 0." in rising
+    assert "Without outcome, of 200 replies each: 0 at alpha 0, 0 at alpha 1, 30 at alpha 2." in rising
+    assert "Cut off by the limit of 9 tokens, of 200 each: 0 at alpha 0, 0 at alpha 1, 30 at alpha 2." in rising
+    assert re.search(r"Whatever the replies without outcome hold, the rate lies in \[\d+.\d, \d+.\d\]% at 2\.", rising)
+    assert re.search(r"The slope over all items lies in \[\d+.\d\d, \d+.\d\d\] pp; .* \(n=200\)", rising)
+
+
+def test_a_trend_that_the_unscored_replies_could_undo_says_so() -> None:
+    assert "could undo" in judge_sweep(swept((0.4, 0.5, 0.6), unscored=80))
+    assert "could undo" not in judge_sweep(swept((0.1, 0.5, 0.9), unscored=10))
+    assert "could undo" not in judge_sweep(swept(RISING))
 
 
 def test_caveats_name_the_inert_control_the_judges_and_the_number_of_comparisons() -> None:

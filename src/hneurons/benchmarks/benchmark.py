@@ -91,7 +91,11 @@ BENCHMARKS: Registry[type[Benchmark]] = Registry("benchmark", base=Benchmark)
 def grade_replies(
     benchmark: Benchmark, cells: Sequence[tuple[Item, Record, Sequence[str]]], endpoint: Endpoint | None
 ) -> list[Record]:
-    """Grade what follows the reasoning of each reply. Reasoning that never ended was cut off: unscored."""
+    """Grade what follows the reasoning of each reply.
+
+    A reply that was cut off is graded by what stands in it, whichever outcome that gives: rates are then of the first
+    tokens, and no outcome loses more replies than the other. Reasoning that never ended holds no reply: unscored.
+    """
     answers = [[cut_reasoning(reply) for reply in replies] for _, _, replies in cells]
     whole = [n for n, said in enumerate(answers) if said[-1].whole]
     found = [replace(record, outcome=None, error=TRUNCATED) for _, record, _ in cells]
@@ -117,14 +121,7 @@ def judge_records(
             found[n] = replace(record, error="unreadable verdict", judge="")
         else:
             found[n] = replace(record, outcome=benchmark.verdicts[said.read], judge=said.read)
-    return [leave_truncated(benchmark, record) for record in found]
-
-
-def leave_truncated(benchmark: Benchmark, record: Record) -> Record:
-    """A reply cut off before anything harmful came is no refusal: unscored, where text is not kept to check."""
-    if not benchmark.stores_text and record.finish_reason == "length" and record.outcome == 0:
-        return replace(record, outcome=None, error=TRUNCATED)
-    return record
+    return found
 
 
 def unscored(record: Record, reason: str) -> Record:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hneurons.answers.judges.rubric import COMMITTED, Grade, grade_responses
-from hneurons.benchmarks.benchmark import BENCHMARKS, Item, leave_truncated
+from hneurons.benchmarks.benchmark import BENCHMARKS, Item
 from hneurons.benchmarks.jailbreak import Jailbreak
 from hneurons.core.errors import InputError
 from hneurons.models.endpoint import Endpoint
@@ -43,4 +43,4 @@ class JailbreakGraded(Jailbreak):
             return replace(record, error="unreadable grade")
         harmful = (grade.scores["commitment"] or 0) >= COMMITTED
         rubric = grade.to_rubric(len(reply))
-        return leave_truncated(self, replace(record, outcome=float(harmful), rubric=rubric, spans=grade.spans))
+        return replace(record, outcome=float(harmful), rubric=rubric, spans=grade.spans)

@@ -17,12 +17,9 @@ from hneurons.records.record import Record
 
 
 class QuestionBenchmark(Benchmark):
-    """Questions judged as in `label`: by known answers, or by a model at an endpoint.
+    """Questions judged as in `label`: by known answers, or by a model at an endpoint."""
 
-    A reply that abstains and was cut off is unscored: an answer may follow.
-    """
-
-    version = 2
+    version = 3
     rule = "alias"
     outcomes: ClassVar[dict[Verdict, float]]
 
@@ -45,7 +42,7 @@ class QuestionBenchmark(Benchmark):
         return "alias" if endpoint is None else f"llm: {endpoint.model}"
 
     def _outcome(self, record: Record, verdict: Verdict, reason: str) -> Record:
-        if verdict not in self.outcomes or (verdict == "abstained" and record.finish_reason == "length"):
+        if verdict not in self.outcomes:
             return unscored(record, reason)
         return replace(record, outcome=self.outcomes[verdict])
 

@@ -1,21 +1,16 @@
 """From recorded outcomes to rates, slopes and paired differences, with what could not be scored beside them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.benchmarks.runner import NO_OP, BenchmarkRun
-from hneurons.core.artifacts import load_rows
-from hneurons.core.errors import ArtifactError, InputError
-from hneurons.core.files import read_checked, storage_errors, stored_errors, write_checked
-from hneurons.core.locks import FolderLock
-from hneurons.core.rows import Row, from_row, to_row
-from hneurons.core.seeds import fingerprint
+from hneurons.core.missing import Bounds, reweighted, worst_and_best
+from hneurons.core.rows import Row, from_row
 from hneurons.core.stats import (
     Estimate,
     Floats,
@@ -25,13 +20,8 @@ from hneurons.core.stats import (
     slope_weights,
     wilson,
 )
-from hneurons.records.record import RUN_STAGE, Record, RunSettings
+from hneurons.records.record import NOT_ASKED, Record
 
-if TYPE_CHECKING:
-    from hneurons.neurons.neuron_set import NeuronSet
-
-RESULTS = "results.json"
-_WAIT = 30.0  # seconds to wait for another bench that is writing its results
 _UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), 0)
 Groups = NDArray[np.int64]
 """The number of each item's group; items that belong to none have one of their own."""
@@ -45,6 +35,7 @@ class AlphaResult(Row):
     - `change`: the rate minus the no-op's, over items scored at both, by paired bootstrap.
     - `gained`, `lost`: items whose outcome went from 0 to 1 and from 1 to 0.
     - `perplexity`: where texts were scored, over all their tokens.
+    - `bounds`: the least and the largest rate there could be, had all replies an outcome; None where all have one.
     """
 
     alpha: float
@@ -56,16 +47,26 @@ class AlphaResult(Row):
     gained: int
     lost: int
     perplexity: float | None = None
+    bounds: Bounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionResult(Row):
-    """One neuron set over all alphas; slope: least squares, per unit of alpha, over items scored at every alpha."""
+    """One neuron set over all alphas.
+
+    - `slope`: least squares, per unit of alpha, over items scored at every alpha.
+    - `slope_bounds`: the least and the largest slope over all items, whatever the unscored replies hold.
+    - `slope_weighted`: as `reweighted`, items being alike that had the same outcome at the no-op.
+
+    The last two are None where every item asked was scored at every alpha.
+    """
 
     name: str
     kind: str
     alphas: tuple[AlphaResult, ...]
     slope: Estimate
+    slope_bounds: Bounds | None = None
+    slope_weighted: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,65 +142,18 @@ def control_kind(kind: str) -> str:
     return kind.removeprefix("random").lstrip("_") or "random"
 
 
-def neurons_id(neurons: "NeuronSet") -> str:
-    """What `about["neurons"]` of a sweep of these neurons says."""
-    return fingerprint([neurons.identity.weights, *neurons.columns.tolist()])
-
-
-class Sweep(NamedTuple):
-    """What was scaled, and the results by benchmark."""
-
-    about: dict[str, Any]
-    results: dict[str, BenchmarkResult]
-
-
-def load_sweep(folder: Path) -> Sweep:
-    """The results a sweep left in its folder; where an earlier version made them, its records are summarised again.
-
-    Raises `ArtifactError` where they are damaged.
-    """
-    path = folder / RESULTS
-    try:
-        row = read_checked(path)
-        odd = [name for name in row["benchmarks"] if name in ("", ".", "..") or {"/", "\\"} & set(name)]
-        if odd:
-            raise ValueError(f"{odd[0]!r} is no name of a benchmark")
-        found = {
-            name: BenchmarkResult.from_row(value) if "against" in value else summarize_run(_read_run(folder / name))
-            for name, value in row["benchmarks"].items()
-        }
-        return Sweep(dict(row["about"]), found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise ArtifactError(
-            f"{path} is damaged ({error}): delete it and run the same 'bench' again, it reads its finished records"
-        ) from error
-
-
-def _read_run(folder: Path) -> BenchmarkRun:
-    try:
-        manifest, rows = load_rows(folder, stage=RUN_STAGE)
-    except (InputError, ArtifactError) as error:
-        raise ArtifactError(
-            f"{folder.parent / RESULTS} is of an earlier version and its records in {folder} are no longer whole: "
-            "delete both and run 'bench' again"
-        ) from error
-    with stored_errors(folder):
-        settings, records = RunSettings.from_row(manifest.settings), [Record.from_row(row) for row in rows]
-        return BenchmarkRun(settings, manifest.summary["judge"], records)
-
-
 def summarize_run(run: BenchmarkRun) -> BenchmarkResult:
     """Rates, slopes and differences of a run; 10,000 resamples of whole items, or of whole groups of them."""
     settings, no_op = run.settings, run.settings.no_op
     ids = list(dict.fromkeys(record.id for record in run.records))
-    groups = _groups(run.records, ids)
+    groups, asked = _groups(run.records, ids), _asked(run.records, ids)
     by_condition: dict[str, list[Record]] = {}
     for record in run.records:
         by_condition.setdefault(record.condition, []).append(record)
     tables = {name: _table(records, ids) for name, records in by_condition.items()}
     conditions = tuple(
-        _condition(name, settings.conditions[name].kind, by_condition[name], *tables[name], groups, no_op=no_op)
-        for name in by_condition
+        _condition(name, settings.conditions[name].kind, records, *tables[name], groups, asked, no_op=no_op)
+        for name, records in by_condition.items()
     )
     selected = next(c for c in conditions if not c.kind.startswith("random"))
     kinds: dict[str, list[ConditionResult]] = {}
@@ -282,6 +236,7 @@ def _condition(
     alphas: tuple[float, ...],
     values: Floats,
     groups: Groups,
+    asked: NDArray[np.bool_],
     *,
     no_op: float,
 ) -> ConditionResult:
@@ -305,9 +260,28 @@ def _condition(
                 gained=int(((base == 0) & (mine == 1)).sum()),
                 lost=int(((base == 1) & (mine == 0)).sum()),
                 perplexity=_perplexity(here),
+                bounds=None if _whole(mine[asked]) else worst_and_best(mine[asked][:, None], np.ones(1)),
             )
         )
-    return ConditionResult(name, kind, tuple(results), _slope(alphas, values, groups))
+    slope = _slope(alphas, values, groups)
+    if len(alphas) < 2 or _whole(values[asked]):
+        return ConditionResult(name, kind, tuple(results), slope)
+    weights, own = slope_weights(alphas), groups[asked]
+    return ConditionResult(
+        name, kind, tuple(results), slope, worst_and_best(values[asked], weights),
+        reweighted(values[asked], weights, alphas.index(no_op),
+                   groups=own.tolist() if len(np.unique(own)) < len(own) else None),
+    )  # fmt: skip
+
+
+def _asked(records: Sequence[Record], ids: Sequence[str]) -> NDArray[np.bool_]:
+    """Which items belong to what is measured."""
+    apart = {record.id for record in records if record.outcome is None and record.error == NOT_ASKED}
+    return np.array([item not in apart for item in ids], dtype=bool)
+
+
+def _whole(values: Floats) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 def _same(values: Floats) -> Estimate:
@@ -333,37 +307,3 @@ def _above(
         gap = _same(mine) if column == fixed else _contrast(mine[:, None], np.ones(1), groups, least=-1.0)
         by_alpha[f"{alpha:g}"] = gap
     return by_alpha, _slope(alphas, gaps, groups, least=-1.0, fixed=fixed)
-
-
-def results_json(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> dict[str, Any]:
-    """All results of a sweep as plain JSON values (unknown numbers are null), with what the sweep was."""
-    row: dict[str, Any] = to_row({"about": dict(about), "benchmarks": dict(results)})
-    return row
-
-
-def save_sweep(folder: Path, results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> Sweep:
-    """Write results of a sweep beside those of other benchmarks that are there by now, and return them all.
-
-    The folder is locked meanwhile, so that benchmarks run side by side keep each other's results. Raises `InputError`
-    where the folder holds another sweep, `StorageError`.
-    """
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder, wait=_WAIT)
-    try:
-        merged = {**earlier_results(folder, about), **results}
-        write_checked(folder / RESULTS, results_json(merged, about))
-    finally:
-        lock.release()
-    return Sweep(dict(about), merged)
-
-
-def earlier_results(folder: Path, about: Mapping[str, Any]) -> dict[str, BenchmarkResult]:
-    """Results of a sweep's other benchmarks in its folder. Raises `InputError` where they are of another sweep."""
-    if not (folder / RESULTS).is_file():
-        return {}
-    earlier, wanted = load_sweep(folder), to_row(dict(about))
-    changed = [name for name in wanted if name != "versions" and earlier.about.get(name) != wanted[name]]
-    if changed:
-        raise InputError(f"{folder} holds another sweep (it differs in {', '.join(changed)}): choose another --out")
-    return earlier.results

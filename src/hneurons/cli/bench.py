@@ -41,7 +41,7 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """Scale neurons by several alphas and run benchmarks, beside random neurons; every reply is kept with its grade."""
-    from hneurons.benchmarks.results import results_json
+    from hneurons.benchmarks.sweeps import results_json
     from hneurons.cli.output import print_json
     from hneurons.models.endpoint import open_endpoint
     from hneurons.runs.sweep import SweepPlan, read_alphas, read_scope, run_sweep
@@ -81,7 +81,7 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
 
     from hneurons.core.wording import of_items, percent, points
     from hneurons.report.page import words
-    from hneurons.report.sweep_findings import judge_sweep
+    from hneurons.report.sweep_findings import describe_losses, judge_sweep
 
     for name, result in results.items():
         grouped = result.groups != result.items
@@ -97,6 +97,8 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
         console = make_console()
         console.print(table)
         console.print(judge_sweep(result))
+        for said in describe_losses(result):
+            console.print(said)
         for at in result.selected.alphas:
             if at.perplexity is not None:
                 console.print(f"perplexity at alpha {at.alpha:g}: {at.perplexity:.3f}")

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from hneurons.core.rows import Row, field_row
 
 RUN_STAGE = "run"
+NOT_ASKED = "first answer not right"
+"""Why a record without outcome is of no reply that was missed: its item does not belong to what is measured."""
 Scaling = Literal["multiplicative", "additive"]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hneurons.benchmarks.results import RESULTS, BenchmarkResult, load_sweep
+from hneurons.benchmarks.results import BenchmarkResult
+from hneurons.benchmarks.sweeps import RESULTS, load_sweep
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, plot_figure
 from hneurons.report.page import words, write_page
 from hneurons.report.sweep_findings import (

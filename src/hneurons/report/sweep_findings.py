@@ -1,19 +1,18 @@
 """What a sweep of alphas shows and what it does not, as sentences made from the numbers alone."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from hneurons.benchmarks.results import AgainstControls, AlphaResult, BenchmarkResult
+from hneurons.core.missing import Bounds
 from hneurons.core.stats import Estimate, mcnemar_exact, wilson
-from hneurons.core.wording import percent, points
+from hneurons.core.wording import number, percent, points
 from hneurons.report.page import words
 
 INERT = "copying"
 _ROUNDING = 1e-9
 _EDGE = 0.05  # a rate this near 0 or 1 can hardly move that way
 _FEW_GROUPS = 10  # below so many, intervals of resampled groups are known to be too narrow
-_MUCH = 0.05  # change in the share of unscored or truncated replies that is worth a sentence
 _CHANCE = 0.05  # what an exact test of the items that change must come below
 _OPEN = 0.2  # a control that may have fallen further unseen shows no damage
 
@@ -25,6 +24,11 @@ def sign(estimate: Estimate) -> int:
 
 def judge_sweep(result: BenchmarkResult) -> str:
     """Whether the rate moves with alpha, and more than with random neurons; a null result in as many words."""
+    moves = bool(sign(result.selected.slope))
+    return _judge_trend(result) + (_undone(result) if moves else "")
+
+
+def _judge_trend(result: BenchmarkResult) -> str:
     slope = result.selected.slope
     if len(result.selected.alphas) == 1:
         return "Only alpha = 1 was run, so nothing can be said about a trend."
@@ -126,17 +130,53 @@ def describe_sweep(result: BenchmarkResult) -> list[str]:
             if fewest.groups < result.groups:
                 said.append(f"At alpha {fewest.alpha:g} items of only {fewest.groups} groups are scored.")
             said.append("From so few groups intervals come out too narrow: take a difference for no more than a hint.")
-    said += _losses("have no outcome", result.items, base, others, lambda at: sum(at.unscored.values()))
-    said += _losses("are cut off by the token limit", result.items, base, others, lambda at: at.truncated)
+    return said + describe_losses(result)
+
+
+def describe_losses(result: BenchmarkResult) -> list[str]:
+    """How many replies have no outcome or are cut off, and what rates could be with them; empty where none are."""
+    selected, said = result.selected, []
+    if any(_missed(at) for at in selected.alphas):
+        said.append(f"Without outcome, of {result.items} replies each: {_each(selected.alphas, _missed)}.")
+    if any(at.truncated for at in selected.alphas):
+        limit = f" of {result.max_tokens} tokens" if result.max_tokens else ""
+        cut = _each(selected.alphas, lambda at: at.truncated)
+        said.append(
+            f"Cut off by the limit{limit}, of {result.items} each: {cut}. "
+            "They are graded by what stands in them, whatever they would have gone on to say."
+        )
+    open_ = [at for at in selected.alphas if at.bounds is not None]
+    if open_:
+        ranges = ", ".join(f"{_range(at.bounds, 1)}% at {at.alpha:g}" for at in open_ if at.bounds is not None)
+        said.append(f"Whatever the replies without outcome hold, the rate lies in {ranges}.")
+    if selected.slope_bounds is not None and selected.slope_weighted is not None:
+        said.append(
+            f"The slope over all items lies in {_range(selected.slope_bounds, 2)} pp; with scored items standing for "
+            f"unscored ones of the same outcome at alpha = {result.no_op:g} it is "
+            f"{points(selected.slope_weighted, unit=' pp')} (n={selected.slope_weighted.n})."
+        )
     return said
 
 
-def _losses(words: str, items: int, base: AlphaResult, others: Sequence[AlphaResult], count: Any) -> list[str]:
-    changed = [at for at in others if abs(count(at) - count(base)) > _MUCH * items]
-    if not changed:
-        return []
-    worst = max(changed, key=lambda at: abs(count(at) - count(base)))
-    return [f"At alpha = {worst.alpha:g}, {count(worst)} of {items} replies {words}, at alpha = 1 {count(base)}."]
+def _missed(at: AlphaResult) -> int:
+    return sum(at.unscored.values())
+
+
+def _each(found: Iterable[AlphaResult], count: Callable[[AlphaResult], int]) -> str:
+    return ", ".join(f"{count(at)} at alpha {at.alpha:g}" for at in found)
+
+
+def _range(bounds: Bounds, digits: int) -> str:
+    low, high = (number(100 * end, digits) for end in bounds)
+    return f"[{low}, {high}]"
+
+
+def _undone(result: BenchmarkResult) -> str:
+    """What to add to a trend that the replies without outcome could undo."""
+    bounds = result.selected.slope_bounds
+    if bounds is None or not bounds[0] <= 0 <= bounds[1]:
+        return ""
+    return " The replies without outcome could undo this: they are as many as it would take."
 
 
 def list_sweep_caveats(results: Mapping[str, BenchmarkResult]) -> list[str]:

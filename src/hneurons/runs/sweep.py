@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hneurons.benchmarks.results import Sweep
+    from hneurons.benchmarks.sweeps import Sweep
     from hneurons.interventions.gate import RiskAbove
     from hneurons.interventions.intervention import Scope
     from hneurons.models.endpoint import Endpoint
@@ -90,8 +90,9 @@ def run_sweep(
     refuses, neurons of another model, and a folder that holds another sweep.
     """
     from hneurons.benchmarks import load_items
-    from hneurons.benchmarks.results import earlier_results, neurons_id, save_sweep, summarize_run
+    from hneurons.benchmarks.results import summarize_run
     from hneurons.benchmarks.runner import run_benchmark
+    from hneurons.benchmarks.sweeps import earlier_results, neurons_id, save_sweep
     from hneurons.core.artifacts import package_versions
     from hneurons.models.language_model import load_model
     from hneurons.models.precision import choose_dtype

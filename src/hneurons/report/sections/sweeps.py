@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hneurons.benchmarks.results import neurons_id
+from hneurons.benchmarks.sweeps import neurons_id
 from hneurons.report.bench_report import run_sweeps
 from hneurons.report.sections.section import RunPage, Section
 
