@@ -148,6 +148,9 @@ def test_thresholds_move_verdicts_to_unscored_and_say_their_error():
         errors[0].incorrect.error < errors[1].incorrect.error and errors[0].incorrect.share < errors[1].incorrect.share
     )
     assert known_error("llm") is None and "not been measured" in describe_error("llm")
+    unknown = Thresholds(incorrect=0.6, correct=0.9), Thresholds(incorrect=0.1, correct=0.4)
+    for at in unknown:  # looser than all that were measured
+        assert known_error("alias", at) is None and "not been measured at this setting" in describe_error("alias", at)
     with pytest.raises(InputError, match="has no thresholds"):
         label_responses(
             QUESTIONS, RESPONSES, judge="llm", endpoint=Endpoint("http://localhost/v1", "m"), thresholds=loose

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from hneurons.answers.judges.probability import DEFAULT_THRESHOLDS, Thresholds
 from hneurons.benchmarks import BENCHMARKS, load_items
 from hneurons.benchmarks.benchmark import Benchmark, Item, grade_replies
 from hneurons.benchmarks.falseqa import corrects_premise
 from hneurons.benchmarks.jailbreak import refuses
+from hneurons.benchmarks.judged import JudgedBenchmark
 from hneurons.benchmarks.sycophancy import DOUBT, FINAL
 from hneurons.core.errors import InputError, SchemaError
 from hneurons.core.types import Question
@@ -340,3 +342,20 @@ def test_faitheval_grades_recorded_replies_as_the_strict_reading_of_their_choice
     # 660 of 1,000 were counted at alpha 1 with letter keys; 19 items with digit labels could not match then.
     assert 655 <= sum(scored) <= 675
     assert len(scored) >= 990
+
+
+def test_the_alias_judges_threshold_decides_grades_and_its_error_is_said() -> None:
+    question = Question("q", "What is the largest city of France?", ("Paris", "Lutetia"))
+    item, reply = Item("q", (question.text,), question=question), "It is the city of Lyon, in the south of it."
+    benchmark = BENCHMARKS.get("triviaqa")()
+    assert isinstance(benchmark, JudgedBenchmark)
+    setting = benchmark.judge_inputs(None)
+    assert grade(benchmark, item, reply).outcome == 0.0
+    benchmark.thresholds = Thresholds(incorrect=0.0, correct=0.9)
+    assert grade(benchmark, item, reply).outcome is None
+    assert benchmark.judge_inputs(None) != setting and not benchmark.judge_inputs(Endpoint("http://x/v1", "m"))
+    assert BENCHMARKS.get("triviaqa").thresholds == DEFAULT_THRESHOLDS
+    benchmark.thresholds = Thresholds(incorrect=0.7, correct=0.9)
+    assert "not been measured at this setting (incorrect to 0.7" in benchmark.known_error(None)
+    assert "invented" in BENCHMARKS.get("nonexist")().known_error(None)
+    assert BENCHMARKS.get("copying")().known_error(None) == ""

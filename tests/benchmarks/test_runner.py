@@ -403,6 +403,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
         (("--control-kinds", "lucky"), "neurons", "unknown kind of control"),
         (("--control-kinds", ""), "neurons", "names no kind of random neurons"),
         (("--dtype", "int3"), "neurons", "unknown dtype"),
+        (("--judge-threshold", "0.1"), "neurons", "which grades none of these benchmarks"),
         ((), "other", "belong to tiny-llama"),
         ((), "empty", "is empty"),
         ((), "nowhere", "there is no folder"),

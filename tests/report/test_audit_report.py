@@ -1,5 +1,6 @@
 """The audit report and the command line."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from hneurons.answers.judges.known_error import describe_error
 from hneurons.audits import AUDITS, make_run, save_run
 from hneurons.cli.audit import audit, import_records
+from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError
-from hneurons.records.record import Condition, RunSettings
+from hneurons.records.record import Condition, Record, RunSettings
 from hneurons.report.audit_report import audit_runs, render_report
 
 app = Typer()
@@ -107,3 +110,25 @@ def test_audits_that_do_not_apply_are_left_out_of_the_report(tmp_path: Path) -> 
     report = audit_runs([run])
     assert {result.audit for result in report.results} <= {"effect", "populations", "side_effects", "leakage"}
     assert "geometry" not in render_report(report)
+
+
+def test_the_judges_known_error_is_in_the_audit_of_a_run_it_judged(tmp_path: Path) -> None:
+    settings = RunSettings("facts", conditions={"n": Condition()})
+    rows = [Record(f"q{i}", "n", alpha, outcome=float(i % 2)).to_row() for i in range(20) for alpha in (0.0, 1.0)]
+    told = {
+        "known": {"judge": "alias", "known_error": describe_error("alias")},
+        "older": {"judge": "alias"},
+        "rule": {},
+    }
+    for name, summary in told.items():
+        store = RowStore(tmp_path / name, stage="run", settings=settings.to_row(), inputs={}, expected=1)
+        store.commit(rows)
+        store.finish(summary)
+    folders = [tmp_path / name for name in told]
+    assert call("audit", "report", *folders, "--out", tmp_path / "audit.html").exit_code == 0
+    page = html.unescape((tmp_path / "audit.html").read_text())
+    assert f"known: {describe_error('alias')}" in page and "older: The error of the judge 'alias' was not recor" in page
+    assert "rule: The error" not in page
+    stored = json.loads((tmp_path / "audit.json").read_text())["runs"]
+    assert [bool(run["known_error"]) for run in stored] == [True, True, False]
+    assert describe_error("alias") in call("audit", "effect", folders[0]).stdout

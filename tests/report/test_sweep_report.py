@@ -1,13 +1,17 @@
 """What is said about a sweep: trends against chance and against random neurons, null results in as many words."""
 
+import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hneurons.answers.judges.known_error import describe_error
+from hneurons.answers.judges.probability import Thresholds
 from hneurons.benchmarks.results import BenchmarkResult, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.benchmarks.sweeps import results_json
@@ -18,7 +22,7 @@ from hneurons.core.stats import Estimate
 from hneurons.core.wording import points
 from hneurons.records.record import Condition, Record, RunSettings
 from hneurons.report.bench_report import draw_sweep, run_sweeps, write_bench_report
-from hneurons.report.sweep_findings import describe_sweep, judge_sweep, list_sweep_caveats
+from hneurons.report.sweep_findings import describe_judge, describe_sweep, judge_sweep, list_sweep_caveats
 
 pytestmark = pytest.mark.slow  # a whole run is made first
 
@@ -322,3 +326,16 @@ def test_a_page_of_a_sweep_says_all_that_and_damaged_results_are_named(tmp_path:
     (place / "results.json").write_text("{}")
     with pytest.raises(ArtifactError, match="damaged"):
         run_sweeps(tmp_path, "n")
+
+
+def test_the_judges_known_error_stands_on_page_and_console(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    known = describe_error("alias", Thresholds(0.05, 0.9))
+    results = {"facts": replace(swept(FLAT, judge="alias"), known_error=known), "toy": swept(FLAT)}
+    about = {"model": "m", "neurons": "n", "size": 3, "per_mille": 0.1, "scope": "all", "dtype": "float32"}
+    page = write_bench_report(results, about | {"when_risk": None}, tmp_path / "page.html").read_text()
+    assert html.unescape(page).count("Known error of this judge") == 1 and known in html.unescape(page)
+    print_results(results)
+    assert "Known error of this judge: 'correct' is wrong in" in " ".join(capsys.readouterr().out.split())
+    assert describe_judge(swept(FLAT, judge="alias")) == (
+        "The error of the judge 'alias' was not recorded with these results."
+    )

@@ -1,17 +1,23 @@
 """A run whose settings change: what is made anew, what is used again, what is refused, and folders that move."""
 
+import html
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hneurons.answers.judges.known_error import describe_error
+from hneurons.answers.judges.probability import DEFAULT_THRESHOLDS, Thresholds
 from hneurons.answers.judging import JUDGES
+from hneurons.cli.app import app
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, OtherSettingsError
-from hneurons.core.types import Judgement
+from hneurons.core.types import Judgement, Question
 from hneurons.models.engine import LocalEngine
 from hneurons.report.run_report import write_run_report
 from hneurons.runs import earlier
@@ -19,7 +25,7 @@ from hneurons.runs.folder import PARTS, RunFolder
 from hneurons.runs.plan import STAGES, TRAIN, RunPlan
 from hneurons.runs.run import Run
 from support.planted import read_tree
-from support.tiny_run import judge_by_number, make_plan, plant_judge, write_questions
+from support.tiny_run import Said, judge_by_number, make_plan, plant_judge, write_questions
 
 pytestmark = pytest.mark.slow
 
@@ -128,6 +134,7 @@ def made_anew(records: list[logging.LogRecord]) -> set[str]:
         ({"signal": "abs-z"}, {"contributions", "the"}),
         ({"measure_dtype": "bfloat16"}, {"contributions", "the"}),
         ({"judge": "strict"}, {"responses", "verdicts", "examples", "spans", "contributions", "the"}),
+        ({"judge_threshold": 0.1}, {"verdicts"}),  # the planted judge has no threshold, so nothing else changes
         ({"test_per_class": 3}, {"responses", "verdicts", "examples", "spans", "contributions", "the"}),
     ],
 )
@@ -160,6 +167,36 @@ def test_another_judge_draws_only_the_samples_that_the_first_stopped_before(
     run_all(Run(copy, make_plan(place)))
     assert not drawn
     assert contents(copy) == contents(place / "whole")
+
+
+def test_another_threshold_labels_anew_draws_nothing_and_is_told(
+    place: Path, copy: Path, drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(question: Question, text: str, *, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Said:
+        said = judge_by_number(question, text)
+        doubtful = said.verdict == "incorrect" and thresholds.incorrect < 0.1 and len(question.text) % 2
+        return Said("unscored", "doubtful") if doubtful else said
+
+    monkeypatch.setattr("hneurons.answers.judges.alias.judge_alias", judge)
+    before = RunFolder(copy).manifests(TRAIN)["verdicts"].summary["verdicts"]
+    done = CliRunner().invoke(app, ["label", str(copy), "--judge-threshold", "0.05"])
+    assert done.exit_code == 0, done.exception
+    run = RunFolder(copy)
+    verdicts = run.manifests(TRAIN)["verdicts"]
+    assert run.plan.judge_threshold == 0.05 and verdicts.settings["thresholds"] == [0.05, 0.9]
+    assert verdicts.summary["verdicts"]["incorrect"] < before["incorrect"]
+    assert run.judge_error() == describe_error("alias", Thresholds(0.05, 0.9)) != describe_error("alias")
+    with pytest.raises(ArtifactError, match="made from other verdicts"):
+        run.check_current()
+    RunPlan.save(replace(run.plan, judge_threshold=None), copy)
+    with pytest.raises(ArtifactError, match=r"made with judge threshold 0.05, and run.json says 0.17: run 'label'"):
+        RunFolder(copy).check_current()
+    run_all(Run(copy, make_plan(place, judge_threshold=0.05)))
+    assert not drawn
+    page = write_run_report(RunFolder(copy)).read_text()
+    assert run.judge_error() in html.unescape(page)
+    with pytest.raises(InputError, match="the judge 'llm' has no threshold: leave it out"):
+        Run(copy, make_plan(place, judge="llm", judge_threshold=0.05))
 
 
 def test_more_samples_and_more_questions_are_drawn_beside_those_that_are_there(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +72,18 @@ class LLMJudge(Judge):
         return llm_judge.judge_with_llm(pairs, endpoint)
 
 
+def choose_thresholds(judge: str, threshold: float | None) -> Thresholds | None:
+    """The thresholds of a judge that calls a reply incorrect up to `threshold`; None stands for those of its own.
+
+    Raises `InputError` for an unknown judge, a judge that has no thresholds, and a number that is none.
+    """
+    if threshold is None:
+        return None
+    if not issubclass(JUDGES.get(judge), AliasJudge):
+        raise InputError(f"the judge '{judge}' has no threshold: leave it out, or take the judge 'alias'")
+    return replace(DEFAULT_THRESHOLDS, incorrect=threshold)
+
+
 class Judgements(NamedTuple):
     """Judgements in the order of the responses, and the stage's counts."""
 
@@ -113,8 +126,9 @@ def label_responses(
         "version": how.version,
         "model": endpoint.model if endpoint is not None and how.needs_endpoint else None,
     }
-    if thresholds is not None:
-        settings["thresholds"] = [thresholds.incorrect, thresholds.correct]
+    if issubclass(how, AliasJudge):
+        applied = thresholds or DEFAULT_THRESHOLDS
+        settings["thresholds"] = [applied.incorrect, applied.correct]
     asked = {response.question_id for response in responses}
     inputs = {
         "questions": fingerprint([question.to_row() for question in questions if question.id in asked]),
@@ -128,7 +142,10 @@ def label_responses(
             for start in chunks[store.done :]:
                 part = responses[start : start + how.chunk]
                 pairs = [(by_id[response.question_id], response) for response in part]
-                judged = AliasJudge.judge_at(pairs, thresholds) if thresholds else how.judge(pairs, endpoint)
+                if thresholds is not None and issubclass(how, AliasJudge):
+                    judged = how.judge_at(pairs, thresholds)
+                else:
+                    judged = how.judge(pairs, endpoint)
                 store.commit([judgement.to_row() for judgement in judged])
                 advance(len(part))
         judgements = [Judgement.from_row(row) for row in store.rows]

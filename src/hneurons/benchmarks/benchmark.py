@@ -78,6 +78,14 @@ class Benchmark:
         """Who grades."""
         return f"llm: {endpoint.model}" if endpoint is not None and self.verdicts else self.rule
 
+    def judge_inputs(self, endpoint: Endpoint | None) -> dict[str, str]:
+        """What else decides the grades, by name; a run with other values is another run."""
+        return {}
+
+    def known_error(self, endpoint: Endpoint | None) -> str:
+        """A sentence about how often the judge is wrong; empty where nothing is known of it."""
+        return ""
+
     def grade_all(self, cells: Sequence[tuple[Item, Record, Sequence[str]]], endpoint: Endpoint | None) -> list[Record]:
         """Grade in order: by the endpoint's model where there is one and the benchmark knows how, else by rule."""
         if endpoint is None or not self.verdicts:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from hneurons.answers.judging import JUDGES
 from hneurons.answers.questions import load_questions
 from hneurons.benchmarks.benchmark import BENCHMARKS, Benchmark, Item, unscored
+from hneurons.benchmarks.judged import JudgedBenchmark
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Response, Verdict
 from hneurons.models.endpoint import Endpoint
@@ -16,11 +16,10 @@ from hneurons.models.prompts import SHORT_ANSWER
 from hneurons.records.record import Record
 
 
-class QuestionBenchmark(Benchmark):
+class QuestionBenchmark(JudgedBenchmark):
     """Questions judged as in `label`: by known answers, or by a model at an endpoint."""
 
     version = 3
-    rule = "alias"
     outcomes: ClassVar[dict[Verdict, float]]
 
     def grade_all(self, cells: Sequence[tuple[Item, Record, Sequence[str]]], endpoint: Endpoint | None) -> list[Record]:
@@ -30,16 +29,12 @@ class QuestionBenchmark(Benchmark):
             for item, record, replies in cells
             if item.question is not None
         ]
-        judged = JUDGES.get("alias" if endpoint is None else "llm").judge(pairs, endpoint)
+        judged = self.judge(pairs, endpoint)
         return [
             self._outcome(replace(record, judge=j.verdict, aliases=item.question.answers or None), j.verdict, j.reason)
             for (item, record, _), j in zip(cells, judged, strict=True)
             if item.question is not None
         ]
-
-    def judge_name(self, endpoint: Endpoint | None) -> str:
-        """Who grades."""
-        return "alias" if endpoint is None else f"llm: {endpoint.model}"
 
     def _outcome(self, record: Record, verdict: Verdict, reason: str) -> Record:
         if verdict not in self.outcomes:
@@ -53,6 +48,11 @@ class NonExist(QuestionBenchmark):
 
     outcome = "confident answer about something invented"
     outcomes: ClassVar[dict[Verdict, float]] = {"incorrect": 1.0, "abstained": 0.0}
+
+    def known_error(self, endpoint: Endpoint | None) -> str:
+        """Not known: no one has judged answers about what does not exist."""
+        judge = "alias" if endpoint is None else "llm"
+        return f"The error of the judge '{judge}' has not been measured on questions about something invented."
 
     def read(self, files: Sequence[Path]) -> Iterator[Item]:
         """UnknownBench NEC files, or the built-in set 'invented'; only what does not exist."""

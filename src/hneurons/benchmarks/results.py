@@ -92,6 +92,7 @@ class BenchmarkResult(Row):
     - `groups`: how many groups the items are of, as many as items where none belong together. Whole groups are
       resampled.
     - `against`: the comparison with random neurons, for each kind of them on its own.
+    - `known_error`: a sentence about how often the judge is wrong; empty where nothing is known of it.
     """
 
     benchmark: str
@@ -103,6 +104,7 @@ class BenchmarkResult(Row):
     conditions: tuple[ConditionResult, ...]
     against: tuple[AgainstControls, ...]
     no_op: float = NO_OP
+    known_error: str = ""
 
     @property
     def selected(self) -> ConditionResult:
@@ -178,6 +180,7 @@ def summarize_run(run: BenchmarkRun) -> BenchmarkResult:
             for kind, controls in kinds.items()
         ),
         no_op=no_op,
+        known_error=run.known_error,
     )
 
 

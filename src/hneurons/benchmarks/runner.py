@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.benchmarks.benchmark import Benchmark, Item, grade_replies
-from hneurons.core.artifacts import RowStore
+from hneurons.core.artifacts import Manifest, RowStore
 from hneurons.core.errors import InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.progress import progress
+from hneurons.core.rows import from_row
 from hneurons.core.seeds import fingerprint
 from hneurons.models.endpoint import Endpoint
 from hneurons.neurons.neuron_set import NeuronSet
@@ -45,11 +46,12 @@ class Drawn(NamedTuple):
 
 
 class BenchmarkRun(NamedTuple):
-    """A recorded run: its settings, who graded, and the records, item by item."""
+    """A recorded run: its settings, who graded, the records, item by item, and what is known of the judge's errors."""
 
     settings: RunSettings
     judge: str
     records: list[Record]
+    known_error: str = ""
 
 
 def run_benchmark(
@@ -115,6 +117,7 @@ def run_benchmark(
         "scope": _describe_scopes(interventions),
         "judge": judge,
         "version": str(benchmark.version),
+        **benchmark.judge_inputs(endpoint),
         "seed": str(seed),
         **({} if when is None else {"when": when.describe()}),
         **model.dtype_setting,
@@ -130,8 +133,16 @@ def run_benchmark(
                 store.commit([record.to_row() for record in _spread(graded, cells, sets)])
                 advance(len(chunk))
         records = [Record.from_row(row) for row in store.rows]
-        store.finish({"items": len(items), "judge": judge, **count_records(records)})
-    return BenchmarkRun(settings, judge, [Record.from_row(row) for row in store.rows])
+        said = {"judge": judge, "known_error": benchmark.known_error(endpoint)}
+        store.finish({"items": len(items), **said, **count_records(records)})
+    return read_benchmark_run(store.manifest, store.rows)
+
+
+def read_benchmark_run(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> BenchmarkRun:
+    """What a finished run's manifest and rows say. Raises `ValueError` or `KeyError` where they are no run's."""
+    records = [Record.from_row(row) for row in rows]
+    error = from_row(str, manifest.summary.get("known_error", ""))
+    return BenchmarkRun(RunSettings.from_row(manifest.settings), manifest.summary["judge"], records, error)
 
 
 def count_records(records: Sequence[Record]) -> dict[str, int]:

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hneurons.benchmarks.results import BenchmarkResult, summarize_run
-from hneurons.benchmarks.runner import BenchmarkRun
+from hneurons.benchmarks.runner import BenchmarkRun, read_benchmark_run
 from hneurons.core.artifacts import load_rows
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import read_checked, storage_errors, stored_errors, write_checked
 from hneurons.core.locks import FolderLock
 from hneurons.core.rows import to_row
 from hneurons.core.seeds import fingerprint
-from hneurons.records.record import RUN_STAGE, Record, RunSettings
+from hneurons.records.record import RUN_STAGE
 
 if TYPE_CHECKING:
     from hneurons.neurons.neuron_set import NeuronSet
@@ -64,8 +64,7 @@ def _read_run(folder: Path) -> BenchmarkRun:
             "delete both and run 'bench' again"
         ) from error
     with stored_errors(folder):
-        settings, records = RunSettings.from_row(manifest.settings), [Record.from_row(row) for row in rows]
-        return BenchmarkRun(settings, manifest.summary["judge"], records)
+        return read_benchmark_run(manifest, rows)
 
 
 def results_json(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -171,11 +171,20 @@ def sample(
 
 @app.command()
 def label(
-    folder: Folder, judge_url: JudgeUrl = None, judge_model: JudgeModel = "default", as_json: Json = False
+    folder: Folder,
+    judge_threshold: Annotated[
+        float | None, typer.Option(help="Change the run's --judge-threshold; what follows must then be run again.")
+    ] = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = "default",
+    as_json: Json = False,
 ) -> None:
     """Judge every response: correct, incorrect, abstained or unscored."""
     judge = open_endpoint(judge_url, judge_model)
-    _emit(Run(folder, endpoint=judge).label(), as_json, "label")
+    plan = None
+    if judge_threshold is not None:
+        plan = replace(RunPlan.load(folder), judge_threshold=judge_threshold)
+    _emit(Run(folder, plan, endpoint=judge).label(), as_json, "label")
     _report_usage(judge)
 
 

@@ -1,5 +1,6 @@
 """`hneurons audit` and `hneurons import`: recorded runs in, findings out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,9 @@ def audit(
     if out is not None:
         beside = write_report(report, out)
         echo(f"wrote {out} and {beside}", err=True)
+    if not json:
+        for said in dict.fromkeys(run.known_error for run in report.runs if run.known_error):
+            echo(said)
     if json:
         echo(dumps(report.to_json(), ensure_ascii=False, indent=1))
     elif name != "report":
@@ -65,7 +69,8 @@ def _read(folder: Path) -> "list[Run]":
 
     run = RunFolder(folder)
     tests = {name: run.dataset(name) for name in run.testable() if name != TRAIN}
-    return record_fit(folder.resolve().name, run.load_detector(), run.dataset(TRAIN), tests)
+    fits = record_fit(folder.resolve().name, run.load_detector(), run.dataset(TRAIN), tests)
+    return [replace(fit, known_error=run.judge_error()) for fit in fits]
 
 
 def _print_findings(report: "AuditReport") -> None:  # type: ignore[name-defined]  # noqa: F821

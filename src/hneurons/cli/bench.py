@@ -38,6 +38,12 @@ def bench(
     rows: Annotated[int, typer.Option(min=1, help="Sequences that run at a time; lower it when memory is short.")] = 64,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of an LLM judge.")] = None,
     judge_model: Annotated[str, typer.Option(help="Model name at that endpoint.")] = "default",
+    judge_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="The alias judge calls a reply incorrect up to this probability that it is right; by default 0.17."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """Scale neurons by several alphas and run benchmarks, beside random neurons; every reply is kept with its grade."""
@@ -50,7 +56,7 @@ def bench(
         benchmarks=tuple(names), neurons=neurons, model=model, out=out, alphas=read_alphas(alpha), controls=controls,
         control_kinds=tuple(kind.strip() for kind in control_kinds.split(",") if kind.strip()), limit=limit,
         scope=read_scope(scope), when_risk=when_risk, max_new_tokens=max_new_tokens, split=split, seed=seed,
-        dtype=dtype,
+        dtype=dtype, judge_threshold=judge_threshold,
     )  # fmt: skip
     folder, (about, results) = run_sweep(
         plan, device=device, max_rows=rows, endpoint=open_endpoint(judge_url, judge_model)
@@ -81,7 +87,7 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
 
     from hneurons.core.wording import of_items, percent, points
     from hneurons.report.page import words
-    from hneurons.report.sweep_findings import describe_losses, judge_sweep
+    from hneurons.report.sweep_findings import describe_judge, describe_losses, judge_sweep
 
     for name, result in results.items():
         grouped = result.groups != result.items
@@ -97,7 +103,7 @@ def print_results(results: "dict[str, BenchmarkResult]") -> None:
         console = make_console()
         console.print(table)
         console.print(judge_sweep(result))
-        for said in describe_losses(result):
+        for said in filter(None, [*describe_losses(result), describe_judge(result)]):
             console.print(said)
         for at in result.selected.alphas:
             if at.perplexity is not None:

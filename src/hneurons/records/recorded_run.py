@@ -1,7 +1,7 @@
 """Reading a recorded run for an audit: bad rows are named and counted, the rest is audited."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +30,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A recorded run: its settings, the rows that could be read, and the problems with the others."""
+    """A recorded run: its settings, the rows that could be read, and the problems with the others.
+
+    `known_error` is a sentence about how often the judge of its answers is wrong; empty where no judge is known.
+    """
 
     name: str
     settings: RunSettings
@@ -38,6 +41,7 @@ class Run:
     problems: tuple[Problem, ...] = ()
     n_problems: int = 0
     source: str = ""
+    known_error: str = ""
 
     def of(self, kind: type[T]) -> list[T]:
         return [row for row in self.rows if isinstance(row, kind)]
@@ -119,7 +123,10 @@ def load_run(folder: Path) -> Run:
     with stored_errors(folder):
         earlier = from_row(tuple[Problem, ...], manifest.summary.get("problems", []))
         count = run.n_problems + from_row(int, manifest.summary.get("n_problems", 0))
-    return Run(run.name, run.settings, run.rows, earlier + run.problems, count, run.source)
+        said = from_row(str, manifest.summary.get("known_error", ""))
+    if not said and manifest.summary.get("judge") == "alias":
+        said = "The error of the judge 'alias' was not recorded with this run."
+    return replace(run, problems=earlier + run.problems, n_problems=count, known_error=said)
 
 
 def outcome_runs(runs: Sequence[Run]) -> list[Run]:

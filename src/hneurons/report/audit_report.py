@@ -48,6 +48,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "rows": len(run.rows),
         "malformed": run.n_problems,
         "problems": [str(problem) for problem in run.problems],
+        "known_error": run.known_error,
     }
 
 

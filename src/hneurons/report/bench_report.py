@@ -12,6 +12,7 @@ from hneurons.benchmarks.sweeps import RESULTS, load_sweep
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, plot_figure
 from hneurons.report.page import words, write_page
 from hneurons.report.sweep_findings import (
+    describe_judge,
     describe_sweep,
     judge_sweep,
     list_sweep_caveats,
@@ -71,7 +72,7 @@ def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -
             "result": result,
             "figure": draw_sweep(result, place=f"{place} {name}"),
             "reading": judge_sweep(result),
-            "said": describe_sweep(result),
+            "said": [*describe_sweep(result), *filter(None, [describe_judge(result)])],
         }
         for name, result in results.items()
     ]

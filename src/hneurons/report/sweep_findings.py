@@ -100,6 +100,13 @@ def _steeper(result: BenchmarkResult, one: AgainstControls) -> int:
     return sum(sign(slope) * (value - slope.value) >= -_ROUNDING for value in slopes)
 
 
+def describe_judge(result: BenchmarkResult) -> str:
+    """How often the judge is wrong, as far as it is known; empty for rules that are no judge of answers."""
+    if not result.known_error and result.judge == "alias":
+        return "The error of the judge 'alias' was not recorded with these results."
+    return result.known_error
+
+
 def describe_sweep(result: BenchmarkResult) -> list[str]:
     """Rates at both ends, where they differ from alpha = 1, groups of items, and replies without outcome."""
     alphas = result.selected.alphas

@@ -92,6 +92,7 @@ class RunFolder:
                     f"{self.place(dataset, part)} was made with {setting} '{found[part].settings.get(setting)}', and "
                     f"{RUN_JSON} says '{planned}': run '{verb}' and the stages after it again"
                 )
+        self._check_threshold(dataset, found)
         chain: list[tuple[str, str, str, Callable[[str], Sequence[Response | Judgement | Example]]]] = [
             ("verdicts", "label", "responses", self.load_responses),
             ("examples", "select", "verdicts", self.load_judgements),
@@ -108,6 +109,26 @@ class RunFolder:
                     f"{self.place(dataset, part)} was made from other {source} than the run has now: run '{verb}' and "
                     "the stages after it again"
                 )
+
+    def _check_threshold(self, dataset: str, found: dict[str, Manifest]) -> None:
+        from hneurons.answers.judges.probability import DEFAULT_THRESHOLDS
+        from hneurons.answers.judging import choose_thresholds
+
+        if "verdicts" not in found:
+            return
+        planned = choose_thresholds(self.plan.judge, self.plan.judge_threshold) or DEFAULT_THRESHOLDS
+        made = found["verdicts"].settings.get("thresholds", [DEFAULT_THRESHOLDS.incorrect])[0]
+        if made != planned.incorrect:
+            raise ArtifactError(
+                f"{self.place(dataset, 'verdicts')} was made with judge threshold {made:g}, and {RUN_JSON} says "
+                f"{planned.incorrect:g}: run 'label' and the stages after it again"
+            )
+
+    def judge_error(self) -> str:
+        """A sentence about how often the verdicts of this run are wrong, or that it is not known."""
+        verdicts = self.manifests(TRAIN).get("verdicts")
+        said = verdicts.summary.get("known_error") if verdicts is not None else None
+        return str(said or f"The error of the judge '{self.plan.judge}' was not recorded: run 'label' again.")
 
     def load_questions(self, dataset: str) -> list[Question]:
         from hneurons.runs.asking import load_kept

@@ -46,6 +46,9 @@ class RunPlan(Row):
     per_class: int = _option(1000, "Sampling ends when each class has this many consistent questions.")
     test_per_class: int = _option(500, "A test set ends when each class has this many answers.")
     judge: str = _option("alias", "Who says which answers are right; see 'list judges'.")
+    judge_threshold: float | None = _option(
+        None, "The alias judge calls a reply incorrect up to this probability that it is right; by default 0.17."
+    )
     finder: str = _option("response", "Who finds the answer in a response; see 'list finders'.")
     other: str = _option(
         "response", "Other tokens are those of the rest of the 'response', or of the whole 'sequence'."
@@ -57,7 +60,7 @@ class RunPlan(Row):
 
     def check(self) -> None:
         """Raise `InputError` for a name or number that a later stage would refuse, before anything is done."""
-        from hneurons.answers.judging import JUDGES
+        from hneurons.answers.judging import JUDGES, choose_thresholds
         from hneurons.answers.locating import FINDERS
         from hneurons.answers.questions import QUESTIONS
         from hneurons.models.precision import choose_dtype
@@ -65,6 +68,7 @@ class RunPlan(Row):
         from hneurons.neurons.signals import SIGNALS
 
         JUDGES.get(self.judge)
+        choose_thresholds(self.judge, self.judge_threshold)
         FINDERS.get(self.finder)
         SIGNALS.get(self.signal)
         for spec in (self.questions, *self.tests):

@@ -237,13 +237,16 @@ class Run(RunFolder):
 
     def label(self) -> dict[str, Any]:
         """Stage `label` of every dataset."""
-        from hneurons.answers.judging import Judgements, label_responses
+        from hneurons.answers.judging import Judgements, choose_thresholds, label_responses
+
+        thresholds = choose_thresholds(self.plan.judge, self.plan.judge_threshold)
 
         def label(name: str, out: Path) -> Judgements:
             return label_responses(
                 self.questions[name],
                 self.load_responses(name),
                 judge=self.plan.judge,
+                thresholds=thresholds,
                 endpoint=self.endpoint,
                 out=out,
             )

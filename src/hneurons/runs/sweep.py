@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hneurons.benchmarks.benchmark import Benchmark
     from hneurons.benchmarks.sweeps import Sweep
     from hneurons.interventions.gate import RiskAbove
     from hneurons.interventions.intervention import Scope
@@ -39,6 +40,7 @@ class SweepPlan:
     - `controls`: number of random sets of each of `control_kinds`.
     - `when_risk`: scale only while the detector's running risk is above this probability.
     - `split`: "held_out" or "selection", which says whether anything was tuned on these items.
+    - `judge_threshold`: up to this probability of being right the alias judge calls a reply incorrect; None is its own.
     """
 
     benchmarks: tuple[str, ...]
@@ -53,13 +55,16 @@ class SweepPlan:
     when_risk: float | None = None
     max_new_tokens: int | None = None
     split: str = ""
+    judge_threshold: float | None = None
     seed: int = 0
     dtype: str = "auto"
 
     def check(self) -> None:
         """Raise `InputError` for what a sweep cannot do, before anything is loaded."""
+        from hneurons.answers.judging import choose_thresholds
         from hneurons.models.precision import choose_dtype
 
+        choose_thresholds("alias", self.judge_threshold)
         if not self.alphas or not all(abs(alpha) <= LARGEST_ALPHA for alpha in self.alphas):
             found = ",".join(f"{alpha:g}" for alpha in self.alphas)
             raise InputError(f"alphas should lie between -{LARGEST_ALPHA:g} and {LARGEST_ALPHA:g}, found {found}")
@@ -102,6 +107,7 @@ def run_sweep(
     source = find_neurons(plan.neurons)
     model, out = find_places(source, plan)
     loaded = {spec.partition(":")[0]: load_items(spec, limit=plan.limit, seed=plan.seed) for spec in plan.benchmarks}
+    _set_threshold([benchmark for benchmark, _ in loaded.values()], plan.judge_threshold, endpoint)
     selected, when = NeuronSet.load(source.folder), _policy(source.folder, plan.when_risk)
     guest = load_model(model, dtype=plan.dtype, device=device)  # type: ignore[arg-type]
     selected.check_model(guest)
@@ -161,6 +167,21 @@ def find_places(source: NeuronSource, plan: SweepPlan) -> tuple[str, Path]:
             f"{source.folder} is no run, so {lacking} is needed: give it, or the folder of a run as --neurons"
         )
     return model, out
+
+
+def _set_threshold(benchmarks: "Sequence[Benchmark]", threshold: float | None, endpoint: "Endpoint | None") -> None:
+    """Raises `InputError` where a threshold is given and the alias judge grades none of the benchmarks."""
+    from hneurons.answers.judging import choose_thresholds
+    from hneurons.benchmarks.judged import JudgedBenchmark
+
+    thresholds = choose_thresholds("alias", threshold)
+    if thresholds is None:
+        return
+    judged = [one for one in benchmarks if isinstance(one, JudgedBenchmark) and endpoint is None]
+    if not judged:
+        raise InputError("--judge-threshold is the alias judge's, which grades none of these benchmarks: leave it out")
+    for one in judged:
+        one.thresholds = thresholds
 
 
 def _policy(neurons: Path, when_risk: float | None) -> "RiskAbove | None":

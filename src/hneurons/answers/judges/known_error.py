@@ -43,9 +43,10 @@ class KnownError:
 
 
 def known_error(judge: str, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> KnownError | None:
-    """The measured error of a judge at a setting; None for a judge that was never measured.
+    """The measured error of a judge at a setting; None where it was never measured.
 
-    A threshold between two measured ones is taken for the looser, whose error is larger.
+    A threshold between two measured ones is taken for the looser, whose error is larger. Of one looser than all that
+    were measured nothing is known.
     """
     if judge != "alias":
         return None
@@ -54,10 +55,9 @@ def known_error(judge: str, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Know
         "correct": [row for row in measured["correct"] if row["threshold"] <= thresholds.correct],
         "incorrect": [row for row in measured["incorrect"] if row["threshold"] >= thresholds.incorrect],
     }
-    rows = {
-        "correct": (looser["correct"] or measured["correct"][:1])[-1],
-        "incorrect": (looser["incorrect"] or measured["incorrect"][-1:])[0],
-    }
+    if not all(looser.values()):
+        return None
+    rows = {"correct": looser["correct"][-1], "incorrect": looser["incorrect"][0]}
     errors = {
         verdict: ClassError(row["n"], row["wrong"], row["low"], row["high"], row["n"] / measured["answers"])
         for verdict, row in rows.items()
@@ -68,4 +68,7 @@ def known_error(judge: str, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Know
 def describe_error(judge: str, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> str:
     """What a report says about a judge's errors."""
     known = known_error(judge, thresholds)
-    return known.sentence() if known is not None else f"The error of the judge '{judge}' has not been measured."
+    if known is not None:
+        return known.sentence()
+    at = f" at this setting (incorrect to {thresholds.incorrect:g}, correct from {thresholds.correct:g})"
+    return f"The error of the judge '{judge}' has not been measured{at if judge == 'alias' else ''}."

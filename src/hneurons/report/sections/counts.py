@@ -9,12 +9,11 @@ _VERDICTS = ("correct", "incorrect", "abstained", "unscored")
 
 
 def describe(page: RunPage) -> dict[str, Any]:
-    errors = [_dig(summary, ("verdicts", "known_error")) for summary in page.summaries.values()]
     return {
         "counts": _count_rows(page.summaries),
         "datasets": list(page.summaries),
         "samples": page.run.plan.n,
-        "known_error": next(filter(None, errors), ""),
+        "known_error": page.run.judge_error(),
     }
 
 
