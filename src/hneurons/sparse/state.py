@@ -95,6 +95,10 @@ class Solved:
     def take_in(self, columns: Indices, values: Float32s) -> None:
         if not len(columns):
             return
+        if not len(self.columns):
+            order = np.argsort(columns)
+            self.columns, self.values = columns[order], values if (np.diff(order) == 1).all() else values[order]
+            return
         fresh = ~np.isin(columns, self.columns)
         merged = np.concatenate([self.columns, columns[fresh]])
         order = np.argsort(merged)

@@ -109,16 +109,20 @@ def _first_sweep(state: Solved, problem: Problem, memory: int) -> None:
     residuals = null.astype(np.float32)
     catch = _Catch(state, problem, memory, threshold=0.0)
     combined = np.concatenate([state.row_sets, residuals])
+
+    def look(band: Float32s) -> Float32s:
+        both = combined @ band
+        return np.concatenate([both, _deviations(state.row_sets, band, both[:sets])]) if problem.standardize else both
+
     for part, slab in matrix.slabs(memory // 2):
-        both = state.by_parts(lambda band: combined @ band, slab)
-        mean, score = both[:sets], np.abs(both[sets:])
+        mean, score, scale = np.split(state.by_parts(look, slab), [sets, sets + len(residuals)])
         if not np.isfinite(mean).all():
             check_finite(matrix, part, slab)
         if problem.free_intercept:
             state.mean[:, part] = mean
         if problem.standardize:
-            state.scale[:, part] = state.by_parts(lambda band: _deviations(state.row_sets, band), slab)
-        catch.offer(part, slab, score, np.arange(len(state.tasks)))
+            state.scale[:, part] = scale
+        catch.offer(part, slab, np.abs(score), np.arange(len(state.tasks)))
     best = catch.close()
     for k, task in enumerate(state.tasks):
         task.lambda_max = max(float(best[k]), 0.0 if problem.free_intercept else abs(float(null[k].sum())))
@@ -135,9 +139,8 @@ def _first_sweep(state: Solved, problem: Problem, memory: int) -> None:
     state.done_sweeps = 1
 
 
-def _deviations(row_sets: Float32s, slab: Float32s) -> Float32s:
-    """Floored standard deviation of each column over each set of rows."""
-    mean = row_sets @ slab
+def _deviations(row_sets: Float32s, slab: Float32s, mean: Float32s) -> Float32s:
+    """Floored standard deviation of each column over each set of rows, from its `mean` [sets, columns]."""
     variance = np.zeros_like(mean)
     height = max(1, (1 << 18) // slab.shape[1])  # so that the scratch rows stay in cache
     scratch = np.empty((height, slab.shape[1]), dtype=np.float32)
