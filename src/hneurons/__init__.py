@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hneurons.answers.responses import sample_endpoint, sample_responses
     from hneurons.answers.selection import select_examples
     from hneurons.core.errors import HNeuronsError
+    from hneurons.core.progress import enable_progress
     from hneurons.core.types import Example, Judgement, Question, Response
     from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.detector import Detector
@@ -59,6 +60,7 @@ _HOMES = {
     "Sampling": "models.sampling",
     "Scores": "detection.scores",
     "compare_sets": "mechanism.set_overlap",
+    "enable_progress": "core.progress",
     "evaluate_detector": "detection.evaluation",
     "export_neurons": "interventions.export",
     "few_shot_examples": "answers.questions.few_shot",
@@ -103,6 +105,7 @@ __all__ = [
     "Sampling",
     "Scores",
     "compare_sets",
+    "enable_progress",
     "evaluate_detector",
     "export_neurons",
     "few_shot_examples",

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from hneurons.answers.responses import (
     sample_responses,
 )
 from hneurons.answers.selection import select_examples
-from hneurons.core.artifacts import RowStore
+from hneurons.core.artifacts import PENDING, RowStore
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.types import Question, Response, Verdict
 from hneurons.models.engine import Ask, Engine, LocalEngine, RecordedEngine, Reply, decode_answer
@@ -246,6 +247,82 @@ def test_a_run_killed_in_any_chunk_ends_with_the_same_bytes(
     assert sample_responses(model, questions, out=tmp_path / "cut", **options) == whole
     assert read_folder(tmp_path / "cut") == read_folder(tmp_path / "whole")
     assert load_responses(tmp_path / "cut") == whole
+
+
+class Interrupted(LocalEngine):
+    """An engine on which somebody presses Ctrl-C after so many answers."""
+
+    def __init__(self, model: LanguageModel, after: int) -> None:
+        super().__init__(model, max_rows=4)
+        self.left = after
+
+    def prepare(self, *given: Any) -> Any:
+        inner, engine = super().prepare(*given), self
+
+        class Answering:
+            def draw(self, asks: Any, on_reply: Any) -> None:
+                def count(ask: Ask, reply: Reply) -> Any:
+                    if not engine.left:
+                        raise KeyboardInterrupt
+                    engine.left -= 1
+                    return on_reply(ask, reply)
+
+                inner.draw(asks, count)
+
+        return Answering()
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 12, 23])
+def test_ctrl_c_inside_a_chunk_keeps_every_answer_that_was_finished(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr(LocalEngine, "chunk", 128)
+    options: dict[str, Any] = {"n": 3, "sampling": SHORT, "judge": judge_by_length, "rounds": (2, 1)}
+    questions, out = make_questions(13), tmp_path / "cut"
+    whole = sample_responses(Interrupted(model, 1000), questions, **options)
+    with pytest.raises(KeyboardInterrupt):
+        sample_responses(Interrupted(model, after), questions, out=out, **options)
+    with pytest.raises(KeyboardInterrupt):  # once more, before anything is added
+        sample_responses(Interrupted(model, 0), questions, out=out, **options)
+    left = len(whole.responses) - after
+    with pytest.raises(KeyboardInterrupt):
+        sample_responses(Interrupted(model, left - 1), questions, out=out, **options)
+    found = sample_responses(Interrupted(model, 1), questions, out=out, **options)
+    assert [(r.id, r.token_ids) for r in found.responses] == [(r.id, r.token_ids) for r in whole.responses]
+    assert load_responses(out) == found and not (out / PENDING).exists()
+
+
+def test_answers_put_aside_are_not_used_for_other_settings_or_when_damaged(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"n": 2, "sampling": SHORT}
+    questions = make_questions(3)
+    for change in ("settings", "damage"):
+        out = tmp_path / change
+        with pytest.raises(KeyboardInterrupt):
+            sample_responses(Interrupted(model, 4), questions, out=out, **options)
+        assert len(json.loads((out / PENDING).read_text())["rows"]) == 4
+        if change == "damage":
+            (out / PENDING).write_text((out / PENDING).read_text().replace('"sample": 1', '"sample": 0'))
+        else:
+            options = {"n": 2, "sampling": Sampling(max_new_tokens=4, seed=1)}
+        with pytest.raises(KeyboardInterrupt):  # all six are drawn
+            sample_responses(Interrupted(model, 5), questions, out=out, **options)
+
+
+def test_progress_moves_question_by_question_inside_a_chunk(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalEngine, "chunk", 128)
+    moved: list[int] = []
+
+    @contextmanager
+    def watch(description: str, total: int, *, done: int = 0) -> Iterator[Any]:
+        yield lambda n=1, note="": moved.append(n)
+
+    monkeypatch.setattr(responses_module, "progress", watch)
+    sample_responses(model, make_questions(13), n=3, sampling=SHORT, judge=judge_by_length)
+    assert [n for n in moved if n] == [1] * 13
 
 
 def test_the_quota_is_counted_on_after_a_resume(

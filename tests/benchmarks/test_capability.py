@@ -108,11 +108,11 @@ def test_a_killed_choice_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: p
     whole = choice.choose(candidates, tmp_path / "whole")
     original, calls = runner._Job.run, []
 
-    def run_some(job: Any, items: Any, endpoint: Any) -> Any:
+    def run_some(job: Any, items: Any, *rest: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return original(job, items, endpoint)
+        return original(job, items, *rest)
 
     monkeypatch.setattr(runner._Job, "run", run_some)
     with pytest.raises(KeyboardInterrupt):

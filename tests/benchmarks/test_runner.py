@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -239,11 +240,11 @@ def kill_after(patch: pytest.MonkeyPatch, chunks: int) -> None:
     done = []
     original = runner._Job.run
 
-    def run_some(job: Any, items: Any, endpoint: Any) -> Any:
+    def run_some(job: Any, items: Any, *rest: Any) -> Any:
         if len(done) == chunks:
             raise KeyboardInterrupt
         done.append(1)
-        return original(job, items, endpoint)
+        return original(job, items, *rest)
 
     patch.setattr(runner._Job, "run", run_some)
 
@@ -262,6 +263,20 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monke
     assert resumed == whole
     for name in ("rows.jsonl", "manifest.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("benchmark", [Toy(), Talk(), ScaledTalk()])
+def test_progress_moves_reply_by_reply_inside_a_chunk(monkeypatch: pytest.MonkeyPatch, benchmark: Benchmark) -> None:
+    moved: list[float] = []
+
+    @contextmanager
+    def watch(description: str, total: int, *, done: int = 0) -> Iterator[Any]:
+        yield lambda n=1, note="": moved.append(n)
+
+    monkeypatch.setattr(runner, "progress", watch)
+    run(tiny_model(chat=True), benchmark)
+    assert sum(moved) == pytest.approx(len(make_items(5))) and max(moved) <= 2.5
+    assert len(moved) >= 5
 
 
 def test_a_finished_run_is_read_not_repeated_and_the_audits_read_it(
@@ -305,9 +320,9 @@ def test_a_judge_that_dies_half_way_and_comes_back_changes_nothing(
         assert whole.judge == "llm: judge"
         original = runner._Job.run
 
-        def die_later(job: Any, items: Any, endpoint: Any) -> Any:
+        def die_later(job: Any, items: Any, *rest: Any) -> Any:
             lost[0] = items[0].id != "i0"
-            return original(job, items, endpoint)
+            return original(job, items, *rest)
 
         fresh = Endpoint(server.url, "judge", retries=0)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(EndpointError):

@@ -361,7 +361,8 @@ def test_the_verbs_publish_export_and_import(
     """A run's folder made by hand; the model is tiny."""
     from dataclasses import asdict
 
-    from hneurons.core.artifacts import Manifest, file_hash
+    from hneurons.core.artifacts import Manifest
+    from hneurons.core.files import file_hash
     from hneurons.runs.plan import RunPlan
     from support.tiny_exports import load, save_model
 

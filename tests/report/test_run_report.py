@@ -16,8 +16,9 @@ import pytest
 from hneurons.benchmarks.results import summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.benchmarks.sweeps import neurons_id, results_json
-from hneurons.core.artifacts import Manifest, RowStore, file_hash, write_atomic
+from hneurons.core.artifacts import Manifest, RowStore
 from hneurons.core.errors import ArtifactError, InputError, MissingExtraError
+from hneurons.core.files import file_hash, write_atomic
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Question, Response
 from hneurons.detection.detector import Detector

@@ -16,8 +16,8 @@ from hneurons.benchmarks.results import BenchmarkResult, summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun
 from hneurons.benchmarks.sweeps import results_json
 from hneurons.cli.bench import print_results
-from hneurons.core.artifacts import write_atomic
 from hneurons.core.errors import ArtifactError
+from hneurons.core.files import write_atomic
 from hneurons.core.stats import Estimate
 from hneurons.core.wording import points
 from hneurons.records.record import Condition, Record, RunSettings

@@ -138,7 +138,7 @@ def label_responses(
     chunks = range(0, len(responses), how.chunk)
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks), earlier_inputs=earlier)
     if not store.complete:
-        with progress("label", len(responses), done=len(store.rows), unit="responses") as advance:
+        with progress("label", len(responses), done=len(store.rows)) as advance:
             for start in chunks[store.done :]:
                 part = responses[start : start + how.chunk]
                 pairs = [(by_id[response.question_id], response) for response in part]

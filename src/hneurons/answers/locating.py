@@ -124,7 +124,7 @@ def locate_answers(
     chunks = range(0, len(examples), how.chunk)
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks), earlier_inputs=earlier)
     if not store.complete:
-        with progress("locate", len(examples), done=len(store.rows), unit="examples") as advance:
+        with progress("locate", len(examples), done=len(store.rows)) as advance:
             for start in chunks[store.done :]:
                 part = examples[start : start + how.chunk]
                 found = zip(part, how.find(part, endpoint), strict=True)

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -93,15 +94,16 @@ def sample_responses(
     - for a class that is far ahead of the other in its relation (`LEAD`) or has reached `quota`;
     - altogether, once `quota` consistent questions a class are there.
 
-    What is drawn for a sample depends only on (seed, question id, sample). Resumable with `out`. `judge_version` counts
-    changes of the judge's rules, which decide where sampling stops: responses stopped by other rules are refused.
-    `max_rows` is for a local model. Where an engine gives no token ids, the summary counts the questions whose samples
-    are all `identical`, with a warning where all are: its server may ignore the temperature.
+    What is drawn for a sample depends only on (seed, question id, sample). Resumable with `out`. Ctrl-C and a lost
+    endpoint keep every finished answer; a killed process loses those of its chunk. `judge_version` counts changes of
+    the judge's rules, which decide where sampling stops: responses stopped by other rules are refused. `max_rows` is
+    for a local model. Where an engine gives no token ids, the summary counts the questions whose samples are all
+    `identical`, with a warning where all are: its server may ignore the temperature.
 
     Raises `InputError` for unusable arguments, `NotEnoughDataError` without questions, `PromptTooLongError`,
-    `EndpointError` when an endpoint is lost, with all finished chunks kept, and `StorageError`.
+    `EndpointError` when an endpoint is lost, with all finished answers kept, and `StorageError`.
     """
-    from hneurons.models.engine import LocalEngine
+    from hneurons.models.engine import LocalEngine, RecordedEngine
     from hneurons.models.language_model import LanguageModel
     from hneurons.models.prompts import PromptStyle
     from hneurons.models.sampling import Sampling
@@ -127,20 +129,26 @@ def sample_responses(
     inputs = {"questions": fingerprint([q.to_row() for q in questions])}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
     if not store.complete:
-        answering = engine.prepare(questions, style, sampling)
+        kept = [Response.from_row(row) for row in store.pending]  # of a call that was stopped inside a chunk
+        source = RecordedEngine(kept, settings, missing=engine) if kept else engine
+        answering = source.prepare(questions, style, sampling)
         state = _Progress(questions, n, needed, quota, judge)
         state.count([Response.from_row(row) for row in store.rows])
         asked = min(store.done * engine.chunk, len(questions))
-        with progress("sample", len(questions), done=asked, unit="questions") as advance:
+        with progress("sample", len(questions), done=asked) as advance:
             for chunk in chunks[store.done :]:
                 if state.full():
                     break
                 plan = _Plan(chunk, rounds if judge else (n,), state)
-                answering.draw(plan.first_round(), plan.after)
+                try:
+                    answering.draw(plan.first_round(), partial(_take, plan, advance))
+                except BaseException:  # Ctrl-C, or an endpoint that was lost
+                    store.put_aside([r.to_row() for r in plan.responses()])
+                    raise
                 drawn = plan.responses()
                 store.commit([r.to_row() for r in drawn])
                 state.count(drawn)
-                advance(len(chunk), state.note())
+                advance(0, state.note())
         found = [Response.from_row(row) for row in store.rows]
         asked = min(store.done * engine.chunk, len(questions))
         store.finish(_summary(engine, found, n, {"questions": len(questions), "asked": asked}))
@@ -154,6 +162,14 @@ def sample_responses(
             engine.name,
         )
     return Responses(responses, style, summary)
+
+
+def _take(plan: "_Plan", advance: Callable[..., None], ask: "Ask", reply: "Reply") -> "list[Ask]":
+    """Note an answer, go forward where it was its question's last, and say what to ask next."""
+    following = plan.after(ask, reply)
+    if not plan.waiting[ask.question.id]:
+        advance(1)
+    return following
 
 
 def sample_endpoint(
@@ -249,7 +265,7 @@ class _Progress:
 
     def note(self) -> str:
         right, wrong = (sum(c[k] for c in self.counts.values()) for k in (False, True))
-        return f"{right} consistently right, {wrong} wrong" if self.judge else ""
+        return f"{right} right, {wrong} wrong" if self.judge else ""
 
 
 class _Plan:
@@ -260,6 +276,7 @@ class _Plan:
         self.bounds = [min(sum(rounds[: i + 1]), state.n) for i in range(len(rounds))]
         self.wanted = {relation: state.wanted(relation) for relation in {q.relation for q in chunk}}
         self.drawn: dict[str, dict[int, Response]] = {question.id: {} for question in chunk}
+        self.waiting = Counter({question.id: self.bounds[0] for question in chunk})
 
     def first_round(self) -> "list[Ask]":
         from hneurons.models.engine import Ask
@@ -268,8 +285,14 @@ class _Plan:
 
     def after(self, ask: "Ask", reply: "Reply") -> "list[Ask]":
         """What to ask once this answer is known."""
+        question_id = ask.question.id
+        self.drawn[question_id][ask.sample] = reply.to_response(ask)
+        following = self._following(ask)
+        self.waiting[question_id] += len(following) - 1
+        return following
+
+    def _following(self, ask: "Ask") -> "list[Ask]":
         question, drawn = ask.question, self.drawn[ask.question.id]
-        drawn[ask.sample] = reply.to_response(ask)
         if len(drawn) not in self.bounds or len(drawn) == self.state.n:
             return []
         classes = Counter(self.state.class_of(question, response.text) for response in drawn.values())

@@ -1,8 +1,9 @@
 """Run a benchmark: items x interventions x alphas in shared batches, resumable, every reply kept with its grade."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +30,7 @@ SELECTED = "h_neurons"
 _SCORED_ROWS = 4  # texts scored at a time: their logits over the vocabulary are kept whole
 _CELLS = 256
 """Generations that are committed together, so that finished batches are full; fixed, as batches decide rounding."""
+_FIRST_TURN = 0.5  # of the work on an item whose conversation goes on
 
 
 class Cell(NamedTuple):
@@ -129,9 +131,8 @@ def run_benchmark(
         job.check(items, tokens)
         with progress(name, len(items), done=min(store.done * size, len(items))) as advance:
             for chunk in chunks[store.done :]:
-                graded = job.run(chunk, endpoint)
+                graded = job.run(chunk, endpoint, advance)
                 store.commit([record.to_row() for record in _spread(graded, cells, sets)])
-                advance(len(chunk))
         records = [Record.from_row(row) for row in store.rows]
         said = {"judge": judge, "known_error": benchmark.known_error(endpoint)}
         store.finish({"items": len(items), **said, **count_records(records)})
@@ -240,12 +241,16 @@ class _Job:
             )
         return ids
 
-    def run(self, items: Sequence[Item], endpoint: Endpoint | None) -> list[list[Record]]:
-        """The graded records of each item, in the order of the cells."""
+    def run(self, items: Sequence[Item], endpoint: Endpoint | None, advance: Callable[..., None]) -> list[list[Record]]:
+        """The graded records of each item, in the order of the cells; `advance` is told of them reply by reply."""
         from hneurons.models.drawing import Talks
 
         if self.benchmark.scores_text:
-            return [self._score(item) for item in items]
+            found = []
+            for item in items:
+                found.append(self._score(item))
+                advance(1)
+            return found
         self.kept = Talks(self.max_rows * (self.longest + self.sampling.max_new_tokens))
         talks = {(i, c): list(item.turns) for i, item in enumerate(items) for c in range(len(self.cells))}
         last: dict[tuple[int, int], Drawn] = {}
@@ -254,7 +259,9 @@ class _Job:
         while active:
             shared = turn == 0 and self.benchmark.first_turn_unscaled
             asked = [key for key in active if key[1] == 0] if shared else active
-            drawn = self._generate(items, {key: talks[key] for key in asked}, turn)
+            first_share = len(items) / len(asked) * (_FIRST_TURN if self.goes_on else 1)
+            tick = partial(advance, first_share) if turn == 0 else lambda: None
+            drawn = self._generate(items, {key: talks[key] for key in asked}, turn, tick)
             last |= {key: drawn[(key[0], 0) if shared else key] for key in active}
             following = []
             for key in active:
@@ -265,6 +272,8 @@ class _Job:
                     talks[key] += [text, said]
                     following.append(key)
             active, turn = following, turn + 1
+        if self.goes_on:
+            advance(len(items) * (1 - _FIRST_TURN))
         cells = [(items[i], self._record_of(items[i], c, last[i, c], replies[i, c]), replies[i, c]) for i, c in talks]
         graded = grade_replies(self.benchmark, cells, endpoint)
         width = len(self.cells)
@@ -294,7 +303,7 @@ class _Job:
         return found
 
     def _generate(
-        self, items: Sequence[Item], talks: dict[tuple[int, int], list[str]], turn: int
+        self, items: Sequence[Item], talks: dict[tuple[int, int], list[str]], turn: int, tick: Callable[[], None]
     ) -> dict[tuple[int, int], Drawn]:
         from hneurons.models.drawing import draw_steered
         from hneurons.models.sampling import Branch
@@ -315,6 +324,7 @@ class _Job:
 
         def keep(branch: "Branch", generation: "Generation") -> tuple["Branch", ...]:
             found[keys[branch.prompt, branch.condition]] = Drawn(generation, self.steering.scaled_tokens(branch))
+            tick()
             return ()
 
         def keep_past(branch: "Branch", past: "Past") -> None:

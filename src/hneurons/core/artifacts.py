@@ -23,6 +23,7 @@ from hneurons.core.files import (
     file_hash,
     open_no_link,
     parse_jsonl,
+    read_checked,
     read_jsonl,
     storage_errors,
     write_atomic,
@@ -36,9 +37,10 @@ T = TypeVar("T")
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 ROWS = "rows.jsonl"
+PENDING = "pending.json"
 __all__ = [
-    "MANIFEST", "ROWS", "SCHEMA_VERSION", "FileStage", "Manifest", "RowStore", "check_files", "file_hash", "load_rows",
-    "package_versions", "read_file", "read_jsonl", "read_result", "storage_errors", "write_atomic",
+    "MANIFEST", "PENDING", "ROWS", "SCHEMA_VERSION", "FileStage", "Manifest", "RowStore", "check_files", "load_rows",
+    "package_versions", "read_file", "read_result",
 ]  # fmt: skip
 
 
@@ -282,8 +284,9 @@ class RowStore(_Stage):
 
     `done` chunks are already there after a resume, with their rows in `rows`. `expected` counts chunks; a stage that
     may stop early (quotas full) says so with `finish`. Until then no other process may open the folder to write.
-    `earlier_inputs` are what earlier versions recorded for some of the `inputs`. With `replace`, rows made with other
-    settings or inputs are let go of; otherwise they are refused.
+    `pending` are rows of the next chunk that an earlier call had finished when it was stopped. `earlier_inputs` are
+    what earlier versions recorded for some of the `inputs`. With `replace`, rows made with other settings or inputs are
+    let go of; otherwise they are refused.
     """
 
     def __init__(
@@ -301,6 +304,7 @@ class RowStore(_Stage):
         self._digest = hashlib.blake2b(digest_size=8)
         manifest = Manifest(stage=stage, settings=settings, inputs=inputs or {}, expected=expected)
         super().__init__(out, manifest, replace=replace, earlier_inputs=earlier_inputs)
+        self.pending = [] if out is None or self.complete else self._read_pending(out)
 
     def _open(self, out: Path, replace: bool) -> None:
         """Cut off what a killed run left behind the last whole chunk, and read the rest."""
@@ -323,6 +327,23 @@ class RowStore(_Stage):
     def done(self) -> int:
         return self.manifest.done
 
+    def _read_pending(self, out: Path) -> list[dict[str, Any]]:
+        """What `put_aside` wrote for this content; what is damaged or of other settings is made again."""
+        try:
+            found = read_checked(out / PENDING)
+            return list(found["rows"]) if found["cause"] == self.manifest.fingerprint else []
+        except (OSError, ValueError, LookupError, TypeError):
+            return []
+
+    def put_aside(self, rows: list[dict[str, Any]]) -> None:
+        """Keep the finished rows of a chunk that is being stopped. Raises `StorageError`."""
+        if self.out is not None and rows:
+            write_checked(self.out / PENDING, {"cause": self.manifest.fingerprint, "rows": rows})
+
+    def _drop_pending(self, out: Path) -> None:
+        with storage_errors(out / PENDING):
+            (out / PENDING).unlink(missing_ok=True)
+
     def commit(self, rows: list[dict[str, Any]], files: Mapping[str, bytes] | None = None) -> None:
         """Add one chunk durably: its rows, and files of its own. Raises `StorageError` when they cannot be written."""
         manifest = self.manifest
@@ -343,6 +364,7 @@ class RowStore(_Stage):
         manifest.bytes += len(data)
         manifest.files[ROWS] = self._digest.hexdigest()
         manifest.save(self.out)
+        self._drop_pending(self.out)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the result complete. `summary` holds the stage's counts, shown by `show` and the report."""
@@ -352,6 +374,7 @@ class RowStore(_Stage):
             return
         self.manifest.content = self.manifest.files[ROWS] = self._digest.hexdigest()
         self.manifest.save(self.out)
+        self._drop_pending(self.out)
         self._release()
 
 

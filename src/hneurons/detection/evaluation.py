@@ -139,7 +139,7 @@ def evaluate_detector(
     if stage.complete and out is not None:
         return load_evaluation(out)
     results: dict[str, DatasetResult] = {}
-    with progress("evaluate", len(tests), unit="datasets") as advance:
+    with progress("evaluate", len(tests)) as advance:
         for name, data in tests.items():
             rows = answer_rows(data, name, detector=detector)
             check_unseen(known, rows, name)

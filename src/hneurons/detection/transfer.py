@@ -214,7 +214,7 @@ def _transfer(
     sets = {SAME_FIT: [columns] if len(columns) else []}
     sets |= random_sets(detector, draws, seed)
     plan = [columns for group in sets.values() for columns in group]
-    with progress("transfer", len(plan), unit="sets") as advance:
+    with progress("transfer", len(plan)) as advance:
         fitted = []
         for found in _fit_all(train, tests, len(base), plan, seed):
             fitted.append(found)

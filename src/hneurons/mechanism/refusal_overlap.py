@@ -55,7 +55,7 @@ def capture_last_tokens(model: LanguageModel, prompts: Sequence[str], *, batch: 
     z = torch.full((len(ids), layers, neurons), torch.nan)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     pad = model.tokenizer.pad_token_id or 0
-    with progress("last tokens", len(ids), unit="prompts") as advance, torch.inference_mode():
+    with progress("last tokens", len(ids)) as advance, torch.inference_mode():
         for start in range(0, len(order), batch):
             places = order[start : start + batch]
             width = max(len(ids[i]) for i in places)
@@ -185,7 +185,7 @@ def audit_refusal_overlap(
     drawn = draw_sets(
         "refusal overlap", columns, model.shape, without=columns, draws=null_sets, seed=seed, same_layers=True
     )
-    with progress("random sets", null_sets, unit="sets") as advance:
+    with progress("random sets", null_sets) as advance:
         for found_columns in drawn:
             alike: dict[int, list[int]] = {}
             for layer, neuron in zip(*np.divmod(found_columns, width), strict=True):

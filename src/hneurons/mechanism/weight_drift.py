@@ -108,7 +108,7 @@ def measure_drift(base: str, tuned: str, *, out: Path | None = None) -> Drift:
     if stage.complete and out is not None:
         return Drift.load(out)
     parts: dict[str, list[Floats]] = {"up": [], "down": [], "gate": []}
-    with progress("drift", len(first.layers), unit="layers") as advance:
+    with progress("drift", len(first.layers)) as advance:
         for mine, theirs in zip(first.layers, second.layers, strict=True):
             for name, found in parts.items():
                 before, after = getattr(mine, name), getattr(theirs, name)

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hneurons.core.artifacts import file_hash, storage_errors
 from hneurons.core.errors import HNeuronsError, InputError
+from hneurons.core.files import file_hash, storage_errors
 
 
 @dataclass(frozen=True, slots=True)

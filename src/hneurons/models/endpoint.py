@@ -321,7 +321,7 @@ def open_endpoint(url: str | None, model: str) -> Endpoint | None:
 
     Raises `StorageError` where the folder cannot be made.
     """
-    from hneurons.core.artifacts import storage_errors
+    from hneurons.core.files import storage_errors
     from hneurons.models.checkpoints import cache_folder
 
     if url is None:

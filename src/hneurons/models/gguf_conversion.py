@@ -64,7 +64,7 @@ def convert_gguf(gguf: Path, folder: Path, dtype: torch.dtype) -> None:
         return name, torch.from_numpy(np.ascontiguousarray(result.weights)).to(dtype)
 
     file = _SafetensorsFile(folder / "model.safetensors", [*shapes])
-    with file, progress("convert", len(reader.tensors), unit="tensors") as advance:
+    with file, progress("convert", len(reader.tensors)) as advance:
         for found in _in_order(convert, reader.tensors):
             if found is not None and found[0] not in tied:
                 file.add(*found)

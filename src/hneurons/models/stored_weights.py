@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, UnsupportedModelError
+from hneurons.core.files import file_hash
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
 from hneurons.models.checkpoints import check_sizes, load_checkpoint, resolve_checkpoint

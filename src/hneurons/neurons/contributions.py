@@ -112,7 +112,7 @@ def measure_contributions(
     kept: list[NDArray[np.float16]] = []
     done = sum(map(len, shards[: store.done]))
     meter = plan.meter()
-    with progress("contributions", len(located), done=done, unit="examples") as advance:
+    with progress("contributions", len(located), done=done) as advance:
         for number in range(store.done, len(shards)):
             rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance)
             if out is None:

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import regex  # type: ignore[import-untyped]
 
-from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import InputError
+from hneurons.core.files import file_hash
 from hneurons.core.foreign_text import read_foreign_text
 from hneurons.core.rows import from_row, load_json
 from hneurons.records.record import Condition, RunSettings

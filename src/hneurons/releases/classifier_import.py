@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import InputError, SchemaError
+from hneurons.core.files import file_hash
 from hneurons.core.types import ModelIdentity
 from hneurons.detection.detector import Detector
 

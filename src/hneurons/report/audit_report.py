@@ -8,7 +8,8 @@ from typing import Any
 
 from hneurons.audits import AUDITS, AuditResult, Figure, Run
 from hneurons.audits.results import Verdict
-from hneurons.core.artifacts import package_versions, write_atomic
+from hneurons.core.artifacts import package_versions
+from hneurons.core.files import write_atomic
 from hneurons.core.progress import progress
 from hneurons.core.rows import dump_json
 from hneurons.core.stats import PAIRED_DRAWS
@@ -56,7 +57,7 @@ def audit_runs(runs: Sequence[Run], *, names: Sequence[str] = ()) -> AuditReport
     """Put runs through the named audits (default: all). Audits that do not apply to any run are left out."""
     wanted = list(names) or list(AUDITS)
     results = []
-    with progress("audit", len(wanted), unit="audits") as advance:
+    with progress("audit", len(wanted)) as advance:
         for name in wanted:
             result = AUDITS.get(name)(runs)
             advance(note=name)

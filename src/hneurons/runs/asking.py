@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hneurons.core.artifacts import MANIFEST, Manifest, RowStore, file_hash, load_rows
+from hneurons.core.artifacts import MANIFEST, Manifest, RowStore, load_rows
 from hneurons.core.errors import NotEnoughDataError, OtherSettingsError
-from hneurons.core.files import stored_errors
+from hneurons.core.files import file_hash, stored_errors
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 from hneurons.runs.plan import TRAIN, RunPlan

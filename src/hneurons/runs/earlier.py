@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hneurons.core.artifacts import MANIFEST, ROWS, Manifest, storage_errors
+from hneurons.core.artifacts import MANIFEST, ROWS, Manifest
+from hneurons.core.files import storage_errors
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question, Response
 from hneurons.runs.asking import load_kept

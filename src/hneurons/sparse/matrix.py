@@ -25,8 +25,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.artifacts import ROWS, Manifest, read_jsonl
+from hneurons.core.artifacts import ROWS, Manifest
 from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.files import read_jsonl
 from hneurons.core.seeds import fingerprint
 
 Float32s = NDArray[np.float32]

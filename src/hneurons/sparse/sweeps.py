@@ -80,7 +80,7 @@ def _run(state: Solved, problem: Problem, memory: int, store: "StateStore") -> N
         wanted = np.unique(np.concatenate([task.columns for task in state.tasks]))
         wanted = wanted[wanted < state.matrix.shape[1]]
         state.take_in(wanted, state.matrix.gather(wanted, memory))
-    with progress("path", len(state.tasks) * len(state.lambdas), done=_done(state), unit="fits") as advance:
+    with progress("path", len(state.tasks) * len(state.lambdas), done=_done(state)) as advance:
         while any(task.open_points() for task in state.tasks):
             if state.done_sweeps >= SWEEPS:
                 worst = max(float(task.violation[task.open_points()].max(initial=0)) for task in state.tasks)

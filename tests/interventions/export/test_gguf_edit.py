@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from hneurons.core.artifacts import file_hash
 from hneurons.core.errors import InputError, StorageError, UnsupportedModelError
+from hneurons.core.files import file_hash
 from hneurons.interventions.export import export_neurons
 from hneurons.interventions.export.gguf_edit import SCALES, scale_row
 from hneurons.models.language_model import load_model

@@ -80,7 +80,7 @@ def score_answers(train: Dataset, test: Dataset, *, name: str = "test", out: Pat
     inputs = {"train": train.contributions.content, "test": test.contributions.content}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(computable), replace=True)
     if not store.complete:
-        with progress("scores", len(computable), done=store.done, unit="scores") as advance:
+        with progress("scores", len(computable), done=store.done) as advance:
             for method, score in list(computable.items())[store.done :]:
                 store.commit([_to_row(_score(method, score, known, rows), rows)])
                 advance()

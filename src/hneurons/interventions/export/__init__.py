@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hneurons.core.artifacts import SCHEMA_VERSION, file_hash, package_versions, write_atomic
+from hneurons.core.artifacts import SCHEMA_VERSION, package_versions
 from hneurons.core.errors import InputError
+from hneurons.core.files import file_hash, write_atomic
 
 if TYPE_CHECKING:
     from hneurons.interventions.intervention import Intervention

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hneurons.core.artifacts import storage_errors
+from hneurons.core.files import storage_errors
 
 EXPORT_JSON = "hneurons_export.json"
 """The file in an exported folder that says what was scaled."""
