@@ -477,3 +477,12 @@ def test_any_object_that_follows_the_protocol_answers_and_the_rules_are_the_same
 
     judged = group_by_question(sample_responses(engine, questions, n=4, judge=judge, rounds=(2, 2)).responses)
     assert {q: len(drawn) for q, drawn in judged.items()} == {f"q{i}": 2 if i % 2 else 4 for i in range(6)}
+
+
+def test_extra_samples_are_drawn_for_every_question_asked_and_decide_nothing(model: LanguageModel) -> None:
+    questions = make_questions(12)
+    plain = sample_responses(model, questions, n=1, sampling=SHORT, judge=judge_by_length, quota=2)
+    found = sample_responses(model, questions, n=1, sampling=SHORT, judge=judge_by_length, quota=2, extra=3)
+    assert [r for r in found.responses if r.sample == 0] == plain.responses
+    drawn = group_by_question(found.responses).values()
+    assert all([r.sample for r in responses] == [0, 1, 2, 3] for responses in drawn)

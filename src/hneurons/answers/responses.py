@@ -83,6 +83,7 @@ def sample_responses(
     rounds: tuple[int, ...] = (2, 3, 5),
     min_agreement: int | None = None,
     quota: int | None = None,
+    extra: int = 0,
     max_rows: int = 128,
     out: Path | None = None,
 ) -> Responses:
@@ -94,6 +95,7 @@ def sample_responses(
     - for a class that is far ahead of the other in its relation (`LEAD`) or has reached `quota`;
     - altogether, once `quota` consistent questions a class are there.
 
+    `extra` further samples of every question asked, numbered from `n` on, are drawn in any case and decide nothing.
     What is drawn for a sample depends only on (seed, question id, sample). Resumable with `out`. Ctrl-C and a lost
     endpoint keep every finished answer; a killed process loses those of its chunk. `judge_version` counts changes of
     the judge's rules, which decide where sampling stops: responses stopped by other rules are refused. `max_rows` is
@@ -110,13 +112,13 @@ def sample_responses(
 
     engine: Engine = LocalEngine(model, max_rows=max_rows) if isinstance(model, LanguageModel) else model
     sampling, style, needed = sampling or Sampling(), style or PromptStyle(), min_agreement or n
-    if n < 1:
+    if min(n, extra + 1) < 1:
         raise InputError(f"at least one sample a question is needed, got n = {n}")
     if not n / 2 < needed <= n:
         raise InputError(f"min-agreement must be more than half of n and at most n = {n}, got {needed}")
     if not questions:
         raise NotEnoughDataError("there are no questions to ask: give a question set that is not empty")
-    settings = {**engine.settings(sampling), "style": style.to_row(), "n": n}
+    settings = {**engine.settings(sampling), "style": style.to_row(), "n": n, **({"extra": extra} if extra else {})}
     if judge or engine.counts_tokens:
         settings |= {
             "judge": getattr(judge, "__name__", None),
@@ -139,7 +141,7 @@ def sample_responses(
             for chunk in chunks[store.done :]:
                 if state.full():
                     break
-                plan = _Plan(chunk, rounds if judge else (n,), state)
+                plan = _Plan(chunk, rounds if judge else (n,), state, extra)
                 try:
                     answering.draw(plan.first_round(), partial(_take, plan, advance))
                 except BaseException:  # Ctrl-C, or an endpoint that was lost
@@ -244,7 +246,7 @@ class _Progress:
     def count(self, responses: list[Response]) -> None:
         if self.judge is None:
             return
-        for question_id, drawn in group_by_question(responses).items():
+        for question_id, drawn in group_by_question(r for r in responses if r.sample < self.n).items():
             question = self.questions[question_id]
             classes = [self.class_of(question, r.text) for r in drawn]
             # As selection does: of truncated answers alone no example can be made.
@@ -271,17 +273,18 @@ class _Progress:
 class _Plan:
     """Which samples of one chunk's questions to draw next, decided when a round of a question is complete."""
 
-    def __init__(self, chunk: list[Question], rounds: tuple[int, ...], state: _Progress) -> None:
-        self.chunk, self.state = chunk, state
+    def __init__(self, chunk: list[Question], rounds: tuple[int, ...], state: _Progress, extra: int) -> None:
+        self.chunk, self.state, self.extra = chunk, state, extra
         self.bounds = [min(sum(rounds[: i + 1]), state.n) for i in range(len(rounds))]
         self.wanted = {relation: state.wanted(relation) for relation in {q.relation for q in chunk}}
         self.drawn: dict[str, dict[int, Response]] = {question.id: {} for question in chunk}
-        self.waiting = Counter({question.id: self.bounds[0] for question in chunk})
+        self.waiting = Counter({question.id: self.bounds[0] + extra for question in chunk})
 
     def first_round(self) -> "list[Ask]":
         from hneurons.models.engine import Ask
 
-        return [Ask(question, sample) for question in self.chunk for sample in range(self.bounds[0])]
+        samples = [*range(self.bounds[0]), *range(self.state.n, self.state.n + self.extra)]
+        return [Ask(question, sample) for question in self.chunk for sample in samples]
 
     def after(self, ask: "Ask", reply: "Reply") -> "list[Ask]":
         """What to ask once this answer is known."""
@@ -292,8 +295,9 @@ class _Plan:
         return following
 
     def _following(self, ask: "Ask") -> "list[Ask]":
-        question, drawn = ask.question, self.drawn[ask.question.id]
-        if len(drawn) not in self.bounds or len(drawn) == self.state.n:
+        question = ask.question
+        drawn = {sample: kept for sample, kept in self.drawn[question.id].items() if sample < self.state.n}
+        if ask.sample not in drawn or len(drawn) not in self.bounds or len(drawn) == self.state.n:
             return []
         classes = Counter(self.state.class_of(question, response.text) for response in drawn.values())
         left = self.state.n - len(drawn)

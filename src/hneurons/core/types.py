@@ -111,8 +111,8 @@ class Example(Row):
 def identify(values: Sequence[Question | Response | Judgement | Example]) -> str:
     """16 hex digits of what the values say, by which a stage knows its inputs again.
 
-    Log-probabilities and entropies are left out: in their last digit they depend on how many rows run at a time and on
-    the threads, so the same answers would give another identity.
+    Log-probabilities and entropies are left out. In their last digit they depend on the threads and on how many rows
+    run at a time, so the same answers would give another identity.
     """
     rows = [value.to_row() for value in values]
     for row in rows:

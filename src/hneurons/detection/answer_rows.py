@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hneurons.answers.responses import group_by_question
 from hneurons.core.errors import InputError, NotEnoughDataError
-from hneurons.core.types import Example, ModelIdentity
+from hneurons.core.types import Example, ModelIdentity, Response
 from hneurons.detection.detector import Detector
 from hneurons.neurons.contributions import Contributions
 from hneurons.sparse.matrix import ColumnMatrix
@@ -19,22 +20,25 @@ _MEMORY = 1 << 30
 
 
 class Dataset(NamedTuple):
-    """Located examples and their contributions."""
+    """Located examples and their contributions, with what some scores read besides: all samples of the questions."""
 
     examples: Sequence[Example]
     contributions: Contributions
+    responses: Sequence[Response] = ()
 
 
 class AnswerRows(NamedTuple):
     """Answer rows of a dataset in the order of their ids.
 
     labels: bool [rows], True where the answer is wrong; groups: what a bootstrap draws whole; matrix: the rows' signal.
+    samples: the other answers drawn to each row's question, in the order of their numbers.
     """
 
     examples: list[Example]
     labels: Bools
     groups: list[str]
     matrix: ColumnMatrix
+    samples: Sequence[Sequence[Response]] = ()
 
     @property
     def fewest_groups(self) -> int:
@@ -90,7 +94,10 @@ def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -
         raise NotEnoughDataError(f"'{name}' has no located answers: leave it out, or ask more questions")
     chosen = [examples[rows[i]["example_id"]] for i in numbers]
     labels = np.array([e.hallucinated for e in chosen], dtype=bool)
-    return AnswerRows(chosen, labels, [e.question.group for e in chosen], data.contributions.matrix(numbers))
+    drawn = group_by_question(data.responses)
+    samples = [[r for r in drawn.get(e.question.id, ()) if r.sample != e.response.sample] for e in chosen]
+    groups = [e.question.group for e in chosen]
+    return AnswerRows(chosen, labels, groups, data.contributions.matrix(numbers), samples)
 
 
 def check_both_classes(rows: AnswerRows, name: str) -> None:

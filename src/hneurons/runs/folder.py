@@ -181,10 +181,10 @@ class RunFolder:
         return [name for name, located in found.items() if located >= FLOOR]
 
     def dataset(self, name: str) -> "Dataset":
-        """Located examples and contributions of a finished dataset."""
+        """Located examples, contributions and all samples of a finished dataset."""
         from hneurons.detection.answer_rows import Dataset
 
-        return Dataset(self.load_located(name), self.load_contributions(name))
+        return Dataset(self.load_located(name), self.load_contributions(name), self.load_responses(name))
 
     def load_detector(self) -> "Detector":
         from hneurons.detection.detector import Detector

@@ -35,6 +35,9 @@ class RunPlan(Row):
     limit: int | None = _option(None, "Largest number of questions to consider; by default all of them.")
     test_limit: int | None = _option(2000, "Largest number of questions to consider of each further test set.")
     n: int = _option(10, "Number of samples per training question.", "-n")
+    test_n: int = _option(
+        1, "Samples per test question. The first is judged; scores such as semantic entropy read the others."
+    )
     min_agreement: int | None = _option(
         None, "Number of samples that must agree for a question to count; by default all. Lower it for weak models."
     )
@@ -76,10 +79,10 @@ class RunPlan(Row):
         check_other(self.other)
         for dtype in {self.dtype, self.measure_dtype or self.dtype}:
             choose_dtype(dtype)
-        if min(self.n, self.per_class, self.test_per_class) < 1:
+        if min(self.n, self.test_n, self.per_class, self.test_per_class) < 1:
             raise InputError(
-                f"-n, --per-class and --test-per-class must be at least 1, got {self.n}, {self.per_class} and "
-                f"{self.test_per_class}"
+                f"-n, --test-n, --per-class and --test-per-class must be at least 1, got {self.n}, {self.test_n}, "
+                f"{self.per_class} and {self.test_per_class}"
             )
         needed = self.n if self.min_agreement is None else self.min_agreement
         if not self.n / 2 < needed <= self.n:

@@ -232,6 +232,7 @@ class Run(RunFolder):
             judge_version=VERSION if stops else None,
             min_agreement=agreement,
             quota=self._quota(name),
+            extra=0 if name == TRAIN else self.plan.test_n - 1,
             out=out,
         ).summary
 

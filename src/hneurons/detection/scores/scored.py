@@ -11,6 +11,7 @@ from hneurons.core.artifacts import Manifest, RowStore, load_rows
 from hneurons.core.errors import InputError
 from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
+from hneurons.core.types import identify
 from hneurons.detection.answer_rows import AnswerRows, Dataset, Decided, answer_rows, check_both_classes, check_unseen
 from hneurons.detection.scores.score import NEEDS, SCORES, Cost, Need, Score
 
@@ -78,6 +79,8 @@ def score_answers(train: Dataset, test: Dataset, *, name: str = "test", out: Pat
     computable, left_out = _choose(known, rows)
     settings = {"versions": {method: score.version for method, score in computable.items()}}
     inputs = {"train": train.contributions.content, "test": test.contributions.content}
+    if any(score.needs == "samples" for score in computable.values()):
+        inputs |= {"train samples": identify(train.responses), "test samples": identify(test.responses)}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(computable), replace=True)
     if not store.complete:
         with progress("scores", len(computable), done=store.done) as advance:

@@ -1,0 +1,20 @@
+"""In how many different ways did the model answer the question?"""
+
+import numpy as np
+
+from hneurons.detection.answer_rows import AnswerRows, Floats
+from hneurons.detection.scores.meanings import lacks_samples, meaning_counts
+from hneurons.detection.scores.score import SCORES, PlainScore
+
+
+@SCORES.register("number of meanings")
+class NumberOfMeanings(PlainScore):
+    """How many different things the other samples say."""
+
+    version, needs = 1, "samples"
+
+    def lacks(self, rows: AnswerRows) -> str:
+        return lacks_samples(rows)
+
+    def values(self, rows: AnswerRows) -> Floats:
+        return np.array([float(len(meaning_counts(samples))) for samples in rows.samples])

@@ -1,0 +1,22 @@
+"""How evenly are the samples spread over different meanings?"""
+
+import numpy as np
+
+from hneurons.detection.answer_rows import AnswerRows, Floats
+from hneurons.detection.scores.meanings import entropy, lacks_samples, meaning_counts
+from hneurons.detection.scores.score import SCORES, PlainScore
+
+
+@SCORES.register("semantic entropy")
+class SemanticEntropy(PlainScore):
+    """How evenly the other samples are spread over what they mean, every sample counting alike."""
+
+    version, needs = 1, "samples"
+
+    def lacks(self, rows: AnswerRows) -> str:
+        return lacks_samples(rows)
+
+    def values(self, rows: AnswerRows) -> Floats:
+        """Discrete semantic entropy in nats (Farquhar and others, Nature 630, 2024), float64 [rows]."""
+        counts = [meaning_counts(samples) for samples in rows.samples]
+        return np.array([entropy(np.array([*count.values()], dtype=np.float64)) for count in counts])

@@ -1,0 +1,33 @@
+"""How evenly is the probability of the samples spread over different meanings?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hneurons.core.types import Response
+from hneurons.detection.answer_rows import AnswerRows, Floats
+from hneurons.detection.scores.meanings import cluster_meanings, entropy, lacks_samples
+from hneurons.detection.scores.score import SCORES, PlainScore
+
+
+@SCORES.register("semantic entropy, weighted")
+class WeightedSemanticEntropy(PlainScore):
+    """How evenly the probability of the other samples is spread over what they mean."""
+
+    version, needs = 1, "samples"
+
+    def lacks(self, rows: AnswerRows) -> str:
+        if lacking := lacks_samples(rows):
+            return lacking
+        bare = sum(any(not sample.logprobs for sample in samples) for samples in rows.samples)
+        return f"{bare} of {len(rows.examples)} answers have samples without log-probabilities" if bare else ""
+
+    def values(self, rows: AnswerRows) -> Floats:
+        """Semantic entropy in nats, a sample weighing exp(its mean log-probability) (arXiv 2302.09664, section 4)."""
+        return np.array([_entropy(samples) for samples in rows.samples])
+
+
+def _entropy(samples: Sequence[Response]) -> float:
+    meanings = np.array(cluster_meanings([sample.text for sample in samples]))
+    weights = np.exp([np.mean(sample.logprobs) for sample in samples])
+    return entropy(np.bincount(meanings, weights=weights).astype(np.float64))
