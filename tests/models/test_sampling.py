@@ -387,3 +387,10 @@ def test_prompts_of_very_different_lengths_do_not_run_together() -> None:
     model, prompts = tiny_model("llama"), make_prompts([100, 4, 100, 5, 104, 6], prefix=0)
     ready = Prompts(model, prompts, [], prefill_shared(model, []), 5)
     assert ready.groups(range(6), [0] * 6) == [[1, 3, 5], [0, 2, 4]]
+
+
+def test_a_long_prompt_makes_no_room_for_the_short_ones_beside_it() -> None:
+    model, prompts = tiny_model("llama"), make_prompts([200, *[5] * 40], prefix=0)
+    ready = Prompts(model, prompts, [], prefill_shared(model, []), 5)
+    caches = {id(cache): cache for cache, _ in ready.caches}.values()
+    assert sum(cache.rows * cache.capacity for cache in caches) <= 1.2 * sum(map(len, prompts))

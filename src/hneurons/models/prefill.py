@@ -78,9 +78,10 @@ class Prompts:
         self.prefix = prefix
         self.rests = [prompt[len(prefix) : end] for prompt, end in zip(prompts, ends, strict=True)]
         self.tails = [prompt[end:] for prompt, end in zip(prompts, ends, strict=True)]
-        self.start, self.width = len(prefix), max(map(len, self.rests))
+        self.start = len(prefix)
         self.lengths = [len(prompt) for prompt in prompts]
         self.first: list[Candidates] = []
+        self.caches: list[tuple[BufferCache, int]] = []  # of each prompt run once: where it lies, as long as its group
         self.attention = SharedAttention(model, prefix_cache) if can_share(model, prefix_cache) else None
         self.copied = 0 if self.attention else self.start  # positions of the prefix that every row holds itself
         self.pasts = (pasts or {}) if self.attention else {}
@@ -111,16 +112,15 @@ class Prompts:
 
     def _run_all(self) -> None:
         count = len(self.rests)
-        self.cache = BufferCache(self.prefix_cache, count, self.width)
-        found: list[Candidates | None] = [None] * count
+        caches: dict[int, tuple[BufferCache, int]] = {}
+        found: dict[int, Candidates] = {}
         for rows in self.groups(range(count), [0] * count):
-            ready, end = self.run(rows, [0] * len(rows)), max(len(self.rests[row]) for row in rows)
-            columns = slice(self.copied, self.copied + end)
-            self.cache.write(ready.cache, slice(0, end), rows=rows, source_columns=columns)
+            ready = self.run(rows, [0] * len(rows))
             for place, row in enumerate(rows):
-                found[row] = ready.first.at([place])
+                caches[row], found[row] = (ready.cache, place), ready.first.at([place])
+        self.caches = [caches[row] for row in range(count)]
         if not any(self.tails):
-            self.first = [candidates for candidates in found if candidates is not None]
+            self.first = [found[row] for row in range(count)]
 
     def run(self, prompts: Sequence[int], conditions: Sequence[int]) -> Prefilled:
         """Run these prompts, each under its condition, in one batch."""

@@ -171,14 +171,9 @@ class _Batch:
             max(fitting, key=lambda row: len(row.ran)).draws.append(draw)
             return
         place, prompt = self._add_row(_Row(draw)), draw.branch.prompt
-        prompts, end = self.prompts, self.prompts.copied + len(self.prompts.rests[prompt])
+        ran, end = self.prompts.caches[prompt], self.prompts.copied + len(self.prompts.rests[prompt])
         self._make_room(end)
-        if prompts.copied:
-            self.cache.write(prompts.prefix_cache, slice(0, prompts.copied), rows=[place])
-        columns = slice(0, len(prompts.rests[prompt]))
-        self.cache.write(
-            prompts.cache, slice(prompts.copied, end), rows=[place], source_rows=[prompt], source_columns=columns
-        )
+        self.cache.write(ran[0], slice(0, end), rows=[place], source_rows=[ran[1]], source_columns=slice(0, end))
 
     def _start(self, draws: list[_Draw]) -> None:
         """Run the prompts of steered branches, each under its own condition, and give each a row."""
