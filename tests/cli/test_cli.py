@@ -10,7 +10,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -374,7 +375,37 @@ def test_doctor_examines_a_model(cli: CLI, place: Path) -> None:
     assert found["alpha = 1"].startswith("bit-equal") and found["contributions"] == "finite"
     assert found["answer offsets"] == "every character covered" and found["ffn"].startswith("3 layers of 48 neurons")
     assert found["bytes per example"] == 2 * 2 * 3 * 48
-    assert cli("doctor", "--model", place / "model").code == 0
+    said = cli("doctor", "--model", place / "model")
+    assert said.code == 0 and "Fit for a run. On cpu, 10 samples of each of 5,000 questions take up to" in said.out
+
+
+def test_doctor_tells_what_a_run_of_given_size_takes(cli: CLI, place: Path) -> None:
+    def ask(*options: object) -> Any:
+        return json.loads(cli("doctor", "--model", place / "model", "--json", *options).out)
+
+    small, large = ask("--limit", 100, "-n", 2, "--examples", 10), ask("--limit", 1000, "-n", 20, "--examples", 1000)
+    rows = large["bytes of disk"] - 1000 * large["bytes per example"]
+    assert rows == pytest.approx(100 * (small["bytes of disk"] - 10 * small["bytes per example"]), rel=1e-3)
+    assert 50 < rows / 20_000 < 2000  # bytes of an answer
+    assert large["hours"]["sampling"] > 20 * small["hours"]["sampling"] > 0
+    assert 1e8 < large["bytes of memory"] < 1e11
+
+
+@pytest.mark.parametrize("option", ["--examples", "--limit", "-n", "--max-new-tokens", "--rows"])
+@pytest.mark.parametrize("value", ["-5", "0", "many"])
+def test_doctor_refuses_a_number_that_makes_no_sense(cli: CLI, place: Path, option: str, value: str) -> None:
+    said = cli("doctor", "--model", place / "model", option, value)
+    assert said.code == 2 and option in said.err and "Traceback" not in said.err
+
+
+def test_doctor_finds_a_model_unfit(cli: CLI, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.equal", lambda a, b: False)
+    said = cli("doctor", "--model", place / "model")
+    assert said.code == 1 and "Not fit for a run: scaling by alpha = 1 changes the model" in said.out
+    monkeypatch.undo()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    said = cli("doctor", "--model", place / "model")
+    assert said.code == 1 and "the disk has 0.00 GB free" in said.out
 
 
 def test_people_see_progress_on_standard_error_only(cli: CLI, place: Path, tmp_path: Path) -> None:

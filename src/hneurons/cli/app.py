@@ -292,16 +292,27 @@ def report(folder: Folder, as_json: Json = False) -> None:
 @app.command()
 def doctor(
     model: Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or packaged model.")],
-    examples: Annotated[int, typer.Option(help="Examples a run is to have, for the estimate of disk space.")] = 2000,
+    limit: Annotated[int, typer.Option(min=1, help="Questions that the run is to ask.")] = 5000,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples per question.")] = 10,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 50,
+    examples: Annotated[int, typer.Option(min=1, help="Examples that are to be measured.")] = 2000,
+    rows: Rows = 128,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Check a model before a run: FFN, template, offsets, alpha = 1, bytes needed."""
-    from hneurons.cli.doctor import examine
-    from hneurons.cli.output import print_json, print_tree
+    """Check a model before a run: FFN, template, offsets, alpha = 1; hours, memory and disk it would need."""
+    from hneurons.cli.doctor import Wanted, examine
+    from hneurons.cli.output import make_console, print_json, print_tree
 
-    found = examine(model, examples=examples, device=device)
-    print_json(found) if as_json else print_tree("doctor", found)
+    wanted = Wanted(limit=limit, n=n, max_new_tokens=max_new_tokens, examples=examples, rows=rows)
+    found = examine(model, wanted, device=device)
+    if as_json:
+        print_json(found)
+    else:
+        print_tree("doctor", {k: v for k, v in found.items() if k != "verdict"})
+        make_console().print(found["verdict"])
+    if not found["fit"]:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,10 +1,42 @@
-"""Checks on a model before hours are spent on it."""
+"""Checks on a model before hours are spent on it, and how many hours and bytes they would be."""
 
-from typing import Any
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hneurons.core.wording import count
+
+if TYPE_CHECKING:
+    from hneurons.models.language_model import LanguageModel
+
+_QUESTIONS, _SAMPLES = 16, 4  # of the trial
+_GB = 1e9
 
 
-def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
-    """What a run would rely on. Raises the error that names the first thing that is wrong.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The run that is asked about: questions, samples of each, their longest length, and examples to be measured."""
+
+    limit: int = 5000
+    n: int = 10
+    max_new_tokens: int = 50
+    examples: int = 2000
+    rows: int = 128
+
+
+class Cost(NamedTuple):
+    """What a run needs; memory is the highest of the trial."""
+
+    sampling_hours: float
+    measuring_hours: float
+    memory: int
+    disk: int
+
+
+def examine(model: str, wanted: Wanted, *, device: str | None) -> dict[str, Any]:
+    """What a run would rely on, and a verdict. Raises the error that names the first thing that is wrong.
 
     It checks that
 
@@ -14,7 +46,7 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
     - every hook fires once;
     - scaling by alpha = 1 leaves logits bit-equal.
 
-    It also estimates the bytes that a run writes.
+    It also answers a few questions and measures the answers, and says from that what `wanted` would take.
     """
     import numpy as np
     import torch
@@ -52,8 +84,22 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
             silenced = loaded.model(inputs).logits
     exact = torch.equal(plain, scaled) and not torch.equal(plain, silenced)
     layers, neurons = loaded.shape
-    row_bytes = 2 * layers * neurons
+    finite = bool(torch.isfinite(contributions).all())
+    faults = [
+        fault
+        for fault, there in (
+            (f"generated tokens do not map to the characters {missed!r}", bool(missed)),
+            ("contributions are not finite, so take --dtype float32", not finite),
+            ("scaling by alpha = 1 changes the model, so interventions would not be measured right", not exact),
+        )
+        if there
+    ]
+    cost, free = measure_cost(loaded, wanted), shutil.disk_usage(os.curdir).free
+    if cost.disk > free:
+        faults.append(f"the disk has {free / _GB:.2f} GB free and {cost.disk / _GB:.2f} GB are needed")
     return {
+        "verdict": state_verdict(faults, cost, wanted, device=str(loaded.device), free=free),
+        "fit": not faults,
         "model": loaded.identity.to_row(),
         "device": str(loaded.device),
         "ffn": f"{layers} layers of {neurons} neurons, first {loaded.ffns[0].name}",
@@ -62,10 +108,86 @@ def examine(model: str, *, examples: int, device: str | None) -> dict[str, Any]:
         "prompt tokens": len(prompt),
         "window": loaded.window,
         "answer offsets": "every character covered" if not missed else f"not covered: {missed!r}",
-        "contributions": "finite" if bool(torch.isfinite(contributions).all()) else "not finite: use float32",
+        "contributions": "finite" if finite else "not finite: use float32",
         "alpha = 1": "bit-equal, alpha = 0 differs"
         if exact
         else "not exact: interventions would not be measured right",
-        "bytes per example": 2 * row_bytes,
-        "bytes of contributions": 2 * row_bytes * examples,
+        "hours": {"sampling": cost.sampling_hours, "contributions": cost.measuring_hours},
+        "bytes of memory": cost.memory,
+        "bytes of disk": cost.disk,
+        "bytes per example": _example_bytes(loaded),
+        "bytes of contributions": _example_bytes(loaded) * wanted.examples,
     }
+
+
+def _example_bytes(model: "LanguageModel") -> int:
+    """A row of float16 for the answer and one for the other tokens."""
+    layers, neurons = model.shape
+    return 2 * 2 * layers * neurons
+
+
+def measure_cost(model: "LanguageModel", wanted: Wanted) -> Cost:
+    """Time a few answers and their contributions here, and multiply. All samples of every question are counted."""
+    from hneurons.answers.questions import load_questions
+    from hneurons.answers.responses import sample_responses
+    from hneurons.core.rows import dump_json
+    from hneurons.models.prompts import PromptStyle
+    from hneurons.models.sampling import Sampling
+    from hneurons.neurons.capture import ContributionMeter, Sequence
+
+    style, sampling = PromptStyle(), Sampling(max_new_tokens=wanted.max_new_tokens)
+    questions = load_questions("facts")[:_QUESTIONS]
+    sample_responses(model, questions[:1], n=1, sampling=Sampling(max_new_tokens=2), style=style)  # first use is slow
+    start = time.perf_counter()
+    drawn = sample_responses(model, questions, n=_SAMPLES, sampling=sampling, style=style, max_rows=wanted.rows)
+    each_answer = (time.perf_counter() - start) / len(drawn.responses)
+    prompts = {question.id: model.encode(question.text, style) for question in questions}
+    sequences = []
+    for response in drawn.responses[:: _SAMPLES // 2]:
+        prompt = prompts[response.question_id]
+        ids = [*prompt, *response.token_ids]
+        sequences.append(Sequence(ids, (list(range(len(prompt), len(ids))), [len(prompt) - 1])))
+    meter = ContributionMeter(model, [])
+    start = time.perf_counter()
+    for first in range(0, len(sequences), 16):
+        meter.measure(sequences[first : first + 16])
+    each_example = (time.perf_counter() - start) / len(sequences)
+    row = sum(len(dump_json(response.to_row())) + 1 for response in drawn.responses) / len(drawn.responses)
+    answers = wanted.limit * wanted.n
+    return Cost(
+        answers * each_answer / 3600,
+        wanted.examples * each_example / 3600,
+        _peak_memory(model),
+        round(answers * row) + wanted.examples * _example_bytes(model),
+    )
+
+
+def _peak_memory(model: "LanguageModel") -> int:
+    """The most bytes that this process has held, on the model's own device."""
+    import sys
+
+    import torch
+
+    if model.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(model.device))
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def state_verdict(faults: list[str], cost: Cost, wanted: Wanted, *, device: str, free: int) -> str:
+    """Whether a run can be started, and what it takes, in a few sentences. `free` is in bytes."""
+    if faults:
+        return f"Not fit for a run: {'; '.join(faults)}."
+    return (
+        f"Fit for a run. On {device}, {wanted.n} samples of each of {count(wanted.limit, 'question')} take up to "
+        f"{_hours(cost.sampling_hours)}, and measuring {count(wanted.examples, 'example')} takes "
+        f"{_hours(cost.measuring_hours)}. Memory: {cost.memory / _GB:.1f} GB in a trial of {_QUESTIONS * _SAMPLES} "
+        f"answers. Disk: {cost.disk / _GB:.2f} GB of {free / _GB:.0f} GB free. Fit and evaluation come on top; early "
+        "stopping can make sampling much shorter."
+    )
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(60 * hours, 1):.0f} minutes"
