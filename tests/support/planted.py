@@ -10,6 +10,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example, ModelIdentity, Question, Response, identify
 from hneurons.detection.answer_rows import Dataset
 from hneurons.neurons.contributions import Contributions
+from hneurons.neurons.states import PLACES, States
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:
@@ -35,6 +36,21 @@ def make_example(
 
 def make_identity(shape: tuple[int, int], *, weights: str = "w") -> ModelIdentity:
     return ModelIdentity("synthetic", "llama", *shape, 32, "c", "t", weights)
+
+
+def plant_states(data: Dataset, *, strength: float, layer: int = 2, hidden: int = 8, seed: int = 0) -> Dataset:
+    """The dataset with states of noise, in which one direction of one layer's answer mean tells wrong answers."""
+    rng = np.random.default_rng([seed, 5])
+    n, layers = len(data.examples), data.contributions.shape[0] + 1
+    residual = {f"{place}/{at}": rng.normal(size=(n, hidden)) for place in PLACES for at in range(layers)}
+    residual[f"answer mean/{layer}"][:, 3] += strength * np.array([e.hallucinated for e in data.examples])
+    columns = data.contributions.shape[0] * data.contributions.shape[1]
+    rows = [{"example_id": e.id, "mean_entropy": 1.0 + 0.1 * float(v), "largest_entropy": 2.0}
+            for e, v in zip(data.examples, rng.normal(size=n), strict=True)]  # fmt: skip
+    manifest = Manifest(stage="states", settings={"layers": layers}, inputs={"seed": str(seed)}, complete=True)
+    halves = {name: values.astype(np.float16) for name, values in residual.items()}
+    question = rng.normal(size=(n, columns)).astype(np.float16)
+    return data._replace(states=States(rows, layers, manifest, None, halves, question))
 
 
 def make_dataset(

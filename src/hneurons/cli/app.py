@@ -256,11 +256,19 @@ def fit(
 
 
 @app.command()
-def scores(folder: Folder, as_json: Json = False) -> None:
-    """Score every test answer in ways that need no neurons; 'evaluate' does this too."""
+def scores(
+    folder: Folder,
+    stored: Annotated[bool, typer.Option("--stored", help="Only what needs no further pass of the model.")] = False,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Score every test answer in all other ways; one pass of the model reads its states."""
+    job = Run(folder, device=device)
+    if not stored:
+        job.states()
     found = {
         name: {"answers": len(by.ids), "scores": [one.method for one in by.methods], "left_out": by.left_out}
-        for name, by in Run(folder).scores().items()
+        for name, by in job.scores().items()
     }
     _emit(found, as_json, "scores")
 

@@ -11,6 +11,7 @@ from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.types import Example, ModelIdentity, Response
 from hneurons.detection.detector import Detector
 from hneurons.neurons.contributions import Contributions
+from hneurons.neurons.states import States
 from hneurons.sparse.matrix import ColumnMatrix
 
 Floats = NDArray[np.float64]
@@ -20,18 +21,23 @@ _MEMORY = 1 << 30
 
 
 class Dataset(NamedTuple):
-    """Located examples and their contributions, with what some scores read besides: all samples of the questions."""
+    """Located examples and their contributions, with what some scores read besides.
+
+    responses: all samples of the questions; states: what `measure_states` read in a pass of its own.
+    """
 
     examples: Sequence[Example]
     contributions: Contributions
     responses: Sequence[Response] = ()
+    states: States | None = None
 
 
 class AnswerRows(NamedTuple):
     """Answer rows of a dataset in the order of their ids.
 
     labels: bool [rows], True where the answer is wrong; groups: what a bootstrap draws whole; matrix: the rows' signal.
-    samples: the other answers drawn to each row's question, in the order of their numbers.
+    samples: the other answers drawn to each row's question, in the order of their numbers. states: the residual stream
+    and the like, None where it was not read for every row; state_rows: the row of each answer there.
     """
 
     examples: list[Example]
@@ -39,6 +45,8 @@ class AnswerRows(NamedTuple):
     groups: list[str]
     matrix: ColumnMatrix
     samples: Sequence[Sequence[Response]] = ()
+    states: States | None = None
+    state_rows: Sequence[int] = ()
 
     @property
     def fewest_groups(self) -> int:
@@ -97,7 +105,10 @@ def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -
     drawn = group_by_question(data.responses)
     samples = [[r for r in drawn.get(e.question.id, ()) if r.sample != e.response.sample] for e in chosen]
     groups = [e.question.group for e in chosen]
-    return AnswerRows(chosen, labels, groups, data.contributions.matrix(numbers), samples)
+    state_rows = None if data.states is None else data.states.numbers(chosen)
+    states = None if state_rows is None else data.states
+    matrix = data.contributions.matrix(numbers)
+    return AnswerRows(chosen, labels, groups, matrix, samples, states, state_rows or ())
 
 
 def check_both_classes(rows: AnswerRows, name: str) -> None:

@@ -132,10 +132,15 @@ class LanguageModel:
         kinds = getattr(self.text_config, "layer_types", None) or ()
         return "past_key_values" in self._accepts and all(kind in _ATTENTION for kind in kinds)
 
+    @property
+    def keeps_some_logits(self) -> bool:
+        """Whether a pass can be asked for the logits of some places alone."""
+        return "logits_to_keep" in self._accepts
+
     def last_logits(self, ids: Tensor, last: Sequence[int], inputs: Mapping[str, Any]) -> Tensor:
         """Run ids [rows, tokens] and return the logits [rows, vocabulary] at one place in each row."""
         places, rows = sorted(set(last)), torch.arange(len(last), device=ids.device)
-        if "logits_to_keep" in self._accepts:
+        if self.keeps_some_logits:
             kept = torch.tensor(places, device=ids.device)
             logits = self.model(input_ids=ids, logits_to_keep=kept, **inputs).logits
             chosen = [places.index(place) for place in last]

@@ -1,6 +1,6 @@
 """One forward hook per down-projection turns each batch into region means of a signal, by default CETT."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -91,6 +91,24 @@ class ContributionMeter:
     @torch.inference_mode()
     def measure(self, batch: list[Sequence]) -> Tensor:
         """Mean of the signal, float32 [rows, regions, layers, columns]; NaN where a row's region has no token."""
+        return self._measure(batch, lambda ids, past: self.model.decoder(input_ids=ids, **past))[0]
+
+    @torch.inference_mode()
+    def measure_with_output(self, batch: list[Sequence], kept: list[int]) -> tuple[Tensor, Any, list[int]]:
+        """As `measure`, with what the whole model returned: the hidden states of all layers, and logits.
+
+        kept: the places, counted from the end of the prefix, whose logits are wanted. Where they stand in the logits
+        is the third value.
+        """
+        some = self.model.keeps_some_logits
+
+        def run(ids: Tensor, past: dict[str, Any]) -> Any:
+            wanted = {"logits_to_keep": torch.tensor(kept, device=ids.device)} if some else {}
+            return self.model.model(input_ids=ids, output_hidden_states=True, **wanted, **past)
+
+        return (*self._measure(batch, run), [*range(len(kept))] if some else kept)
+
+    def _measure(self, batch: list[Sequence], run: Callable[[Tensor, dict[str, Any]], Any]) -> tuple[Tensor, Any]:
         device, start = self.model.device, len(self.prefix)
         width = max(len(s.ids) for s in batch) - start
         ids = torch.zeros(len(batch), width, dtype=torch.long)
@@ -105,12 +123,12 @@ class ContributionMeter:
         sums = RegionSums(masks[:, :, first:].to(device), first, self.model, self.signal)
         with capturing(self.model, sums):
             # Right padding needs no attention mask: causal attention keeps it from earlier tokens.
-            self.model.decoder(input_ids=ids.to(device), **self._past(len(batch), start + width))
+            output = run(ids.to(device), self._past(len(batch), start + width))
         totals = sums.demand_one_each().transpose(1, 2) + self._of_prefix(batch)
         scale = self.signal.scale(self.model)
         if scale is not None:
             totals = totals * scale.to(device)
-        return totals / counts.to(device)[:, :, None, None]
+        return totals / counts.to(device)[:, :, None, None], output
 
     def _past(self, rows: int, capacity: int) -> dict[str, Any]:
         if self.cache is None:

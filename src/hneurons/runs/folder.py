@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
     from hneurons.neurons.contributions import Contributions
+    from hneurons.neurons.states import States
 
 logger = logging.getLogger(__name__)
-PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "scores")
+PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "states", "scores")
 """Folders of a dataset's stages, in the order in which they are made."""
 
 
@@ -162,6 +163,11 @@ class RunFolder:
 
         return load_contributions(self.place(dataset, "contributions"))
 
+    def load_states(self, dataset: str) -> "States":
+        from hneurons.neurons.states import load_states
+
+        return load_states(self.place(dataset, "states"))
+
     def testable(self) -> list[str]:
         """Datasets in which an answer was located; a test set may have none, which the report says."""
         return [
@@ -184,7 +190,8 @@ class RunFolder:
         """Located examples, contributions and all samples of a finished dataset."""
         from hneurons.detection.answer_rows import Dataset
 
-        return Dataset(self.load_located(name), self.load_contributions(name), self.load_responses(name))
+        states = self.load_states(name) if "states" in self.manifests(name) else None
+        return Dataset(self.load_located(name), self.load_contributions(name), self.load_responses(name), states)
 
     def load_detector(self) -> "Detector":
         from hneurons.detection.detector import Detector

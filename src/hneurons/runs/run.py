@@ -369,6 +369,17 @@ class Run(RunFolder):
             raise NotEnoughDataError(f"all questions of {spec} are in the run's test sets: give a file with others")
         return CapabilityChoice(self.model, spec.partition(":")[0], benchmark, kept, max_rows=self.max_rows)
 
+    def states(self) -> dict[str, Any]:
+        """Stage `states` of the training answers and of every test set with enough located answers."""
+        from hneurons.neurons.states import States, measure_states
+
+        model = self.measured_model
+
+        def measure(name: str, out: Path) -> States:
+            return measure_states(model, self.load_located(name), style=self.style, signal=self.plan.signal, out=out)
+
+        return self._count((TRAIN, *self.evaluable()), "states", measure)
+
     def scores(self) -> dict[str, "Scores"]:
         """Stage `scores` of every test set that has enough located answers."""
         from hneurons.detection.scores import Scores, score_answers

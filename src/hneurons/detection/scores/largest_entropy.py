@@ -16,4 +16,4 @@ class LargestEntropy(PlainScore):
         return lacks_entropies(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
-        return np.array([values.max() for values in answer_entropies(rows)])
+        return np.array([found.largest for found in answer_entropies(rows)])

@@ -16,4 +16,4 @@ class MeanEntropy(PlainScore):
         return lacks_entropies(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
-        return np.array([values.mean() for values in answer_entropies(rows)])
+        return np.array([found.mean for found in answer_entropies(rows)])

@@ -99,13 +99,31 @@ def answer_log_probabilities(rows: AnswerRows) -> list[Floats]:
     return [np.asarray(e.response.logprobs[slice(*answer_span(e))], dtype=np.float64) for e in rows.examples]
 
 
-def answer_entropies(rows: AnswerRows) -> list[Floats]:
-    """The entropies in nats at each answer's tokens, float64 [tokens] an answer."""
-    return [np.asarray(e.response.entropies[slice(*answer_span(e))], dtype=np.float64) for e in rows.examples]
+class Entropies(NamedTuple):
+    """Mean and largest entropy in nats at an answer's tokens."""
+
+    mean: float
+    largest: float
+
+
+def answer_entropies(rows: AnswerRows) -> list[Entropies]:
+    """Those stored while sampling, or else those of the pass that read the residual states."""
+    found = []
+    for number, example in enumerate(rows.examples):
+        if example.response.entropies:
+            own = example.response.entropies[slice(*answer_span(example))]
+            found.append(Entropies(float(np.mean(own)), max(own)))
+        else:
+            assert rows.states is not None
+            row = rows.states.rows[rows.state_rows[number]]
+            found.append(Entropies(row["mean_entropy"], row["largest_entropy"]))
+    return found
 
 
 def lacks_entropies(rows: AnswerRows) -> str:
-    """In words, how many answers came without token entropies; empty where none did."""
+    """In words, how many answers came without token entropies; empty where none did, or a pass gave them."""
+    if rows.states is not None:
+        return ""
     bare = sum(not e.response.entropies for e in rows.examples)
     return f"{bare} of {len(rows.examples)} answers have no token entropies" if bare else ""
 

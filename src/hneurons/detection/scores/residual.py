@@ -1,0 +1,54 @@
+"""The residual stream as scores read it: which layer and token, chosen on held-out training folds."""
+
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+
+from hneurons.detection.answer_rows import AnswerRows, Floats
+from hneurons.detection.ridge import Ridge, fit_ridge, products_of_arrays
+from hneurons.neurons.states import Place, States
+
+MOST_LAYERS = 15
+"""Layers tried, evenly spread; trying every layer of a deep model costs more than it finds."""
+
+
+class Chosen(NamedTuple):
+    """Where the ridge probe does best on held-out training folds, and its fit there."""
+
+    place: Place
+    layer: int
+    ridge: Ridge
+
+
+def lacks_states(rows: AnswerRows) -> str:
+    """In words, that the residual stream was not read; empty where it was."""
+    return "" if rows.states is not None else "no residual states are stored"
+
+
+def read_states(rows: AnswerRows, place: Place, layer: int) -> Floats:
+    """The residual stream of the rows, float64 [rows, hidden]."""
+    assert rows.states is not None
+    return rows.states.read(place, layer, rows.state_rows).astype(np.float64)
+
+
+_KNOWN: "weakref.WeakKeyDictionary[States, dict[tuple[tuple[Place, ...], tuple[int, ...]], Chosen]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def choose_state(train: AnswerRows, places: tuple[Place, ...]) -> Chosen:
+    """The place and layer whose ridge probe has the highest AUROC on held-out folds of the training answers."""
+    assert train.states is not None
+    known = _KNOWN.setdefault(train.states, {})
+    key = (places, tuple(train.state_rows))
+    if key not in known:
+        last = train.states.layers - 1
+        layers = np.unique(np.linspace(1, last, min(MOST_LAYERS, last)).round().astype(int)).tolist()
+        found = []
+        for place in places:
+            for layer in layers:
+                products = products_of_arrays(read_states(train, place, layer), [])
+                found.append(Chosen(place, layer, fit_ridge(products.train, train.labels, train.groups)))
+        known[key] = max(found, key=lambda chosen: chosen.ridge.area)
+    return known[key]

@@ -1,0 +1,16 @@
+"""Does what all neurons contribute tell, with no choice among them?"""
+
+from hneurons.detection.answer_rows import AnswerRows, Decided
+from hneurons.detection.ridge import decide_ridge, products_of
+from hneurons.detection.scores.score import SCORES, Cost, Score
+
+
+@SCORES.register("all neurons, ridge")
+class RidgeNeurons(Score):
+    """A dense linear classifier on what every neuron contributes over the answer's tokens."""
+
+    version, needs, fitted, cost = 1, "internals", True, Cost(passes=1)
+
+    def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
+        """Ridge on all standardised columns, its penalty chosen on training folds."""
+        return decide_ridge(products_of(train.matrix, [test.matrix]), train.labels, train.groups)
