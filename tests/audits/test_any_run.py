@@ -1,5 +1,6 @@
 """No run, however poor, makes an audit fall over: it says what it can and counts the rest."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hneurons.audits import AUDITS, make_run
 from hneurons.records.record import Condition, RunSettings
 from hneurons.records.rows import ROW_KINDS
-from hneurons.report.audit_report import audit_runs
+from hneurons.report.audit_report import AuditReport, audit_runs
 
 SOME = st.one_of(st.none(), st.integers(-2, 3), st.floats(allow_nan=True), st.text(max_size=3), st.booleans())
 
@@ -53,6 +54,20 @@ def test_every_audit_answers_on_any_records(rows: list[dict[str, Any]], scaling:
     report = audit_runs([run], names=list(AUDITS))
     assert all(result.findings and result.n_problems == run.n_problems for result in report.results)
     report.to_json()
+    _check_numbers(report)
+
+
+_NO_WIDTH = re.compile(r"\[([-+]?\d[\d.]*), \1\]")
+_NEGATIVE_ZERO = re.compile(r"-0(?:\.0+)?(?![\d.])")
+
+
+def _check_numbers(report: AuditReport) -> None:
+    """No interval without width is shown as certainty, and no zero has a sign of minus."""
+    for result in report.results:
+        for found in result.findings:
+            assert not _NO_WIDTH.search(found.evidence), found.evidence
+            assert not _NEGATIVE_ZERO.search(found.evidence), found.evidence
+            assert found.verdict in ("supported", "not shown", "contradicted", "not testable")
 
 
 @pytest.mark.parametrize("kind", sorted(ANY))
@@ -61,4 +76,6 @@ def test_every_audit_answers_on_any_records(rows: list[dict[str, Any]], scaling:
 def test_every_audit_answers_on_any_other_rows(kind: str, data: st.DataObject) -> None:
     rows = data.draw(st.lists(ANY[kind], max_size=6))
     run = make_run("run", RunSettings("toy", kind=kind), rows)
-    audit_runs([run], names=list(AUDITS)).to_json()
+    report = audit_runs([run], names=list(AUDITS))
+    report.to_json()
+    _check_numbers(report)

@@ -40,14 +40,14 @@ def predictions(name: str, ids: range, skill: dict[int, float], *, shift: float 
 def test_items_that_were_in_the_fit_show_by_their_scores() -> None:
     seen = {item: 2.5 for item in range(400, 1000)}
     result = audit_leakage([predictions("clean", range(400), seen), predictions("mixed", range(1000), seen)])
-    assert finding(result, "mixed was evaluated").verdict == "not supported"
+    assert finding(result, "mixed was evaluated").verdict == "contradicted"
     honest = audit_leakage([predictions("clean", range(400), {}), predictions("mixed", range(1000), {})])
     assert finding(honest, "mixed was evaluated").verdict == "supported"
 
 
 def test_a_threshold_that_does_not_fit_is_found() -> None:
     assert (
-        finding(audit_leakage([predictions("off", range(500), {}, shift=2.0)]), "threshold").verdict == "not supported"
+        finding(audit_leakage([predictions("off", range(500), {}, shift=2.0)]), "threshold").verdict == "contradicted"
     )
 
 
@@ -56,7 +56,7 @@ def test_a_tuning_score_equal_to_the_evaluation_is_selection_on_the_test_split()
     accuracy = np.mean([row.label == row.prediction for row in run.rows])  # type: ignore[union-attr]
     tried = [{"name": f"C={k}", "score": s} for k, s in enumerate((0.51, round(float(accuracy), 3)))]
     sweep = make_run("sweep", RunSettings("toy", kind="candidates"), tried)
-    assert finding(audit_leakage([run, sweep]), "sweep were not chosen").verdict == "not supported"
+    assert finding(audit_leakage([run, sweep]), "sweep were not chosen").verdict == "contradicted"
     other = make_run("sweep", RunSettings("toy", kind="candidates"), [{"name": "C=1", "score": 0.5123}])
     assert not [f for f in audit_leakage([run, other]).findings if "chosen" in f.claim]
 
@@ -81,12 +81,12 @@ def outputs(no_op: float, same_at: float) -> Run:
 def test_two_conditions_with_identical_outputs_are_found() -> None:
     assert finding(audit_leakage([outputs(1.0, 1.0)]), "identical outputs").verdict == "supported"
     mixed = audit_leakage([outputs(1.0, 3.0)])
-    assert finding(mixed, "identical outputs").verdict == "not supported"
+    assert finding(mixed, "identical outputs").verdict == "contradicted"
 
 
 def test_a_no_op_that_is_declared_wrongly_is_found() -> None:
     found = finding(audit_leakage([outputs(1.0, 0.0)]), "The declared no-op")
-    assert found.verdict == "not supported" and "coincide at alpha 0" in found.evidence
+    assert found.verdict == "contradicted" and "coincide at alpha 0" in found.evidence
 
 
 def test_a_neuron_of_one_penalty_is_no_top_neuron() -> None:
@@ -97,7 +97,7 @@ def test_a_neuron_of_one_penalty_is_no_top_neuron() -> None:
     assert ranks[(2, 20)] == {0.1: 1, 1.0: 1, 10.0: 2, 100.0: 1}
     rows = [{name: getattr(p, name) for name in p.__slots__} for p in points]
     result = audit_stability([make_run("path", RunSettings("toy", kind="penalty_path"), rows)])
-    assert finding(result, "L1N10 is a top").verdict == "not supported"
+    assert finding(result, "L1N10 is a top").verdict == "contradicted"
     assert finding(result, "L2N20 is a top").verdict == "supported"
 
 
@@ -181,5 +181,5 @@ def test_one_dominant_layer_and_broken_ties_are_found() -> None:
         make_run("items", RunSettings("toy", kind="item_overlap"), items),
     ])  # fmt: skip
     assert "Layer 9" in finding(result, "spread over layers").evidence
-    assert finding(result, "spread over layers").verdict == "not supported"
-    assert finding(result, "equal numbers").verdict == "not supported"
+    assert finding(result, "spread over layers").verdict == "contradicted"
+    assert finding(result, "equal numbers").verdict == "contradicted"

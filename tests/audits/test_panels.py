@@ -51,10 +51,10 @@ def test_a_planted_effect_is_supported_and_its_slope_recovered() -> None:
     assert slope.value == pytest.approx(expected) and slope.low < 0.05 < slope.high
 
 
-def test_no_effect_is_not_supported() -> None:
+def test_no_effect_is_not_shown() -> None:
     result = audit_effect([planted(0.0)])
-    assert finding(result, "amplification").verdict == "not supported"
-    assert finding(result, "exceeds").verdict == "not supported"
+    assert finding(result, "amplification").verdict == "not shown"
+    assert finding(result, "exceeds").verdict == "not shown"
 
 
 def test_ablation_and_no_op_are_named_apart() -> None:
@@ -72,7 +72,7 @@ def test_a_no_op_that_skips_the_intervention_makes_its_comparisons_untestable() 
         if row["alpha"] != 1.0 and int(row["id"]) % 5 == 0:
             row["outcome"] = 1.0
     result = audit_effect([make_run("jump", run.settings, rows)])
-    assert finding(result, "lies on the curve").verdict == "not supported"
+    assert finding(result, "lies on the curve").verdict == "contradicted"
     assert finding(result, "amplification").verdict == "not testable"
 
 
@@ -83,7 +83,7 @@ def test_outcomes_that_differ_at_the_no_op_are_counted() -> None:
         if row["condition"] == "random1" and row["alpha"] == 1.0 and row["id"] in ("3", "4"):
             row["outcome"] = 1.0 - row["outcome"]
     found = finding(audit_effect([make_run("noise", run.settings, rows)]), "same outcomes at the no-op")
-    assert found.verdict == "not supported" and "2 of 400" in found.evidence
+    assert found.verdict == "contradicted" and "2 of 400" in found.evidence
 
 
 def test_unscored_cells_are_left_out_of_rates_and_counted() -> None:
@@ -94,7 +94,7 @@ def test_unscored_cells_are_left_out_of_rates_and_counted() -> None:
             row["outcome"], row["error"] = None, "judge failed"
     result = audit_effect([make_run("holes", run.settings, rows)])
     found = finding(result, "all scored")
-    assert found.verdict == "not supported" and "40 of 1600" in found.evidence and "judge failed 40" in found.evidence
+    assert found.verdict == "contradicted" and "40 of 1600" in found.evidence and "judge failed 40" in found.evidence
     assert result.tables["rates"][-1]["rate"]["n"] == 360
 
 
@@ -127,8 +127,8 @@ def test_frozen_items_and_other_items_are_found() -> None:
     run = planted(0.01)
     other = planted(0.01, n=50, seed=5)
     result = audit_populations([run, make_run("small", run.settings, [r.to_row() for r in other.records])])
-    assert finding(result, "same items").verdict == "not supported"
-    assert all(f.verdict == "not supported" for f in result.findings if "is broad" in f.claim)
+    assert finding(result, "same items").verdict == "contradicted"
+    assert all(f.verdict == "contradicted" for f in result.findings if "is broad" in f.claim)
 
 
 def test_multiple_choice_scores_are_those_of_the_definition() -> None:
@@ -152,9 +152,9 @@ def test_silence_is_not_precision() -> None:
     run = make_run("grades", RunSettings("toy", no_op=0.0, scaling="additive"), rows)
     result = audit_side_effects([run])
     found = finding(result, "leaves attempts and correct answers alone")
-    assert found.verdict == "not supported"
+    assert found.verdict == "contradicted"
     assert "Of 20 attempts withheld 0 had been correct and 20 incorrect" in found.evidence
-    assert finding(result, "always gets the same grade").verdict == "not supported"
+    assert finding(result, "always gets the same grade").verdict == "contradicted"
 
 
 def test_runs_an_audit_cannot_use_give_one_untestable_claim() -> None:

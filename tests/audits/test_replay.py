@@ -390,6 +390,10 @@ def finding(name: str, text: str, *runs: str) -> Any:
     return found[0]
 
 
+WITHIN_CHANCE = ("cap of 256", "slope of sae_h_features")
+"""Claims that the records do not bear out, without speaking against them by more than chance."""
+
+
 @pytest.mark.parametrize(
     ("name", "text", "runs", "said"),
     [
@@ -433,7 +437,7 @@ def finding(name: str, text: str, *runs: str) -> Any:
 )
 def test_the_audits_find_what_is_wrong_unprompted(name: str, text: str, runs: tuple[str, ...], said: str) -> None:
     found = finding(name, text, *runs)
-    assert found.verdict == "not supported"
+    assert found.verdict == ("not shown" if text in WITHIN_CHANCE else "contradicted")
     assert said in found.evidence, found.evidence
 
 

@@ -77,9 +77,9 @@ def test_failures_read_as_resistance_hide_an_effect_that_grows() -> None:
                  "outcome": 0.0 if texted else 1.0}
             )  # fmt: skip
     result = audit_parsing([run_of(rows)])
-    assert finding(result, "Parse failures").verdict == "not supported"
+    assert finding(result, "Parse failures").verdict == "contradicted"
     kept = finding(result, "keeps its sign")
-    assert kept.verdict == "not supported" and kept.numbers["changes"]["all read strictly"]["value"] == 0.0
+    assert kept.verdict == "contradicted" and kept.numbers["changes"]["all read strictly"]["value"] == 0.0
     assert [row["recovered"] for row in result.tables["remap"]] == [0, 30, 60]
 
 
@@ -87,7 +87,7 @@ def test_keys_that_no_label_can_match_are_found_without_the_options() -> None:
     rows = [{"id": "x", "condition": "c", "alpha": a, "key": "B", "choice": "2", "outcome": 0.0} for a in (0.0, 1.0)]
     rows += [{"id": "y", "condition": "c", "alpha": a, "key": "B", "choice": "B", "outcome": 1.0} for a in (0.0, 1.0)]
     found = finding(audit_parsing([run_of(rows)]), "match its key")
-    assert found.verdict == "not supported" and found.numbers["items"] == ["x"] and found.numbers["added"]["0"] == 1
+    assert found.verdict == "contradicted" and found.numbers["items"] == ["x"] and found.numbers["added"]["0"] == 1
 
 
 def test_an_alias_inside_a_longer_word_is_no_match() -> None:
@@ -110,7 +110,7 @@ def test_a_budget_invents_a_trend_where_the_turn_only_comes_earlier() -> None:
             )  # fmt: skip
     run = run_of(rows, max_tokens=1024)
     found = finding(audit_truncation([run]), "token budget")
-    assert found.verdict == "not supported"
+    assert found.verdict == "contradicted"
     table = {row["budget"]: row["difference"]["value"] for row in audit_truncation([run]).tables["budgets"]}
     assert table[64] == 0.0 and table[256] == 1.0 and table[768] == 0.0
 
@@ -126,9 +126,9 @@ def test_cut_responses_are_counted_by_alpha_and_two_caps_compared() -> None:
     long = make_run("long", RunSettings("toy", max_tokens=900), rows(20, n_tokens=300, chars=1200))
     result = audit_truncation([short, long])
     cut, whole = (f for f in result.findings if "cut off" in f.claim)
-    assert cut.verdict == "not supported" and cut.numbers["cut"] == 200 and whole.verdict == "supported"
+    assert cut.verdict == "contradicted" and cut.numbers["cut"] == 200 and whole.verdict == "supported"
     trend = finding(result, "cap of 16 and of 900")
-    assert trend.verdict == "not supported" and "200 of 200 responses are longer" in trend.evidence
+    assert trend.verdict == "contradicted" and "200 of 200 responses are longer" in trend.evidence
 
 
 def graded(name: str, yes: Mapping[float, int], borderline: Mapping[float, int]) -> Run:
@@ -147,8 +147,8 @@ def graded(name: str, yes: Mapping[float, int], borderline: Mapping[float, int])
 def test_a_trend_made_by_moving_the_line_is_found() -> None:
     run = graded("line", {0.0: 10, 3.0: 40}, {0.0: 40, 3.0: 10})
     found = finding(audit_severity([run]), "hang on where 'harmful' begins")
-    assert found.verdict == "not supported" and found.numbers["yes_or_borderline"]["value"] == 0.0
-    assert finding(audit_severity([run]), "same prompts").verdict == "not supported"
+    assert found.verdict == "contradicted" and found.numbers["yes_or_borderline"]["value"] == 0.0
+    assert finding(audit_severity([run]), "same prompts").verdict == "not shown"
 
 
 def test_a_validated_judge_that_did_not_grade_the_run_is_found() -> None:
@@ -159,5 +159,5 @@ def test_a_validated_judge_that_did_not_grade_the_run_is_found() -> None:
     ]  # fmt: skip
     gold = make_run("labels", RunSettings("toy", kind="ratings"), rows)
     result = audit_severity([run, gold])
-    assert finding(result, "is the judge that graded").verdict == "not supported"
+    assert finding(result, "is the judge that graded").verdict == "contradicted"
     assert finding(result, "agrees with the human").verdict == "supported"

@@ -26,6 +26,8 @@ NAN = math.nan
         (points(Estimate(-0.012, -0.05, 0.03, 9)), "-1.20 [-5.00, 3.00]"),
         (points(Estimate(-0.00001, -0.05, -0.00001, 9)), "+0.00 [-5.00, 0.00]"),
         (points(Estimate(0.1, 0.05, 0.15, 9), 1, unit=" pp"), "+10.0 pp [5.0, 15.0]"),
+        (percent(Estimate(0, 0, 0.00004, 100_000)), "0.000 [0.000, 0.004]"),
+        (interval(Estimate(1, 1 - 1e-16, 1, 5)), "1.000 (no interval from n=5)"),
         (interval(Estimate(0, 0, 0, 20)), "0.000 (no interval from n=20)"),
         (percent(Estimate(1, 1, 1, 5)), "100.0 (no interval from n=5)"),
         (interval(Estimate(0.7, NAN, NAN, 1)), "0.700 (no interval from n=1)"),

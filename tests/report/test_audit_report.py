@@ -49,7 +49,8 @@ def run(tmp_path: Path) -> Path:
 def test_foreign_records_go_from_csv_to_an_audit(run: Path) -> None:
     result = call("audit", "effect", run)
     assert result.exit_code == 0, result.output
-    assert "SUPPORTED: Compliance <b> rises with n: amplification (alpha 1 to 3)" in result.output
+    assert "headline claims: 0 contradicted; 0 not shown; 0 not testable; 2 supported" in result.output
+    assert "SUPPORTED (headline): Compliance <b> rises with n: amplification (alpha 1 to 3)" in result.output
     assert "MALFORMED run: row 602, column 'alpha': is missing" in result.output
     numbers = json.loads(call("audit", "populations", run, "--json").stdout)
     assert numbers["audits"][0]["audit"] == "populations" and numbers["runs"][0]["malformed"] == 2

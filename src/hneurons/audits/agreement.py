@@ -5,8 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
-from hneurons.audits.panels import build_panel, build_panels
-from hneurons.audits.results import Collector, above_zero, away_from_zero, points
+from hneurons.audits.panels import Panel, build_panel, build_panels
+from hneurons.audits.results import Collector, away_from_zero, points
+from hneurons.audits.verdicts import Verdict, could_see, judge_above, judge_none
 from hneurons.core.stats import Estimate, cohen_kappa
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, rows_of
@@ -23,25 +24,26 @@ def compare_judges(found: Collector, graded: Sequence[Run]) -> None:
         same_text = all(a.chars == b.chars for a, b in pairs)
         kappa = cohen_kappa([a.outcome for a, _ in pairs], [b.outcome for _, b in pairs],
                             groups=[a.group or a.id for a, _ in pairs])  # fmt: skip
-        lines = []
-        signs = set()
+        lines, gaps = [], []
         for name in first.selected():
             cells = {(a.id, a.alpha) for a, _ in pairs if a.condition == name}
             if not cells:
                 continue
-            changes = []
-            for run in (first, second):
-                kept = [r for r in run.records if r.condition == name and (r.id, r.alpha) in cells]
-                panel = build_panel(name, kept)
-                changes.append(panel.difference(panel.alphas[0], panel.alphas[-1]))
-            signs.add(tuple(above_zero(c) for c in changes))
+            one, two = (
+                build_panel(name, [r for r in run.records if r.condition == name and (r.id, r.alpha) in cells])
+                for run in (first, second)
+            )
+            changes = [panel.difference(panel.alphas[0], panel.alphas[-1]) for panel in (one, two)]
+            gap = Panel(name, one.ids, one.alphas, one.values - two.select(one.ids).values)
+            gaps.append(gap.difference(one.alphas[0], one.alphas[-1]))
             lines.append(f"{name} {points(changes[0])} by {first.name}, {points(changes[1])} by {second.name}")
+        holds = judge_none(*gaps) if gaps else None
         found.find(
             f"{first.name}, {second.name}",
             "Two gradings of the same responses give the same effect",
-            all(len(set(pair)) == 1 for pair in signs) if signs else None,
+            holds,
             f"{len(pairs)} responses graded by both ({'lengths agree' if same_text else 'lengths differ'}), kappa "
-            f"{kappa}. {'; '.join(lines)}.",
+            f"{kappa}. {'; '.join(lines)}." + (could_see(gaps[0]) if holds == "not shown" else ""),
             kappa=kappa,
         )  # fmt: skip
 
@@ -69,7 +71,7 @@ def _judge_rater(
     false = sum(gold[c] == "0" and labels[c] == "1" for c in cells)
     found.row("agreement", run=run.name, rater=rater, n=len(cells), kappa=kappa, missed=missed, false=false)
     found.find(
-        run.name, f"Judge {rater} agrees with the human labels", None if not cells else kappa.low > 0.6,
+        run.name, f"Judge {rater} agrees with the human labels", None if not cells else judge_above(kappa, 0.6),
         f"Cohen's kappa {kappa} over {len(cells)} responses to {len({c[0] for c in cells})} prompts (prompts "
         f"resampled); it misses {missed} of {sum(gold[c] == '1' for c in cells)} harmful ones and finds {false} that "
         "are not.", kappa=kappa, missed=missed, false=false,
@@ -98,8 +100,9 @@ def _compare_trends(
             changes[rater] = panel.difference(alphas[0], alphas[-1])
     uneven = [rater for rater, change in changes.items() if away_from_zero(change)]
     precise = all(change.high - change.low < 0.2 for change in changes.values())
+    holds: Verdict = "contradicted" if uneven else "supported" if precise else "not shown"
     found.find(
-        run.name, "Judges miss harm equally often at every alpha", False if uneven else True if precise else None,
+        run.name, "Judges miss harm equally often at every alpha", holds if changes else None,
         f"Harmful by alpha: {'; '.join(f'{r} {line}' for r, line in lines.items())}. Change in the share of harmful "
         f"responses missed, alpha {alphas[0]:g} to {alphas[-1]:g}: "
         f"{'; '.join(f'{r} {points(change)}' for r, change in changes.items())}. Misses that fall with alpha look like "

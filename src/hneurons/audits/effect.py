@@ -11,11 +11,12 @@ from hneurons.audits.results import (
     Collector,
     Figure,
     Series,
-    above_zero,
     away_from_zero,
     percent,
     points,
 )
+from hneurons.audits.verdicts import CHANCE, MARGIN, Verdict, could_see, judge_above
+from hneurons.core.missing import worst_and_best
 from hneurons.core.stats import Estimate, sign_flip_test
 from hneurons.core.wording import number
 from hneurons.records.recorded_run import Run, outcome_runs
@@ -33,6 +34,7 @@ def audit_effect(runs: Sequence[Run]) -> AuditResult:
             _tabulate(found, run, name, panel)
         broken = _check_jump(found, run, panels)
         for name in run.selected():
+            _find_missing(found, run, panels[name])
             controls = [panels[other] for other in run.controls_of(name)]
             _compare_alphas(found, run, panels[name], no_op_holds=run.condition(name).family not in broken)
             _compare_controls(found, run, panels[name], controls)
@@ -81,14 +83,18 @@ def _compare_alphas(found: Collector, run: Run, panel: Panel, *, no_op_holds: bo
             f"{percent(panel.rate(low))} to {percent(panel.rate(high))}: {points(change)} against {against}, "
             f"paired by item, permutation p = {p:.4f}."
         )
-        holds: bool | None = above_zero(change) and p < 0.05
         grouped = panel.grouped_difference(low, high)
+        holds: Verdict | None = judge_above(change, 0.0, *([grouped] if grouped else []))
         if grouped is not None:
-            holds = holds and above_zero(grouped)
             evidence += f" Items share {grouped.n} groups; resampling groups gives {points(grouped)}."
+        if holds != "not testable" and (holds == "not shown" or p >= CHANCE):
+            holds, evidence = "not shown", evidence + could_see(grouped or change)
         if no_op in (low, high) and not no_op_holds:
             holds, evidence = None, evidence + " But this no-op is off the curve of its own random controls."
-        found.find(run.name, claim, holds, evidence, figure=figure, difference=change, grouped=grouped, p=p)
+        found.find(
+            run.name, claim, holds, evidence, figure=figure, headline=against == "no-op",
+            difference=change, grouped=grouped, p=p,
+        )  # fmt: skip
 
 
 def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[Panel]) -> None:
@@ -127,16 +133,23 @@ def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[P
         f"Over sets it exceeds {beaten} of {len(others)}: rank p = {rank_p:.3f}, and with so few sets p cannot fall "
         f"below {1 / (1 + len(others)):.3f}."
     )
-    holds = above_zero(gap) and p < 0.05 and beaten == len(others)
-    found.find(run.name, claim, holds, evidence, figure=figure, slope=own, controls=others, gap=gap, p=p, rank_p=rank_p)
+    holds = judge_above(gap)
+    needed = {"supported": len(others), "contradicted": 0}
+    if holds != "not testable" and (p >= CHANCE or beaten != needed.get(holds)):
+        holds, evidence = "not shown", evidence + could_see(gap, unit=" pp per alpha", digits=2)
+    found.find(
+        run.name, claim, holds, evidence, figure=figure, headline=True,
+        slope=own, controls=others, gap=gap, p=p, rank_p=rank_p,
+    )  # fmt: skip
 
 
 def _check_shape(found: Collector, run: Run, panel: Panel) -> None:
     """A rate that rises and then falls (or the reverse) has no slope worth reporting."""
     ends = panel.alphas[0], panel.alphas[-1]
-    turns = []
+    turns, steps = [], []
     for inner in panel.alphas[1:-1]:
         before, after = panel.difference(ends[0], inner), panel.difference(inner, ends[1])
+        steps += [before, after]
         if before.value * after.value < 0 and away_from_zero(before) and away_from_zero(after):
             turns.append((min(abs(before.value), abs(after.value)), inner, before, after))
     if len(panel.alphas) < 3:
@@ -145,7 +158,11 @@ def _check_shape(found: Collector, run: Run, panel: Panel) -> None:
     if turns:
         _, inner, before, after = max(turns, key=lambda turn: turn[0])
         evidence = f"It turns at alpha {inner:g}: {points(before)} up to there, {points(after)} from there on."
-    found.find(run.name, f"One slope describes the curve of {panel.condition}", not turns, evidence)
+    rough = max(steps, key=lambda step: step.high - step.low)
+    holds: Verdict = "contradicted" if turns else "not shown" if rough.high - rough.low > 4 * MARGIN else "supported"
+    if holds == "not shown":
+        evidence += could_see(rough)
+    found.find(run.name, f"One slope describes the curve of {panel.condition}", holds, evidence)
 
 
 def _check_no_op(found: Collector, run: Run, panels: dict[str, Panel]) -> None:
@@ -208,10 +225,11 @@ def _check_jump(found: Collector, run: Run, panels: dict[str, Panel]) -> set[str
         holds = not any(run.condition(name).is_control for name in loud)
         if not holds:
             broken.add(family)
+        tight = all(jump.high - jump.low <= 4 * MARGIN for jump in jumps.values())
         found.find(
             run.name,
             f"The no-op lies on the curve of its own family{f' ({family})' if family else ''}",
-            holds,
+            holds and ("supported" if tight else "not shown"),
             f"Rate at the no-op minus the line between its two neighbours: at most {points(largest)}; more than "
             f"{100 * _LOUD_JUMP:.0f} pp and away from 0 in {len(loud)} of {len(jumps)} conditions"
             + ("" if holds else ", random controls among them: scaling by anything but the no-op changes the model")
@@ -226,6 +244,40 @@ def _jump(panel: Panel, place: int) -> Estimate:
     share = (here - left) / (right - left)
     weights = np.array([-(1 - share), 1.0, -share])
     return panel._contrast(weights, [place - 1, place, place + 1])
+
+
+def _find_missing(found: Collector, run: Run, panel: Panel) -> None:
+    """Whether what has no outcome could undo the change from the first alpha to the last, and what its slope could be.
+
+    Beside the slope over all scored cells stand that of the items scored at every alpha, its bounds, and the slope in
+    which scored cells stand for unscored ones of items with the same outcome at the no-op.
+    """
+    asked = panel.asked
+    if len(panel.alphas) < 2 or np.isfinite(asked.values).all():
+        return
+    ends = np.zeros(len(panel.alphas))
+    ends[0], ends[-1] = -1.0, 1.0
+    if not asked.is_share:
+        return
+    slopes = asked.slope_readings(run.settings.no_op)
+    found.row("slopes_with_missing", run=run.name, condition=panel.condition, **slopes._asdict())
+    change, (low, high) = asked.difference(panel.alphas[0], panel.alphas[-1]), worst_and_best(asked.values, ends)
+    holds: Verdict = "not shown"
+    if away_from_zero(change) and low * high > 0:
+        holds = "supported"
+    complete, weighted, (least, most) = slopes
+    lost = ", ".join(f"{a:g}: {int(n)}" for a, n in zip(panel.alphas, (~np.isfinite(asked.values)).sum(0), strict=True))
+    found.find(
+        run.name,
+        f"What has no outcome could not undo the change under {panel.condition}",
+        holds,
+        f"Without outcome, of {len(asked.ids)} items, by alpha: {lost}. Alpha {panel.alphas[0]:g} to "
+        f"{panel.alphas[-1]:g} is {points(change)} as scored, and from {number(100 * low, 1, sign=True)} to "
+        f"{number(100 * high, 1, sign=True)} pp whatever the rest holds. Slope per alpha: {points(complete, 2)} over "
+        f"items scored at every alpha, {points(weighted, 2)} weighted by what is scored, within "
+        f"{number(100 * least, 2, sign=True)} to {number(100 * most, 2, sign=True)} pp in any case.",
+        bounds=(low, high), slopes=slopes._asdict(),
+    )  # fmt: skip
 
 
 def _check_cells(found: Collector, run: Run, panels: dict[str, Panel]) -> None:

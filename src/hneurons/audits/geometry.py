@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
+from hneurons.audits.verdicts import CHANCE, Verdict
 from hneurons.core.stats import Estimate, Floats, bootstrap
 from hneurons.core.wording import interval, number
 from hneurons.records.recorded_run import Run, rows_of
@@ -16,6 +17,7 @@ from hneurons.records.rows import ItemOverlap, LayerOverlap, NullOverlap
 
 _TIE_DIGITS = 9
 _DOMINANT = 10.0
+_TELLING = 0.3
 
 
 def rank_correlation(first: Floats, second: Floats, *, digits: int | None = _TIE_DIGITS) -> float:
@@ -90,14 +92,19 @@ def _audit_overlap(found: Collector, run: Run, items: list[ItemOverlap], nulls: 
     for name in ("signed_cosine", "subspace"):
         values = np.array([getattr(item, name) for item in items])
         null = np.array([getattr(row, name) for row in nulls])
-        mean = bootstrap(lambda index, values=values: float(values[index].mean()), len(values))  # type: ignore[misc]
+        mean = bootstrap(
+            lambda index, values=values: float(values[index].mean()),  # type: ignore[misc]
+            len(values),
+            bounds=(-1.0, 1.0),
+        )
         found.row("overlap", run=run.name, measure=name, mean=mean, null_mean=null.mean() if len(null) else None)
         if not len(null):
             continue
         centre = null.mean()
         p = (1 + int((np.abs(null - centre) >= abs(mean.value - centre)).sum())) / (1 + len(null))
         found.find(
-            run.name, f"The {name.replace('_', ' ')} differs from that of layer-matched random sets", p < 0.05,
+            run.name, f"The {name.replace('_', ' ')} differs from that of layer-matched random sets",
+            "supported" if p < CHANCE else "not shown",
             f"Mean {interval(mean, 4, sign=True)} over {mean.n} prompts; {len(null)} random sets "
             f"{number(centre, 4, sign=True)} on average, from {null.min():.4f} to {null.max():.4f}; p = {p:.3f}.",
             mean=mean, null=float(centre), p=p,
@@ -160,8 +167,7 @@ def _audit_correlation(found: Collector, run: Run, benchmark: str, items: list[I
         found.row("correlations", run=run.name, benchmark=benchmark, measure=name, as_stored=raw, exact_ties=rho,
                   within_groups=groups)  # fmt: skip
         found.find(
-            run.name, f"{name.replace('_', ' ')} explains which items of {benchmark} change", abs(rho.value) > 0.3
-            and (rho.low > 0 or rho.high < 0),
+            run.name, f"{name.replace('_', ' ')} explains which items of {benchmark} change", _explains(rho),
             f"Spearman's rho {rho} with exact ties ({raw:.4f} as stored): {100 * rho.value**2:.1f} % of the rank "
             f"variance, and {zeros} of {len(known)} items do not change at all. By group: {groups or 'no groups'}.",
             rho=rho, as_stored=raw, groups=groups,
@@ -171,6 +177,13 @@ def _audit_correlation(found: Collector, run: Run, benchmark: str, items: list[I
         f"{stored} stored values stand for {exact} different ones; {broken} items carry rounding error (below 1e-9) "
         f"instead of 0, which breaks a tie of {zeros} items.", broken=broken, stored=stored, exact=exact,
     )  # fmt: skip
+
+
+def _explains(rho: Estimate) -> Verdict:
+    """A correlation explains little wherever its whole interval lies within 0.3 of 0."""
+    if abs(rho.value) > _TELLING and (rho.low > 0 or rho.high < 0):
+        return "supported"
+    return "contradicted" if max(abs(rho.low), abs(rho.high)) < _TELLING else "not shown"
 
 
 def _ranked(overlap: Floats, effect: Floats) -> Estimate:

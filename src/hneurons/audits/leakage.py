@@ -9,6 +9,7 @@ import numpy as np
 
 from hneurons.audits.panels import build_panels
 from hneurons.audits.results import AUDITS, AuditResult, Collector, percent
+from hneurons.audits.verdicts import MARGIN, Verdict
 from hneurons.core.stats import Estimate, auroc, bootstrap, wilson
 from hneurons.core.wording import interval
 from hneurons.records.recorded_run import Run, outcome_runs, rows_of
@@ -53,13 +54,22 @@ def _summarise(found: Collector, run: Run, rows: list[Prediction]) -> tuple[floa
         accuracy=accuracy, auroc=area, counts=counts,
     )  # fmt: skip
     share, base = float(predicted.mean()), float(labels.mean())
+    surplus = (predicted - labels).astype(np.float64)
+    off = bootstrap(lambda index: float(surplus[index].mean()), len(rows), bounds=(-1.0, 1.0))
     found.find(
-        run.name, "The detector's threshold fits these items", abs(share - base) < 0.05,
+        run.name, "The detector's threshold fits these items", _fits(off),
         f"It calls {100 * share:.1f} % hallucinated where {100 * base:.1f} % are; accuracy "
         f"{100 * accuracy.value:.1f} % at its threshold, {100 * best:.1f} % at the best one (chosen with hindsight).",
-        predicted=share, base=base, best_accuracy=best,
+        predicted=share, base=base, surplus=off, best_accuracy=best,
     )  # fmt: skip
     return accuracy.value, len(rows)
+
+
+def _fits(surplus: Estimate) -> Verdict:
+    """Whether as many are called hallucinated as are, within five points."""
+    if surplus.low > MARGIN or surplus.high < -MARGIN:
+        return "contradicted"
+    return "supported" if abs(surplus.value) < MARGIN else "not shown"
 
 
 def _arrays(rows: Sequence[Prediction]) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
@@ -96,7 +106,8 @@ def _compare_panels(
     areas = [_area(inside), _area(rest)]
     gap = _gap(inside, rest)
     found.find(
-        names, f"{run.name} was evaluated on items that were not in the fit", gap.low <= 0,
+        names, f"{run.name} was evaluated on items that were not in the fit",
+        "contradicted" if gap.low > 0 else "supported" if gap.high < MARGIN else "not shown",
         f"It is the same detector on both panels (equal probabilities on {same} shared items), but on the {len(rest)} "
         f"items that only {run.name} has its AUROC is {areas[1]:.3f} against {areas[0]:.3f} on the shared ones: "
         f"{interval(gap, sign=True)}. Better on its own items is the mark of items in the fit.",

@@ -3,22 +3,31 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from hneurons.core.errors import InputError
+from hneurons.core.missing import Bounds, reweighted, worst_and_best
 from hneurons.core.stats import (
     Estimate,
     Floats,
     bootstrap_means,
     bounded_interval,
     column_means,
-    percentile_interval,
     slope_weights,
     wilson,
 )
-from hneurons.records.record import Record
+from hneurons.records.record import NOT_ASKED, Record
 from hneurons.records.recorded_run import Run
+
+
+class SlopeReadings(NamedTuple):
+    """A slope per unit of alpha under three readings of what has no outcome; the bounds make no assumption."""
+
+    complete_cases: Estimate
+    weighted: Estimate
+    bounds: Bounds
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class Panel:
     """Outcomes of one condition: `values[item, alpha]`, NaN where missing or unscored. Ids in recorded order.
 
     `groups` names items that are not independent (one goal under several templates); empty = every item its own.
+    `apart` are items that do not belong to what is measured: their missing outcomes were never missed.
     """
 
     condition: str
@@ -33,6 +43,7 @@ class Panel:
     alphas: tuple[float, ...]
     values: Floats
     groups: tuple[str, ...] = ()
+    apart: frozenset[str] = frozenset()
 
     @cached_property
     def means(self) -> Floats:
@@ -80,9 +91,10 @@ class Panel:
         n = len(set(self.groups)) if grouped else int(np.isfinite(self.values[:, used]).any(axis=1).sum())
         point = float(self.means[used] @ weights)
         known = self.values[np.isfinite(self.values)]
-        if ((known < 0) | (known > 1)).any():
-            return percentile_interval(point, draws @ weights, n)
-        lowest, highest = float(np.minimum(weights, 0).sum()), float(np.maximum(weights, 0).sum())
+        # Outcomes lie from 0 to 1 and differences of two from -1 to 1; of anything else what was seen is the range.
+        least = min(float(known.min(initial=0.0)), -1.0 if (known < 0).any() else 0.0)
+        ends = np.stack([weights * least, weights * max(float(known.max(initial=1.0)), 1.0)])
+        lowest, highest = float(ends.min(axis=0).sum()), float(ends.max(axis=0).sum())
         return bounded_interval(point, draws @ weights, n, units=n, lowest=lowest, highest=highest)
 
     def difference(self, low: float, high: float) -> Estimate:
@@ -101,6 +113,36 @@ class Panel:
         if len(used) < 2:
             return Estimate(float("nan"), float("nan"), float("nan"), len(self.ids))
         return self._contrast(slope_weights([self.alphas[place] for place in used]), used)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether all values lie from 0 to 1, as outcomes do."""
+        known = self.values[np.isfinite(self.values)]
+        return bool(((known >= 0) & (known <= 1)).all())
+
+    @property
+    def asked(self) -> "Panel":
+        """The panel without the items that do not belong to what is measured."""
+        kept = [row for row, item in enumerate(self.ids) if item not in self.apart]
+        groups = tuple(self.groups[row] for row in kept) if self.groups else ()
+        return Panel(self.condition, tuple(self.ids[row] for row in kept), self.alphas, self.values[kept], groups)
+
+    def slope_readings(self, no_op: float) -> SlopeReadings:
+        """The slope where outcomes are missing: of complete items, weighted as in `reweighted`, and its bounds.
+
+        Outcomes must lie from 0 to 1. Items are alike that have the same outcome at `no_op`, or at the first alpha
+        where the no-op was not run.
+        """
+        weights = slope_weights(self.alphas)
+        base = self.alphas.index(no_op) if no_op in self.alphas else 0
+        rows = np.isfinite(self.values).all(axis=1)
+        complete = Panel(self.condition, tuple(np.array(self.ids)[rows].tolist()), self.alphas, self.values[rows])
+        unknown = Estimate(float("nan"), float("nan"), float("nan"), 0)
+        return SlopeReadings(
+            complete.slope() if rows.any() else unknown,
+            reweighted(self.values, weights, base, groups=self.groups or None),
+            worst_and_best(self.values, weights),
+        )
 
     def item_slopes(self) -> Floats:
         """Each item's own slope on alpha; NaN where an alpha is missing."""
@@ -138,7 +180,9 @@ def build_panel(name: str, records: Sequence[Record], value: Callable[[Record], 
         if number is not None:
             values[rows[record.id], places[record.alpha]] = number
     groups = {record.id: record.group for record in records if record.group is not None}
-    return Panel(name, tuple(rows), alphas, values, tuple(groups.get(item, item) for item in rows) if groups else ())
+    apart = frozenset(record.id for record in records if record.outcome is None and record.error == NOT_ASKED)
+    own = tuple(groups.get(item, item) for item in rows) if groups else ()
+    return Panel(name, tuple(rows), alphas, values, own, apart)
 
 
 def subtract(selected: Panel, controls: Sequence[Panel]) -> Panel:

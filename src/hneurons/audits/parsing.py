@@ -11,7 +11,8 @@ import numpy as np
 from hneurons.answers.judges.choices import Reading, read_choice
 from hneurons.audits.panels import Panel, build_panel
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, above_zero, away_from_zero, points
-from hneurons.core.stats import wilson
+from hneurons.audits.verdicts import Verdict, could_see, judge_none
+from hneurons.core.stats import Estimate, wilson
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs
 
@@ -88,7 +89,8 @@ def _find_failures(found: Collector, run: Run, failed: Panel) -> None:
     if len(failed.alphas) < 2:
         return
     counts = {f"{alpha:g}": failed.count(alpha) for alpha in failed.alphas}
-    slope = failed.slope()
+    slope, change = failed.slope(), failed.difference(failed.alphas[0], failed.alphas[-1])
+    holds: Verdict = "contradicted" if away_from_zero(slope) else judge_none(change)
     figure = f"failures:{run.name}:{failed.condition}"
     rates = [failed.rate(alpha) for alpha in failed.alphas]
     series = Series(
@@ -100,9 +102,9 @@ def _find_failures(found: Collector, run: Run, failed: Panel) -> None:
     found.find(
         run.name,
         f"Parse failures of {failed.condition} do not depend on alpha",
-        not away_from_zero(slope),
+        holds,
         f"Failures by alpha: {_shown(counts)} of {len(failed.ids)}; slope {points(slope, 2)} per alpha. Every failure "
-        "is counted as the outcome not happening.",
+        "is counted as the outcome not happening." + (could_see(change) if holds == "not shown" else ""),
         figure=figure, counts=counts, slope=slope,
     )  # fmt: skip
 
@@ -253,10 +255,24 @@ def _find_remap(
     found.find(
         run.name,
         f"The effect of {name} keeps its sign when the same responses are read strictly",
-        len(set(signs.values())) == 1,
+        _keeps_sign(list(signs.values()), _gaps(panels, low, high)),
         f"Alpha {low:g} to {high:g}: " + "; ".join(f"{r} {points(c)}" for r, c in changes.items()) + ".",
         figure=figure, changes=changes,
     )  # fmt: skip
+
+
+def _gaps(panels: dict[str, Panel], low: float, high: float) -> list[Estimate]:
+    """How far each other reading of the same responses moves the change from that as recorded."""
+    first, *others = panels.values()
+    gaps = [Panel(p.condition, p.ids, p.alphas, p.values - first.values) for p in others if p.alphas == first.alphas]
+    return [gap.difference(low, high) for gap in gaps]
+
+
+def _keeps_sign(signs: Sequence[int], gaps: Sequence[Estimate]) -> Verdict:
+    """Contradicted where two readings differ in sign, or where one that shows nothing differs from one that does."""
+    if len(set(signs)) == 1:
+        return "supported"
+    return "contradicted" if {1, -1} <= set(signs) or any(map(away_from_zero, gaps)) else "not shown"
 
 
 def _plain(text: str) -> str:

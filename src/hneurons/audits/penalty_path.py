@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series
+from hneurons.audits.verdicts import judge_above
 from hneurons.core.stats import wilson
+from hneurons.core.wording import number
 from hneurons.records.recorded_run import Run, rows_of
 from hneurons.records.rows import NeuronRow, PathPoint
 
@@ -115,7 +117,7 @@ def _audit_neurons(found: Collector, run: Run, rows: list[NeuronRow]) -> None:
                        for values in zip(*((r.truth_d, r.length_d) for r in both), strict=True)]  # fmt: skip
             found.find(
                 run.name, f"Neurons respond to truth more than to length{f' ({name})' if name else ''}",
-                longer.value < 0.5,
+                judge_above(wilson(longer.n - round(longer.value * longer.n), longer.n), 0.5),
                 f"{round(longer.value * longer.n)} of {longer.n} respond more to the length of the answer than to its "
                 f"truth; median |d| {medians[1]:.2f} for length, {medians[0]:.2f} for truth.", share=longer,
             )  # fmt: skip
@@ -127,6 +129,6 @@ def _audit_neurons(found: Collector, run: Run, rows: list[NeuronRow]) -> None:
                 run.name, "The neuron of largest weight carries the detector",
                 (top.auroc or 0) >= _WEAK_AUROC and (top.ablation_drop or 0) > 0.02,
                 f"L{top.layer}N{top.neuron} has weight {top.weight:.3g}, AUROC {top.auroc:.3f} alone, costs "
-                f"{100 * (top.ablation_drop or 0):.1f} pp of accuracy when ablated, largest |r| "
+                f"{number(100 * (top.ablation_drop or 0), 1)} pp of accuracy when ablated, largest |r| "
                 f"{top.max_correlation or 0:.2f}; best alone is L{best.layer}N{best.neuron} with {best.auroc:.3f}.",
             )  # fmt: skip

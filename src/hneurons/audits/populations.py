@@ -8,10 +8,12 @@ import numpy as np
 
 from hneurons.audits.panels import Panel, build_panels
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, percent
+from hneurons.audits.verdicts import Verdict, judge_above
 from hneurons.core.stats import wilson
 from hneurons.records.recorded_run import Run, outcome_runs
 
 _ENOUGH = 20
+_OTHERWISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _judge(found: Collector, run: Run, panels: dict[str, Panel], counted: dict[s
     found.find(
         run.name,
         f"The effect of {name} is broad: most items move",
-        frozen.value < 0.5,
+        judge_above(wilson(counts.swing, counts.n), 0.5),
         f"{percent(frozen)} of the items never move: {counts.always} always, {counts.never} never, {counts.swing} "
         f"swing ({counts.incomplete} items lack an alpha and are left out).",
         figure=figure, frozen=frozen,
@@ -102,7 +104,7 @@ def _judge(found: Collector, run: Run, panels: dict[str, Panel], counted: dict[s
         found.find(
             run.name,
             f"Items that move under {name} move one way",
-            counts.down + counts.non_monotone <= 0.05 * counts.swing,
+            _one_way(counts),
             f"Of {counts.swing} swing items {counts.up} switch once up, {counts.down} once down, "
             f"{counts.non_monotone} more than once: the net change hides movement both ways.",
             up=counts.up, down=counts.down, non_monotone=counts.non_monotone,
@@ -119,11 +121,21 @@ def _judge(found: Collector, run: Run, panels: dict[str, Panel], counted: dict[s
         found.find(
             run.name,
             f"More items move under {name} than under random controls",
-            own > max(others.values()),
+            _beside(own, list(others.values())),
             f"{own} swing items at the shared alphas against {min(others.values())} to {max(others.values())} "
             f"for {len(others)} control sets.",
             own=own, controls=others,
         )  # fmt: skip
+
+
+def _one_way(counts: Populations) -> Verdict:
+    """At most one item in twenty may move otherwise."""
+    other = wilson(counts.down + counts.non_monotone, counts.swing)
+    return "contradicted" if other.low > _OTHERWISE else "supported" if other.value <= _OTHERWISE else "not shown"
+
+
+def _beside(own: int, others: Sequence[int]) -> Verdict:
+    return "supported" if own > max(others) else "contradicted" if own < min(others) else "not shown"
 
 
 def _compare_items(found: Collector, runs: Sequence[Run]) -> None:

@@ -1,17 +1,16 @@
 """What an audit returns: findings with their numbers, tables, and the series a report draws."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from hneurons.audits.verdicts import CHANCE, Verdict, holm
 from hneurons.core import wording
 from hneurons.core.registry import Registry
 from hneurons.core.stats import Estimate
 from hneurons.records.recorded_run import Run
-
-Verdict = Literal["supported", "not supported", "not testable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +18,8 @@ class Finding:
     """A claim that must hold for a run to mean what it says, and what the records say about it.
 
     `numbers` are the figures behind `evidence`, intervals and counts included; `figure` names a series to draw.
+    `headline` marks what a run is reported for; the other claims are conditions for it, or incidental. `corrected` is
+    the p-value after correction for the number of claims of its kind in the audit, where it has one.
     """
 
     claim: str
@@ -27,6 +28,8 @@ class Finding:
     run: str
     numbers: dict[str, Any] = field(default_factory=dict)
     figure: str = ""
+    headline: bool = False
+    corrected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,24 @@ class Collector:
         self.figures: dict[str, Figure] = {}
 
     def find(
-        self, run: str, claim: str, holds: bool | None, evidence: str, *, figure: str = "", **numbers: Any
+        self,
+        run: str,
+        claim: str,
+        holds: Verdict | bool | None,
+        evidence: str,
+        *,
+        figure: str = "",
+        headline: bool = False,
+        **numbers: Any,
     ) -> None:
-        """Add a finding; `holds` None means that the records cannot tell."""
-        verdict: Verdict = "not testable" if holds is None else "supported" if holds else "not supported"
-        self.findings.append(Finding(claim, verdict, evidence, run, to_plain(numbers), figure))
+        """Add a finding. Of what was counted, `holds` is True or False; None means that what it needs is not recorded.
+
+        A number `p` is the p-value of the claim, which is corrected for the number of claims.
+        """
+        verdict: Verdict = (
+            holds if isinstance(holds, str) else "not testable" if holds is None else _COUNTED[bool(holds)]
+        )
+        self.findings.append(Finding(claim, verdict, evidence, run, to_plain(numbers), figure, headline))
 
     def row(self, table: str, **cells: Any) -> None:
         self.tables.setdefault(table, []).append(to_plain(cells))
@@ -111,9 +127,36 @@ class Collector:
         if not self.findings:
             names = ", ".join(run.name for run in self.runs)
             self.find(names, f"The {self.audit} audit applies", None, f"No run holds {needs}.")
+        self._correct()
         problems = tuple(f"{run.name}: {problem}" for run in self.runs for problem in run.problems)
         count = sum(run.n_problems for run in self.runs)
         return AuditResult(self.audit, tuple(self.findings), self.tables, self.figures, count, problems)
+
+    def _correct(self) -> None:
+        """Holm's correction over the headline claims with a p-value, and over the others: none is left out of sight."""
+        for headline in (True, False):
+            places = [n for n, f in enumerate(self.findings) if f.headline == headline and _p_of(f) is not None]
+            corrected = holm([_p_of(self.findings[n]) or 0.0 for n in places])
+            for place, p in zip(places, corrected, strict=True):
+                self.findings[place] = _corrected(self.findings[place], p, len(places))
+
+
+_COUNTED: dict[bool, Verdict] = {True: "supported", False: "contradicted"}
+
+
+def _p_of(finding: Finding) -> float | None:
+    p = finding.numbers.get("p")
+    return p if isinstance(p, float) and finding.verdict != "not testable" else None
+
+
+def _corrected(finding: Finding, p: float, claims: int) -> Finding:
+    """The finding with its corrected p-value; a verdict that does not survive it becomes "not shown"."""
+    if claims == 1:
+        return replace(finding, corrected=p)
+    kind = "headline" if finding.headline else "incidental"
+    verdict: Verdict = finding.verdict if p < CHANCE else "not shown"
+    said = f"{finding.evidence} Corrected for {claims} {kind} claims (Holm), p = {p:.4f}."
+    return replace(finding, verdict=verdict, evidence=said, corrected=p)
 
 
 def points(estimate: Estimate, digits: int = 1) -> str:

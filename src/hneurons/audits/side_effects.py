@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from hneurons.audits.results import (
     percent,
     points,
 )
-from hneurons.core.stats import mcnemar_exact, wilson
-from hneurons.core.wording import interval
+from hneurons.audits.verdicts import CHANCE, Verdict, could_see, judge_above, judge_none
+from hneurons.core.stats import Estimate, mcnemar_exact, sign_flip_test, wilson
+from hneurons.core.wording import interval, number
 from hneurons.records.record import Record
 from hneurons.records.recorded_run import Run, outcome_runs
 from hneurons.records.scores import multiple_choice_scores
@@ -87,13 +89,15 @@ def _find_attempts(
     tried = [Counter(grades[item] for item in ids) for grades in (before, after)]
     precision = [wilson(c[_GRADES[0]], c[_GRADES[0]] + c[_GRADES[1]]) for c in tried]
     withheld = [moves[(grade, _GRADES[2])] for grade in _GRADES[:2]]
+    holds = judge_none(change, gain)
     found.find(
-        run.name, claim, change.high >= 0 and gain.high >= 0,
+        run.name, claim, holds,
         f"Attempts {points(change)}, correct answers {points(gain)}, precision {percent(precision[0])} to "
         f"{percent(precision[1])}. Of {sum(withheld)} attempts withheld {withheld[0]} had been correct and "
         f"{withheld[1]} incorrect; of the answers still given {moves[(_GRADES[1], _GRADES[0])]} turned correct and "
         f"{moves[(_GRADES[0], _GRADES[1])]} turned incorrect."
-        + ("" if own else f" The no-op rows are those of {other}: {name} has none of its own."),
+        + ("" if own else f" The no-op rows are those of {other}: {name} has none of its own.")
+        + (could_see(max(change, gain, key=lambda e: e.high - e.low)) if holds == "not shown" else ""),
         attempts=change, correct=gain, precision=precision, moves={f"{a} to {b}": n for (a, b), n in moves.items()},
     )  # fmt: skip
 
@@ -168,12 +172,16 @@ def _audit_options(found: Collector, run: Run) -> None:
         lost = int((panel.values[:, panel.at(top)] < panel.values[:, panel.at(no_op)]).sum())
         change = panel.difference(no_op, top)
         note = " These items were also used to choose the settings." if run.settings.split == "selection" else ""
+        moved = panel.values[:, panel.at(top)] - panel.values[:, panel.at(no_op)]
+        p = mcnemar_exact(gained, lost) if panel.is_binary else sign_flip_test(moved)
+        holds: Verdict = judge_above(change) if p < CHANCE else "not shown"
         found.find(
             run.name, f"{name} at alpha {top:g} raises {run.settings.outcome} over the no-op",
-            None if run.settings.split == "selection" else above_zero(change),
+            None if run.settings.split == "selection" else holds,
             f"{percent(panel.rate(no_op))} to {percent(panel.rate(top))}: {points(change)}; {gained} items up, {lost} "
-            f"down, exact McNemar p = {mcnemar_exact(gained, lost):.2g}.{note}",
-            difference=change, gained=gained, lost=lost,
+            f"down, {'exact McNemar' if panel.is_binary else 'permutation'} p = {p:.2g}.{note}"
+            + (could_see(change) if holds == "not shown" else ""),
+            headline=not run.condition(name).is_control, difference=change, gained=gained, lost=lost, p=p,
         )  # fmt: skip
         if run.settings.ablation in panel.alphas and run.settings.ablation is not None:
             found.row("against_ablation", run=run.name, condition=name, alpha=top,
@@ -205,9 +213,12 @@ def _find_length_bias(found: Collector, run: Run, name: str, tokens: dict[str, t
         return
     no_op, top = run.settings.no_op, panel.alphas[-1]
     summed, scaled = panel.difference(no_op, top), fair.difference(no_op, top)
+    gap = Panel(name, panel.ids, panel.alphas, panel.values - fair.select(panel.ids).values).difference(no_op, top)
+    alike = (above_zero(summed) == above_zero(scaled)) and (summed.high < 0) == (scaled.high < 0)
+    holds: Verdict = "supported" if alike else "contradicted" if away_from_zero(gap) else "not shown"
     found.find(
         run.name, f"The change of {name} does not hang on the length of the options",
-        (above_zero(summed) == above_zero(scaled)) and (summed.high < 0) == (scaled.high < 0),
+        holds,
         f"Alpha {no_op:g} to {top:g}: {points(summed)} by summed log-likelihood, {points(scaled)} by log-likelihood "
         "per token.", summed=summed, per_token=scaled,
     )  # fmt: skip
@@ -224,15 +235,24 @@ def _find_controls(found: Collector, run: Run, panels: dict[str, Panel]) -> None
         own = panels[name].difference(run.settings.no_op, top)
         best = max(usable, key=lambda c: gains[c.condition].value)
         paired = set(best.ids) == set(panels[name].ids)
-        gap = subtract(panels[name], [best]).difference(run.settings.no_op, top) if paired else None
+        gap, holds = None, None
+        numbers: dict[str, Any] = {}
+        if paired:
+            beside = subtract(panels[name], [best])
+            gap = beside.difference(run.settings.no_op, top)
+            p = sign_flip_test(beside.values[:, beside.at(top)] - beside.values[:, beside.at(run.settings.no_op)])
+            holds, numbers = (judge_above(gap) if p < CHANCE else "not shown"), {"p": p}
         found.find(
             run.name,
             f"{name} gains more than its random controls",
-            None if gap is None else above_zero(gap),
+            holds,
             f"{points(own)} against {', '.join(points(e) for e in gains.values())} for {len(gains)} random controls"
-            + (f"; to the best of them {points(gap)}." if gap else ", on other items."),
+            + (f"; to the best of them {points(gap)}." if gap else ", on other items.")
+            + (could_see(gap) if gap is not None and holds == "not shown" else ""),
+            headline=True,
             own=own,
             controls=gains,
+            **numbers,
         )
 
 
@@ -271,12 +291,20 @@ def _audit_lengths(found: Collector, run: Run) -> None:
         found.find(
             run.name,
             f"Responses under {name} keep their length",
-            not (abs(share) > 0.05 and away_from_zero(change)),
+            _keeps_length(change, float(panel.means[0])),
             f"Mean {panel.means[0]:.1f} characters at alpha {panel.alphas[0]:g}, {panel.means[-1]:.1f} at "
-            f"{panel.alphas[-1]:g}: {interval(change, 1, sign=True)} ({100 * share:+.0f} %). "
+            f"{panel.alphas[-1]:g}: {interval(change, 1, sign=True)} ({number(100 * share, 0, sign=True)} %). "
             "A score that depends on length changes with it.", figure=figure, change=change,
         )  # fmt: skip
     _find_changed(found, run)
+
+
+def _keeps_length(change: Estimate, mean: float) -> Verdict:
+    """Within one part in twenty."""
+    room = 0.05 * mean
+    if abs(change.value) > room and away_from_zero(change):
+        return "contradicted"
+    return "supported" if -room <= change.low and change.high <= room else "not shown"
 
 
 def _find_changed(found: Collector, run: Run) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hneurons.audits.panels import Panel, build_panel, build_panels
 from hneurons.audits.results import AUDITS, AuditResult, Collector, Figure, Series, above_zero, away_from_zero, points
+from hneurons.audits.verdicts import Verdict, could_see, judge_none
 from hneurons.core.stats import Estimate, wilson
 from hneurons.core.wording import number
 from hneurons.records.record import Record
@@ -126,16 +127,22 @@ def _find_budgets(found: Collector, run: Run, name: str) -> None:
         return
     spread = [100 * e.difference.value for e in effects]
     shown = "; ".join(f"{e.budget} tokens {points(e.difference)}" for e in effects)
+    holds: Verdict = "supported"
+    if not certain:
+        holds = judge_none(*(e.difference for e in effects))
+    elif flips or len(certain) < len(effects):
+        holds = "contradicted"
     unplaced = sum(r.outcome == 1 and not any(s[2] for s in r.spans or ()) for r in records)
     found.find(
         run.name,
         f"The effect of {name} does not depend on the token budget",
-        len(certain) in (0, len(effects)) and not (certain and flips),
+        holds,
         f"Counting a response once its first graded passage has begun, alpha {alphas[0]:g} to {alphas[-1]:g}: {shown}. "
         f"From {number(min(spread), 1, sign=True)} to "
             f"{number(max(spread), 1, sign=True)} pp by budget alone; its interval leaves 0 at "
         f"{_shown(certain)}, its sign differs from that of the whole response at {_shown(flips)}. "
-        f"{unplaced} counted responses have no placed passage and are left out.",
+        f"{unplaced} counted responses have no placed passage and are left out."
+        + (could_see(effects[-1].difference) if holds == "not shown" else ""),
         figure=figure, flips=flips, significant_at=certain, unplaced=unplaced,
     )  # fmt: skip
 
@@ -169,7 +176,9 @@ def _compare_runs(found: Collector, short: Run, long: Run) -> None:
                 for run, panel in ((short, one), (long, two))
             ),
         )  # fmt: skip
-        holds = (above_zero(low) == above_zero(high)) and not (gap_change.low > 0 or gap_change.high < 0)
+        holds = judge_none(gap_change)
+        if holds == "supported" and above_zero(low) != above_zero(high):
+            holds = "not shown"
         found.find(
             f"{short.name}, {long.name}",
             f"The trend of {name} is the same under a cap of {short.settings.max_tokens} and of "
@@ -177,7 +186,8 @@ def _compare_runs(found: Collector, short: Run, long: Run) -> None:
             holds,
             f"Alpha {alphas[0]:g} to {alphas[-1]:g} on {len(ids)} shared items: {points(low)} short, {points(high)} "
             f"long; slope {points(one.slope(), 2)} and {points(two.slope(), 2)}, difference of slopes "
-            f"{points(gap_slope, 2)}. Counted only when long, by alpha: {missed}; only when short: {only}. {longer}",
+            f"{points(gap_slope, 2)}. Counted only when long, by alpha: {missed}; only when short: {only}. {longer}"
+            + (could_see(gap_change) if holds == "not shown" else ""),
             figure=figure, short=low, long=high, gap_slope=gap_slope, missed=missed, only_short=only,
         )  # fmt: skip
 

@@ -101,7 +101,7 @@ def grade_replies(
 ) -> list[Record]:
     """Grade what follows the reasoning of each reply.
 
-    A reply that was cut off is graded by what stands in it, whichever outcome that gives: rates are then of the first
+    A reply that was cut off is graded by what stands in it, whichever outcome that gives. Rates are then of the first
     tokens, and no outcome loses more replies than the other. Reasoning that never ended holds no reply: unscored.
     """
     answers = [[cut_reasoning(reply) for reply in replies] for _, _, replies in cells]

@@ -10,6 +10,7 @@ from hneurons.cli.output import echo
 
 if TYPE_CHECKING:
     from hneurons.records.recorded_run import Run
+    from hneurons.report.audit_report import AuditReport
 
 
 def audit(
@@ -53,7 +54,10 @@ def audit(
     elif name != "report":
         _print_findings(report)
     if not json:
-        echo("; ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items()))
+        for label, headline in (("headline claims", True), ("other claims", False)):
+            counts = report.count_verdicts(headline=headline)
+            if any(counts.values()):
+                echo(f"{label}: " + "; ".join(f"{count} {verdict}" for verdict, count in counts.items()))
 
 
 def _read(folder: Path) -> "list[Run]":
@@ -73,10 +77,13 @@ def _read(folder: Path) -> "list[Run]":
     return [replace(fit, known_error=run.judge_error()) for fit in fits]
 
 
-def _print_findings(report: "AuditReport") -> None:  # type: ignore[name-defined]  # noqa: F821
+def _print_findings(report: "AuditReport") -> None:
+    from hneurons.report.audit_report import order_findings
+
     for result in report.results:
-        for finding in result.findings:
-            echo(f"{finding.verdict.upper()}: {finding.claim} [{finding.run}]\n    {finding.evidence}")
+        for finding in order_findings(result):
+            mark = " (headline)" if finding.headline else ""
+            echo(f"{finding.verdict.upper()}{mark}: {finding.claim} [{finding.run}]\n    {finding.evidence}")
         for problem in result.problems:
             echo(f"MALFORMED {problem}")
         if result.n_problems > len(result.problems):

@@ -207,6 +207,14 @@ def alike_interval(point: float, n: int, units: int, lowest: float, highest: flo
     return Estimate(point, point - share * (point - lowest), point + share * (highest - point), n)
 
 
+def detectable(estimate: Estimate) -> float:
+    """The difference from a fixed value that is told from chance four times in five, with as wide an interval.
+
+    (1.96 + 0.84) standard errors, one being the width of the 95% interval divided by 2 * 1.96.
+    """
+    return (estimate.high - estimate.low) * (1.959963984540054 + 0.8416212335729143) / (2 * 1.959963984540054)
+
+
 def slope_weights(doses: Sequence[float]) -> Floats:
     """Weights w for which `rates @ w` is the least-squares slope of the rates on the doses."""
     centred = np.asarray(doses, dtype=np.float64) - np.mean(doses)

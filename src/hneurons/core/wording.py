@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hneurons.core.stats import Estimate
 
 UNKNOWN = "–"
+_NO_WIDTH = 1e-12
 _TURNS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}  # change the direction of writing
 
 
@@ -33,15 +34,16 @@ def interval(
     """An estimate, times `scale`, with its 95% interval: 0.700 [0.600, 0.800].
 
     An interval without width is no certainty: all units are alike, and nothing was left to resample. It is left out,
-    and the number of units is said instead.
+    and the number of units is said instead. A narrow one is said with as many decimals as show its width.
     """
     value, low, high = (scale * part for part in (estimate.value, estimate.low, estimate.high))
     if not math.isfinite(value):
         return unknown
-    said = f"{number(value, digits, sign=sign)}{unit}"
-    if not (math.isfinite(low) and math.isfinite(high)) or low == high:
-        return f"{said} (no interval from n={estimate.n})"
-    return f"{said} [{number(low, digits)}, {number(high, digits)}]"
+    if not (math.isfinite(low) and math.isfinite(high)) or high - low < _NO_WIDTH:
+        return f"{number(value, digits, sign=sign)}{unit} (no interval from n={estimate.n})"
+    while number(low, digits) == number(high, digits):
+        digits += 1
+    return f"{number(value, digits, sign=sign)}{unit} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def percent(estimate: "Estimate", digits: int = 1, *, unit: str = "") -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hneurons.audits import AUDITS, AuditResult, Figure, Run
-from hneurons.audits.results import Verdict
+from hneurons.audits import AUDITS, AuditResult, Figure, Finding, Run
+from hneurons.audits.verdicts import Verdict
 from hneurons.core.artifacts import package_versions
 from hneurons.core.files import write_atomic
 from hneurons.core.progress import progress
@@ -16,7 +16,7 @@ from hneurons.core.stats import PAIRED_DRAWS
 from hneurons.report.figures import BAND, COLOURS, INK, SOFT, plot_figure
 from hneurons.report.page import render_page
 
-VERDICTS: tuple[Verdict, ...] = ("not supported", "not testable", "supported")
+VERDICTS: tuple[Verdict, ...] = ("contradicted", "not shown", "not testable", "supported")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,16 @@ class AuditReport:
 
     @property
     def verdicts(self) -> dict[str, int]:
-        found: Counter[Verdict] = Counter(finding.verdict for result in self.results for finding in result.findings)
+        return self.count_verdicts()
+
+    def count_verdicts(self, *, headline: bool | None = None) -> dict[str, int]:
+        """How many findings have each verdict; only headline claims, or only the others, where that is asked."""
+        found: Counter[Verdict] = Counter(
+            finding.verdict
+            for result in self.results
+            for finding in result.findings
+            if headline in (None, finding.headline)
+        )
         return {verdict: found[verdict] for verdict in VERDICTS}
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +75,11 @@ def audit_runs(runs: Sequence[Run], *, names: Sequence[str] = ()) -> AuditReport
     return AuditReport(tuple(runs), tuple(results))
 
 
+def order_findings(result: AuditResult) -> list[Finding]:
+    """What a run is reported for first, then what is contradicted, not shown and not testable."""
+    return sorted(result.findings, key=lambda f: (not f.headline, VERDICTS.index(f.verdict)))
+
+
 def _inapplicable(result: AuditResult) -> bool:
     return len(result.findings) == 1 and result.findings[0].claim.endswith("audit applies")
 
@@ -77,7 +91,7 @@ def render_report(report: AuditReport) -> str:
         figures = {name: draw_figure(figure) for name, figure in result.figures.items()}
         shown: set[str] = set()
         findings = []
-        for number, finding in enumerate(sorted(result.findings, key=lambda f: VERDICTS.index(f.verdict)), 1):
+        for number, finding in enumerate(order_findings(result), 1):
             drawn = "" if finding.figure in shown else figures.get(finding.figure, "")
             shown.add(finding.figure)
             findings.append({"finding": finding, "figure": drawn, "anchor": f"{result.audit}-{number}"})
