@@ -49,6 +49,7 @@ def commands_page() -> str:
             entries = [_entry(p) for p in shown]
             if entries:
                 lines += ["", f"{title}:", "", *entries]
+        lines += ["", "Example:", "", "```sh", command.epilog.removeprefix("Example: "), "```"]
     return _page(lines)
 
 

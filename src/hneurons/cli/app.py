@@ -11,6 +11,7 @@ import typer
 
 from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
+from hneurons.cli.examples import EXAMPLES
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
 from hneurons.cli.output import echo
@@ -355,3 +356,6 @@ app.command(name="overlap")(measure_overlap)
 app.command(name="origin")(measure_run_origin)
 app.command(name="drift")(measure_set_drift)
 app.command()(verify)
+for registered in app.registered_commands:
+    name = registered.name or registered.callback.__name__  # type: ignore[union-attr]
+    registered.epilog = f"Example: {EXAMPLES[name]}"

@@ -1,0 +1,27 @@
+"""One example for each verb, shown at the end of its help."""
+
+EXAMPLES = {
+    "run": "hneurons run --model smollm2-135m --questions facts --min-agreement 6 --out my-run",
+    "sample": "hneurons sample --model Qwen/Qwen3-0.6B --questions file:mine.jsonl --out my-run",
+    "label": "hneurons label my-run",
+    "select": "hneurons select my-run",
+    "locate": "hneurons locate my-run",
+    "contributions": "hneurons contributions my-run",
+    "fit": "hneurons fit my-run --labels 3-vs-1 --out my-run/detector-3-vs-1",
+    "scores": "hneurons scores my-run",
+    "evaluate": "hneurons evaluate my-run --detector other-run --out other-on-mine",
+    "report": "hneurons report my-run",
+    "doctor": "hneurons doctor --model Qwen/Qwen3-0.6B --limit 2000 --examples 500",
+    "show": "hneurons show my-run",
+    "list": "hneurons list questions",
+    "bench": "hneurons bench facts copying --neurons my-run --limit 200",
+    "audit": "hneurons audit report my-run/bench/facts --out audit.html",
+    "export": "hneurons export my-run --model smollm2-135m --alpha 0 --format lora --out silent",
+    "publish": "hneurons publish my-run --out release",
+    "import-classifier": "hneurons import-classifier classifier.npz --model smollm2-135m --out detector",
+    "import": "hneurons import theirs.csv --map map.json --out runs/theirs",
+    "overlap": "hneurons overlap smollm2-135m my-run --harmful bad.txt --harmless good.txt --out overlap",
+    "origin": "hneurons origin my-run --base HuggingFaceTB/SmolLM2-135M",
+    "drift": "hneurons drift my-run other-run",
+    "verify": "hneurons verify my-run",
+}
