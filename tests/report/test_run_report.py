@@ -9,6 +9,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from hneurons.core.files import file_hash, write_atomic
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Question, Response
 from hneurons.detection.detector import Detector
-from hneurons.detection.evaluation import DatasetResult, Difference, RandomNeurons, Score, evaluate_detector
+from hneurons.detection.evaluation import RESULT, DatasetResult, Difference, RandomNeurons, Score, evaluate_detector
 from hneurons.detection.fitting import fit_detector
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import load_contributions
@@ -164,7 +165,9 @@ def test_the_page_is_in_the_run_folder_and_equal_runs_give_equal_bytes(finished:
 def test_the_page_asks_nothing_of_the_network(page: str) -> None:
     outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)[^"']*["']|url\((?!#)[^)]*\)|@import""", page)
     assert outside == []
-    assert "<script" not in page and "<link" not in page
+    assert "<link" not in page and page.count("<script") == 2  # the answers, and what lists them
+    code = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)[0]
+    assert not re.search(r"fetch|XMLHttp|import|WebSocket|innerHTML|eval", code)
 
 
 def test_text_from_questions_and_shots_is_escaped(page: str) -> None:
@@ -227,6 +230,56 @@ def test_examples_show_the_marked_answer_and_the_mistakes(finished: Run, page: s
     missed = sum(wrong and odds <= threshold for _, wrong, odds in items)  # type: ignore[attr-defined]
     assert f"Mistakes: wrong answers it lets pass ({missed})" in page
     assert re.search(r"→ It is <mark>(Paris|café|tea|William|lazy dog|東京)</mark>\.", page)
+
+
+def answers_in(page: str) -> Any:
+    found = re.search(r'<script type="application/json" id="answers-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_all_answers_to_test_questions_are_in_the_page_with_verdict_and_log_odds(finished: Run, page: str) -> None:
+    rows = {row["i"]: row for row in answers_in(page)["rows"]}
+    results = finished.load_evaluation()
+    assert len(rows) == sum(len(finished.load_responses(name)) for name in results) > 100
+    for name, result in results.items():
+        odds = {example: value for example, _, value in result.items}
+        for judged in finished.load_judgements(name):
+            row = rows[judged.id]
+            assert (row["v"], row["d"]) == (judged.verdict, name)
+            assert row["o"] == (pytest.approx(odds[judged.id], abs=1e-3) if judged.id in odds else None)
+    for example in finished.load_located("facts"):
+        text, span = rows[example.id]["t"], rows[example.id]["s"]
+        assert example.char_span is None or text[slice(*span)] == example.response.text[slice(*example.char_span)]
+
+
+def test_each_neuron_leads_to_the_answers_where_its_signal_is_highest(finished: Run, page: str) -> None:
+    found, neurons = answers_in(page)["neurons"], finished.load_detector().neuron_set()
+    measured = finished.load_contributions("facts")
+    values = {row["example_id"]: number for number, row in enumerate(measured.rows) if row["region"] == "answer"}
+    assert len(found) == min(len(neurons), 20) > 0
+    for layer, neuron in zip(neurons.layers[:20], neurons.neurons[:20], strict=True):
+        column = np.array([layer * neurons.identity.neurons + neuron])
+        signal = {i: float(measured.matrix([place]).gather(column, 1 << 20)[0, 0]) for i, place in values.items()}
+        strongest = found[f"{layer}/{neuron}"]
+        assert [value for _, value in strongest] == pytest.approx(sorted(signal.values(), reverse=True)[:10], rel=1e-3)
+        assert all(value == pytest.approx(signal[i], rel=1e-3) for i, value in strongest)
+        assert f'data-neuron="{layer}/{neuron}"' in page
+
+
+def test_a_page_without_contributions_has_no_links_from_neurons(copy: Run) -> None:
+    shutil.rmtree(copy.place("facts", "contributions"))
+    text = write_run_report(copy).read_text()
+    assert answers_in(text)["neurons"] == {} and 'href="#answers" data-neuron' not in text
+
+
+def test_answers_beyond_the_cap_are_counted(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hneurons.report.sections.answers.MOST", 7)
+    total = sum(len(copy.load_responses(name)) for name in copy.load_evaluation())
+    text = write_run_report(copy).read_text()
+    rows = answers_in(text)["rows"]
+    assert len(rows) == 7 and all(row["o"] is not None for row in rows)
+    assert f"{total - 7} answers more" in text
 
 
 def test_every_figure_is_drawn_with_ids_of_its_own(page: str) -> None:
@@ -386,8 +439,15 @@ def _forge_results(run: Run, results: dict[str, dict[str, object]]) -> None:
 
 
 def _forge_evaluation(run: Run, settings: dict[str, object]) -> None:
+    """Let the evaluation be of a detector with these settings, as one by an earlier version says."""
+    path = run.folder / "evaluation" / RESULT
+    results = json.loads(path.read_bytes())
+    for result in results.values():
+        result["detector_content"] = ""
+    path.write_bytes(json.dumps(results).encode())
     manifest = Manifest.load(run.folder / "evaluation")
     manifest.settings["detector_settings"] = settings
+    manifest.files[RESULT] = file_hash(path)
     manifest.save(run.folder / "evaluation")
 
 
@@ -512,12 +572,14 @@ def test_the_verdict_names_what_is_beaten_and_what_is_not(finished: Run) -> None
     detector = finished.load_detector()
     strong, null = _result(_gap(0.8)), _result(_gap(0.52))
     on = "On unseen facts questions the detector is"
-    assert state_verdict(detector, strong) == f"{on} better than chance, random neurons and question only."
+    assert state_verdict(detector, strong) == (
+        f"{on} better than chance, question only and as many random neurons fitted alike."
+    )
     assert state_verdict(detector, null) == (
-        f"{on} not shown to be better than chance, random neurons and question only."
+        f"{on} not shown to be better than chance, question only and as many random neurons fitted alike."
     )
     assert state_verdict(detector, _result(_gap(0.62))) == (
-        f"{on} better than chance and question only, but not than random neurons."
+        f"{on} better than chance and question only, but not than as many random neurons fitted alike."
     )
     assert "nothing is known" in state_verdict(detector, None)
     empty = replace(detector, columns=detector.columns[:0], coef=detector.coef[:0])
@@ -541,7 +603,7 @@ def test_a_section_is_a_file_and_its_template_and_files_are_found_in_order() -> 
     sections = run_sections()
     names = [section.name for section in sections]
     assert names == [
-        "detection", "counts", "neurons", "path", "origin", "examples", "sweeps", "caveats", "settings",
+        "detection", "counts", "neurons", "path", "origin", "examples", "answers", "sweeps", "caveats", "settings",
     ]  # fmt: skip
     assert {path.stem for path in (TEMPLATES / "sections").iterdir()} == set(names)
     assert [s.place for s in sections] == sorted(s.place for s in sections)

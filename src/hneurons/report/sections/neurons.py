@@ -23,6 +23,7 @@ def describe(page: RunPage) -> dict[str, Any]:
         "data": detector.data,
         "stability": detector.settings.get("stability"),
         "strongest": _strongest(neurons),
+        "answers": page.strongest_answers,
         "layers": draw_layers(neurons),
         "weights": draw_weights((detector.coef * detector.scale).tolist()),
         "probabilities": draw_stability(neurons, STABLE),

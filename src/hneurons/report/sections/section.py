@@ -9,6 +9,7 @@ from hneurons.core.artifacts import Manifest
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DatasetResult
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.report.answer_list import find_strongest
 from hneurons.report.findings import is_testable
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import TRAIN
@@ -35,6 +36,11 @@ class RunPage:
     def main(self) -> DatasetResult | None:
         """The result that the page is about first."""
         return next(iter((self.testable or self.results).values()), None)
+
+    @cached_property
+    def strongest_answers(self) -> dict[str, list[tuple[str, float]]]:
+        """ "layer/neuron" -> the answers of the main test set where its signal is highest."""
+        return find_strongest(self.run, self.neurons, self.main.name) if self.main else {}
 
     @cached_property
     def manifests(self) -> dict[str, dict[str, Manifest]]:
