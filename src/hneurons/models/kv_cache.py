@@ -151,3 +151,24 @@ def prefill_prefix(decoder: Any, prefix: list[int], device: torch.device, *, row
         for layer in cache.layers:
             layer.keys, layer.values = layer.keys[:, :, :0], layer.values[:, :, :0]
     return cache
+
+
+class PrefixPast:
+    """The cache of ids that every batch begins with: run once, reused by every pass."""
+
+    def __init__(self, decoder: Any, prefix: list[int], device: torch.device) -> None:
+        """An empty prefix keeps nothing, and passes then run without a cache."""
+        self.length = len(prefix)
+        self._cache = prefill_prefix(decoder, prefix, device) if prefix else None
+        self._buffer: BufferCache | None = None
+
+    def inputs(self, rows: int, tokens: int) -> dict[str, Any]:
+        """What a pass of so many rows and tokens behind the prefix is given besides its ids."""
+        if self._cache is None:
+            return {"use_cache": False}
+        capacity = self.length + tokens
+        if self._buffer is None or self._buffer.rows != rows or self._buffer.capacity < capacity:
+            self._buffer = BufferCache(self._cache, rows, capacity)
+            self._buffer.write(self._cache, slice(0, self.length))
+        self._buffer.resize(self.length)
+        return {"past_key_values": self._buffer, "use_cache": True}

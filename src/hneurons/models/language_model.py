@@ -137,17 +137,19 @@ class LanguageModel:
         """Whether a pass can be asked for the logits of some places alone."""
         return "logits_to_keep" in self._accepts
 
+    def logits_at(self, ids: Tensor, places: Sequence[int], inputs: Mapping[str, Any]) -> Tensor:
+        """Run ids [rows, tokens] and return the logits [rows, places, vocabulary] at the same places in every row."""
+        if "logits_to_keep" in self._accepts:
+            kept = torch.tensor(places, device=ids.device)
+            found: Tensor = self.model(input_ids=ids, logits_to_keep=kept, **inputs).logits
+        else:
+            found = self.model(input_ids=ids, **inputs).logits[:, list(places)]
+        return found
+
     def last_logits(self, ids: Tensor, last: Sequence[int], inputs: Mapping[str, Any]) -> Tensor:
         """Run ids [rows, tokens] and return the logits [rows, vocabulary] at one place in each row."""
         places, rows = sorted(set(last)), torch.arange(len(last), device=ids.device)
-        if self.keeps_some_logits:
-            kept = torch.tensor(places, device=ids.device)
-            logits = self.model(input_ids=ids, logits_to_keep=kept, **inputs).logits
-            chosen = [places.index(place) for place in last]
-        else:
-            logits, chosen = self.model(input_ids=ids, **inputs).logits, list(last)
-        found: Tensor = logits[rows, chosen]
-        return found
+        return self.logits_at(ids, places, inputs)[rows, [places.index(place) for place in last]]
 
     def stops(self, style: PromptStyle) -> frozenset[int]:
         return self.stop_ids if uses_chat(self.tokenizer, style) else self.stop_ids | self.newline_ids

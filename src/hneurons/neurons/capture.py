@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
 
 from hneurons.core.errors import CaptureError
-from hneurons.models.kv_cache import BufferCache, prefill_prefix
+from hneurons.models.kv_cache import PrefixPast
 from hneurons.models.language_model import LanguageModel
 from hneurons.neurons.signals import CETT, SIGNALS, Signal
 
@@ -84,9 +83,8 @@ class ContributionMeter:
     def __init__(self, model: LanguageModel, prefix: list[int], *, regions: int = 2, signal: str = CETT) -> None:
         prefix = prefix if model.keeps_cache else []  # then the prefix runs with every sequence
         self.model, self.prefix, self.signal = model, prefix, SIGNALS.get(signal)
-        self.cache = prefill_prefix(model.decoder, prefix, model.device) if prefix else None
+        self.past = PrefixPast(model.decoder, prefix, model.device)
         self._prefix_sums: Tensor | None = None
-        self._buffer: BufferCache | None = None
 
     @torch.inference_mode()
     def measure(self, batch: list[Sequence]) -> Tensor:
@@ -123,23 +121,12 @@ class ContributionMeter:
         sums = RegionSums(masks[:, :, first:].to(device), first, self.model, self.signal)
         with capturing(self.model, sums):
             # Right padding needs no attention mask: causal attention keeps it from earlier tokens.
-            output = run(ids.to(device), self._past(len(batch), start + width))
+            output = run(ids.to(device), self.past.inputs(len(batch), width))
         totals = sums.demand_one_each().transpose(1, 2) + self._of_prefix(batch)
         scale = self.signal.scale(self.model)
         if scale is not None:
             totals = totals * scale.to(device)
         return totals / counts.to(device)[:, :, None, None], output
-
-    def _past(self, rows: int, capacity: int) -> dict[str, Any]:
-        if self.cache is None:
-            return {"use_cache": False}
-        start = len(self.prefix)
-        if self._buffer is None or self._buffer.rows != rows or self._buffer.capacity < capacity:
-            self._buffer = BufferCache(self.cache, rows, capacity)
-            self._buffer.write(self.cache, slice(0, start))
-        self._buffer.resize(start)
-        past: Cache = self._buffer
-        return {"past_key_values": past, "use_cache": True}
 
     def _of_prefix(self, batch: list[Sequence]) -> Tensor:
         """The prefix's own tokens where a region counts them, to broadcast over [rows, regions, layers, columns]."""
