@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from hneurons.core.progress import enable_progress
     from hneurons.core.types import Example, Judgement, Question, Response
     from hneurons.detection.answer_rows import Dataset
-    from hneurons.detection.detector import Detector
+    from hneurons.detection.assessing import Answer, assess_answers
+    from hneurons.detection.detector import Detector, open_detector
     from hneurons.detection.evaluation import evaluate_detector
     from hneurons.detection.fitting import fit_detector
     from hneurons.detection.scores import Scores, score_answers
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that importing the package costs nothing.
 _HOMES = {
+    "Answer": "detection.assessing",
     "Contributions": "neurons.contributions",
     "Dataset": "detection.answer_rows",
     "Detector": "detection.detector",
@@ -59,6 +61,7 @@ _HOMES = {
     "RunPlan": "runs.plan",
     "Sampling": "models.sampling",
     "Scores": "detection.scores",
+    "assess_answers": "detection.assessing",
     "compare_sets": "mechanism.set_overlap",
     "enable_progress": "core.progress",
     "evaluate_detector": "detection.evaluation",
@@ -74,6 +77,7 @@ _HOMES = {
     "measure_contributions": "neurons.contributions",
     "measure_drift": "mechanism.weight_drift",
     "measure_origin": "runs.origin",
+    "open_detector": "detection.detector",
     "push_release": "releases.release",
     "rank_drift": "mechanism.drift_ranks",
     "sample_endpoint": "answers.responses",
@@ -85,6 +89,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Answer",
     "Contributions",
     "Dataset",
     "Detector",
@@ -104,6 +109,7 @@ __all__ = [
     "RunPlan",
     "Sampling",
     "Scores",
+    "assess_answers",
     "compare_sets",
     "enable_progress",
     "evaluate_detector",
@@ -119,6 +125,7 @@ __all__ = [
     "measure_contributions",
     "measure_drift",
     "measure_origin",
+    "open_detector",
     "push_release",
     "rank_drift",
     "sample_endpoint",

@@ -9,6 +9,7 @@ from hneurons.core.artifacts import Manifest
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example, ModelIdentity, Question, Response, identify
 from hneurons.detection.answer_rows import Dataset
+from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.contributions import Contributions
 from hneurons.neurons.states import PLACES, States
 
@@ -90,7 +91,7 @@ def make_dataset(
     model = (identity or make_identity(shape)).to_row()
     manifest = Manifest(
         stage="contributions",
-        settings={"model": model, "other": "response", "shape": list(shape)},
+        settings={"model": model, "other": "response", "shape": list(shape), "style": PromptStyle().to_row()},
         inputs={"examples": identify(examples)},
         complete=True,
         content=fingerprint(rows),

@@ -15,6 +15,7 @@ from hneurons.cli.examples import EXAMPLES
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
 from hneurons.cli.output import echo
+from hneurons.cli.score import score
 from hneurons.cli.verify import verify
 from hneurons.models.endpoint import open_endpoint
 from hneurons.runs.folder import RunFolder
@@ -346,6 +347,7 @@ def list_kind(
     _emit(known(kind), as_json, kind)
 
 
+app.command()(score)
 app.command()(bench)
 app.command()(audit)
 app.command()(export)

@@ -35,9 +35,12 @@ class Dataset(NamedTuple):
 class AnswerRows(NamedTuple):
     """Answer rows of a dataset in the order of their ids.
 
-    labels: bool [rows], True where the answer is wrong; groups: what a bootstrap draws whole; matrix: the rows' signal.
-    samples: the other answers drawn to each row's question, in the order of their numbers. states: the residual stream
-    and the like, None where it was not read for every row; state_rows: the row of each answer there.
+    - `labels`: bool [rows], True where the answer is wrong.
+    - `groups`: what a bootstrap draws whole.
+    - `matrix`: the rows' signal.
+    - `samples`: the other answers drawn to each row's question, in the order of their numbers.
+    - `states`: the residual stream and the like; None where it was not read for every row.
+    - `state_rows`: the row of each answer there.
     """
 
     examples: list[Example]

@@ -12,6 +12,7 @@ from hneurons.core.files import storage_errors, write_atomic
 from hneurons.core.rows import from_row, to_row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity
+from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.opening import find_neurons
 from hneurons.neurons.signals import CETT
@@ -50,6 +51,15 @@ class Detector:
     def signal(self) -> str:
         """The name of the signal it reads; CETT where nothing is said."""
         return str(self.data.get("signal", CETT))
+
+    @property
+    def style(self) -> PromptStyle:
+        """How questions were put when it was fitted. Raises `InputError` where it does not say, as earlier ones."""
+        if "style" not in self.data:
+            raise InputError(
+                "the detector does not say how its questions were put: fit it again, or give the prompt's style"
+            )
+        return PromptStyle.from_row(self.data["style"])
 
     @property
     def content(self) -> str:

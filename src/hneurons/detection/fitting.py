@@ -184,6 +184,7 @@ def fit_detector(
             "right_answers": int((rows.is_answer & (rows.positive == 0)).sum()),
             "other": contributions.manifest.settings["other"],
             "signal": contributions.signal,
+            "style": contributions.manifest.settings["style"],
         },
     )
     if subsamples:

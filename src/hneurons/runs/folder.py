@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
+    from hneurons.models.prompts import PromptStyle
     from hneurons.neurons.contributions import Contributions
     from hneurons.neurons.states import States
 
@@ -162,6 +163,12 @@ class RunFolder:
         from hneurons.neurons.contributions import load_contributions
 
         return load_contributions(self.place(dataset, "contributions"))
+
+    def load_style(self) -> "PromptStyle":
+        """How the training questions were put."""
+        from hneurons.models.prompts import PromptStyle
+
+        return PromptStyle.from_row(self.load_contributions(TRAIN).manifest.settings["style"])
 
     def load_states(self, dataset: str) -> "States":
         from hneurons.neurons.states import load_states

@@ -1,0 +1,316 @@
+"""Stage `score`: answers that exist -> a detector's risk for each answer and each of its tokens.
+
+Whoever wrote an answer, the model reads it behind its prompt, and the detector measures what it measures of the model's
+own answers. Scores that need nothing but the text and its log-probabilities come from the same pass.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hneurons.answers.locating import FINDERS
+from hneurons.answers.token_offsets import encode_text, token_offsets, token_span
+from hneurons.core.artifacts import Manifest, RowStore
+from hneurons.core.errors import InputError, PromptTooLongError
+from hneurons.core.progress import progress
+from hneurons.core.rows import Row
+from hneurons.core.seeds import fingerprint
+from hneurons.core.types import Example, FinishReason, Question, Response, Span
+from hneurons.detection.answer_rows import AnswerRows
+from hneurons.detection.detector import Detector
+from hneurons.detection.scores.score import SCORES, PlainScore
+from hneurons.detection.token_scores import TokenScores
+from hneurons.models.endpoint import Endpoint, Message
+from hneurons.models.kv_cache import PrefixPast
+from hneurons.models.language_model import LanguageModel
+from hneurons.models.prompts import PromptStyle, common_prefix, encode_turns
+from hneurons.sparse.matrix import ArrayMatrix
+
+STAGE = "score"
+CHUNK = 256
+"""Answers that are committed together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Row):
+    """An answer to be scored, whoever wrote it.
+
+    - `question`: the question alone; instruction and few-shot examples are the detector's own.
+    - `context`: what the model was given to read before the question.
+    - `messages`: the whole conversation instead, ending with the user's turn; nothing is then added to it.
+    - `token_ids`: the tokens of the response as the model generated them. Without them the text is encoded here.
+    """
+
+    id: str
+    question: str
+    response: str
+    context: str = ""
+    messages: tuple[Message, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    finish_reason: FinishReason = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRisk(Row):
+    """One token of a response: its characters, the log odds were it the whole answer, and its log-probability."""
+
+    start: int
+    end: int
+    log_odds: float
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment(Row):
+    """What a detector and cheaper scores say of one answer.
+
+    - `log_odds`: the detector's, on the answer's tokens; NaN where `problem` says why the answer has no score.
+    - `risk`: the probability of a made-up answer that these log odds stand for. It is not calibrated: the detector was
+      fitted on as many wrong answers as right ones.
+    - `made_up`: whether the log odds reach the detector's threshold; None without a score.
+    - `span`: the characters of the response that were taken for the answer.
+    - `tokens`: every token of the response.
+    - `scores`: other scores by name, higher meaning more likely made up.
+    - `own_tokens`: whether the response came with token ids; else its text was encoded here.
+    """
+
+    id: str
+    log_odds: float
+    risk: float
+    made_up: bool | None
+    span: Span | None
+    tokens: tuple[TokenRisk, ...]
+    scores: dict[str, float]
+    own_tokens: bool
+    problem: str = ""
+
+
+def probability(log_odds: float) -> float:
+    """The probability that log odds stand for."""
+    return 0.5 * (1 + math.tanh(log_odds / 2))
+
+
+class Assessments(NamedTuple):
+    """Assessments in the order of the answers, and the manifest with their counts."""
+
+    rows: list[Assessment]
+    manifest: Manifest
+
+
+def assess_answers(
+    model: LanguageModel,
+    detector: Detector,
+    answers: Sequence[Answer],
+    *,
+    style: PromptStyle | None = None,
+    finder: str = "response",
+    endpoint: Endpoint | None = None,
+    batch_size: int = 16,
+    out: Path | None = None,
+) -> Assessments:
+    """Score answers that exist, as `evaluate` scores those of a run.
+
+    `style` is how questions were put when the detector was fitted, which detectors remember. `finder` finds the short
+    answer in each response, as it did then. An answer that cannot be scored gets a `problem` in words and no number.
+    Resumable with `out`.
+
+    Raises `InputError`:
+
+    - for a detector of another model, or without neurons;
+    - where no `style` is given and the detector does not remember its prompts;
+    - for ids that stand for several answers, and a finder without the endpoint it needs.
+    """
+    style = style or detector.style
+    how = FINDERS.get(finder)
+    if how.needs_endpoint and endpoint is None:
+        raise InputError(f"the finder '{finder}' needs an endpoint: give its url and model")
+    repeated = [name for name, count in Counter(answer.id for answer in answers).items() if count > 1]
+    if repeated:
+        raise InputError(f"the id '{repeated[0]}' stands for several answers: give each an id of its own")
+    reader = _Reader(model, detector, style, batch_size)
+    settings = {
+        "model": model.identity.to_row(),
+        "detector": detector.content,
+        "style": style.to_row(),
+        "finder": {"name": finder, "version": how.version},
+        "scores": {name: score.version for name, score in reader.rivals.items()},
+        "batch_size": batch_size,
+        **model.dtype_setting,
+    }
+    chunks = [answers[first : first + CHUNK] for first in range(0, len(answers), CHUNK)]
+    inputs = {"answers": fingerprint([answer.to_row() for answer in answers])}
+    store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
+    with progress("score", len(answers), done=len(store.rows)) as advance:
+        for chunk in chunks[store.done :]:
+            found = {assessment.id: assessment for assessment in reader.read(chunk, how, endpoint, advance)}
+            store.commit([found[answer.id].to_row() for answer in chunk])
+    rows = [Assessment.from_row(row) for row in store.rows]
+    if not store.complete:
+        store.finish(
+            {
+                "answers": len(rows),
+                "scored": sum(not row.problem for row in rows),
+                "made_up": sum(bool(row.made_up) for row in rows),
+                "text_encoded_here": sum(not row.own_tokens for row in rows if not row.problem),
+                "problems": dict(Counter(row.problem for row in rows if row.problem)),
+            }
+        )
+    return Assessments(rows, store.manifest)
+
+
+class _Ready(NamedTuple):
+    """An answer as token ids, with the characters of its tokens and the tokens of its short answer."""
+
+    answer: Answer
+    example: Example
+    prompt: list[int]
+    offsets: list[Span]
+
+
+class _Reader:
+    """Runs prepared answers in batches of similar length and reads detector and log-probabilities from each pass."""
+
+    def __init__(self, model: LanguageModel, detector: Detector, style: PromptStyle, batch_size: int) -> None:
+        self.model, self.detector, self.style, self.batch_size = model, detector, style, batch_size
+        self.scores = TokenScores(model, detector)
+        self.rivals = {
+            name: score for name in sorted(SCORES) if isinstance(score := SCORES.get(name)(), PlainScore)
+            and score.needs in ("text", "log-probabilities")
+        }  # fmt: skip
+
+    def read(
+        self, answers: Sequence[Answer], how: Any, endpoint: Endpoint | None, advance: Any
+    ) -> Iterator[Assessment]:
+        """Assessments of all answers, in the order in which they were run."""
+        ready: list[_Ready] = []
+        for answer in answers:
+            prepared = self._prepare(answer)
+            if isinstance(prepared, str):
+                advance()
+                yield _without_score(answer, prepared)
+            else:
+                ready.append(prepared)
+        spans = how.find([one.example for one in ready], endpoint)
+        located = []
+        for one, span in zip(ready, spans, strict=True):
+            tokens = token_span(one.offsets, span) if span else None
+            if tokens is None:
+                advance()
+                yield _without_score(one.answer, "no short answer was found in the response")
+            else:
+                located.append(one._replace(example=replace(one.example, char_span=span, token_span=tokens)))
+        if not located:
+            return
+        prefix = common_prefix([one.prompt for one in located]) if self.model.keeps_cache else []
+        past = PrefixPast(self.model.decoder, prefix, self.model.device)
+        located.sort(key=lambda one: len(one.prompt) + len(one.example.response.token_ids))
+        for first in range(0, len(located), self.batch_size):
+            batch = located[first : first + self.batch_size]
+            yield from self._run(batch, past)
+            advance(len(batch))
+
+    def _prepare(self, answer: Answer) -> _Ready | str:
+        """The answer as token ids, or in words why it cannot be scored."""
+        if not answer.response.strip():
+            return "the response is empty"
+        ids: tuple[int, ...]
+        if answer.token_ids:
+            try:
+                ids, offsets = answer.token_ids, token_offsets(self.model.tokenizer, answer.token_ids, answer.response)
+            except (InputError, OverflowError, IndexError, TypeError):
+                return "the token ids do not decode to the response"
+        else:
+            encoded = encode_text(self.model.tokenizer, answer.response)
+            if encoded is None:
+                return "the tokenizer cannot encode the response"
+            ids, offsets = encoded
+        try:
+            prompt = self._encode(answer, len(ids))
+        except PromptTooLongError:
+            return f"prompt and response are longer than the model's window of {self.model.window} tokens"
+        asked = answer.messages[-1][1] if answer.messages else answer.question
+        response = Response(answer.id, 0, answer.response, ids, (), answer.finish_reason)
+        return _Ready(answer, Example(Question(answer.id, asked, ()), response, "unscored", "test"), prompt, offsets)
+
+    def _encode(self, answer: Answer, room: int) -> list[int]:
+        if not answer.messages:
+            question = f"{answer.context}\n\n{answer.question}" if answer.context else answer.question
+            return self.model.encode(question, self.style, room=room)
+        prompt = encode_turns(self.model.tokenizer, answer.messages)
+        if len(prompt) + room > self.model.window:
+            raise PromptTooLongError("the conversation is longer than the window")
+        return prompt
+
+    @torch.inference_mode()
+    def _run(self, batch: Sequence[_Ready], past: PrefixPast) -> Iterator[Assessment]:
+        device, start = self.model.device, past.length
+        begins = [len(one.prompt) - start for one in batch]
+        rows = [[*one.prompt[start:], *one.example.response.token_ids] for one in batch]
+        width = max(map(len, rows))
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+        kept = range(min(begins) - 1, max(map(len, rows)) - 1)
+        handles = self.scores.attach()
+        self.scores.reading = True
+        try:
+            # Right padding needs no attention mask: causal attention keeps it from earlier tokens.
+            logits = self.model.logits_at(ids, kept, past.inputs(len(rows), width))
+        finally:
+            self.scores.reading = False
+            for handle in handles:
+                handle.remove()
+        scores = self.scores.take().reshape(len(rows), width).double().cpu().numpy()
+        examples = []
+        for place, (one, row) in enumerate(zip(batch, rows, strict=True)):
+            first = begins[place] - 1 - kept.start
+            said = ids[place, begins[place] : len(row)]
+            logprobs, entropies = _read_logits(logits[place, first : first + len(said)], said)
+            response = replace(one.example.response, logprobs=logprobs, entropies=entropies)
+            examples.append(replace(one.example, response=response))
+        rivals = self._rivals(examples)
+        for place, (one, example) in enumerate(zip(batch, examples, strict=True)):
+            own = scores[place, begins[place] : len(rows[place])]
+            yield self._assess(one, example, own, {name: float(values[place]) for name, values in rivals.items()})
+
+    def _assess(self, one: _Ready, example: Example, own: Any, scores: dict[str, float]) -> Assessment:
+        intercept, span = self.detector.intercept, example.token_span
+        assert span is not None
+        log_odds = intercept + float(np.mean(own[slice(*span)]))
+        tokens = tuple(
+            TokenRisk(*place, round(intercept + float(score), 4), logprob)
+            for place, score, logprob in zip(one.offsets, own, example.response.logprobs, strict=True)
+        )
+        return Assessment(
+            id=one.answer.id,
+            log_odds=log_odds,
+            risk=probability(log_odds),
+            made_up=log_odds > self.detector.threshold,
+            span=example.char_span,
+            tokens=tokens,
+            scores=scores,
+            own_tokens=bool(one.answer.token_ids),
+        )
+
+    def _rivals(self, examples: list[Example]) -> dict[str, Any]:
+        """Values of the scores that read text and log-probabilities alone."""
+        matrix = ArrayMatrix(np.zeros((len(examples), 0), dtype=np.float32))
+        groups = [example.question.group for example in examples]
+        rows = AnswerRows(examples, np.zeros(len(examples), dtype=bool), groups, matrix)
+        return {name: score.values(rows) for name, score in self.rivals.items() if not score.lacks(rows)}
+
+
+def _read_logits(logits: Tensor, ids: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Log-probabilities of `ids` [tokens] and entropies, in nats, from the logits [tokens, vocabulary] before them."""
+    logs = torch.log_softmax(logits.float(), dim=-1)
+    chosen, entropy = logs.gather(1, ids[:, None])[:, 0], -(logs.exp() * logs).sum(dim=-1)
+    return tuple(round(value, 4) for value in chosen.tolist()), tuple(round(value, 4) for value in entropy.tolist())
+
+
+def _without_score(answer: Answer, problem: str) -> Assessment:
+    return Assessment(answer.id, math.nan, math.nan, None, None, (), {}, bool(answer.token_ids), problem)
