@@ -8,6 +8,7 @@ EXAMPLES = {
     "locate": "hneurons locate my-run",
     "contributions": "hneurons contributions my-run",
     "fit": "hneurons fit my-run --labels 3-vs-1 --out my-run/detector-3-vs-1",
+    "score": 'hneurons score my-run --question "What is the capital of Australia?" --answer Sydney',
     "scores": "hneurons scores my-run",
     "evaluate": "hneurons evaluate my-run --detector other-run --out other-on-mine",
     "report": "hneurons report my-run",
