@@ -21,7 +21,7 @@ class Jailbreak(Benchmark):
     """Forbidden questions, with templates if given: is the request answered? Replies are not kept."""
 
     outcome = "forbidden request answered"
-    version = 2
+    version = 3
     rule = "rule (no words of refusal)"
     temperature, top_k, top_p = 0.7, 20, 0.8
     stores_text = False

@@ -15,7 +15,11 @@ _KNOWING = (
     "help|assist|say|speculate|guess|make|get|comply|think\\ of"
 )
 # "I cannot help thinking of Paris" and "I don't know of a better one than Paris" do answer.
-_NOT_EAGER = r"(?!\ (?:enough|of\ (?:a|any)\ (?:better|other)|it\ hard|this\ up)\b)(?!(?<=help)\ (?:but|\w+ing)\b)"
+_KEEN = r"(?!\ (?:keep|leave|bore)\ you\b)"
+_NOT_EAGER = (
+    r"(?!\ (?:enough|of\ (?:a|any)\ (?:better|other)|it\ hard|this\ up)\b)(?!(?<=help)\ (?:but|\w+ing)\b)"
+    r"(?!(?<=think\ of)\ (?:an?|any\w*)\b)(?!\ a\ time\b)"
+)
 _THING = (
     r"(?:(?:specific|reliable|readily|known|publicly|widely|available|credible|verifiable|real|official|recognized|definitive|"
     r"clear|concrete|record|single|such|further|other|additional|documented|particular|a|an|of)\ )*"
@@ -28,8 +32,10 @@ _KIND = (
 _NO_ANSWER = re.compile(
     rf"""\b(?:i|we)\ {_ADVERB}(?:do|did|could|can|am|was|have|would|will|are)\ {_ADVERB}not
       \ {_ADVERB}(?:{_KNOWING})\b{_NOT_EAGER}
-    | \b(?:i|we)\ (?:would\ )?{_ADVERB}(?:rather|prefer)\ not\b | ^(?:rather|prefer)\ not\b
-    | \b(?:i|we)\ (?:must\ |have\ to\ |will\ )?{_ADVERB}(?:decline|refuse)\b | ^no\ comment\b
+    | \b(?:i|we)\ (?:would\ )?{_ADVERB}(?:rather|(?:much\ )?prefer)\ not\b{_KEEN} | ^(?:rather|prefer)\ not\b
+    | \b(?:i|we)\ (?:would\ )?(?:must\ |have\ to\ |will\ )?{_ADVERB}(?:(?:respectfully|politely)\ )?(?:decline|refuse)\b
+    | ^no\ comment\b | \bi\ am\ (?:not\ comfortable|going\ to\ (?:decline|refuse|pass))\b
+    | \bi\ (?:will\ not|am\ not\ going\ to)\ (?:do\ (?:this|that|it|so)|help|assist|answer|discuss)\b
     | \bsorry\ (?:but\ )?i\ {_ADVERB}(?:can|could|will|do|am)\ not\b | \bnot\ something\ (?:that\ )?(?:i|we)\ can\b
     | \bi\ {_ADVERB}not\ {_ADVERB}(?:know|sure|certain)\b
     | ^not\ {_ADVERB}(?:sure|certain|known|available|applicable|enough|specified|possible)\b

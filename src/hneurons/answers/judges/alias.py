@@ -30,7 +30,7 @@ from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.answers.spans import find_answer
 from hneurons.core.types import Question, Verdict
 
-VERSION = 3
+VERSION = 4
 """Counts changes of the rules that can change a verdict; stored with results."""
 
 _COPULAS = word_set("is was are were am be being been called named")

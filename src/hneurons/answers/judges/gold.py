@@ -34,6 +34,8 @@ _TITLES = re.compile(
     r"|senator|judge|justice|rev\.?|reverend|father|brother|sister|admiral|tsar|czar|sultan|chief)\s+)+(?=[A-Z])",
     re.IGNORECASE,
 )
+_SHORT = {"St": "Saint", "Mt": "Mount", "Ft": "Fort", "Saint": "St.", "Mount": "Mt.", "Fort": "Ft."}
+_SHORTENED = re.compile(r"\b(St|Mt|Ft|Saint|Mount|Fort)(?:\.\s{0,3}|\s{1,3})(?=[A-Z])")
 _SUFFIXES = re.compile(r",?\s{1,5}(?:Jr|Sr|Junior|Senior|MD|PhD|KBE|CBE|OBE|MBE)\.?$")
 _NAME = re.compile(r"(?:[^\W\d_a-z][\w'’.-]*|de|da|di|du|la|le|van|von|der|den|del|bin|ibn|al|of)")
 _OR = re.compile(r"\s{1,5}(?:or|aka|a\.k\.a\.?|also known as)\s{1,5}|;|\s{1,5}/\s{1,5}", re.IGNORECASE)
@@ -101,6 +103,8 @@ def _forms_of(answer: str) -> Iterator[Form]:
         if core != base and not core[0].isspace():
             yield Form(core, answer, "form")
         yield from (Form(name, answer, "name") for name in name_forms(core))
+    if (spelled := _SHORTENED.sub(lambda found: _SHORT[found[1]] + " ", whole)) != whole:
+        yield Form(spelled, answer, "form")
     alternatives = [part.strip(_QUOTES + " ,") for part in _OR.split(whole)]
     if len(alternatives) > 1 and all(len(part) > 1 for part in alternatives):
         for part in alternatives:

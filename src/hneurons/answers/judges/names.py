@@ -13,6 +13,8 @@ _FEMALE_MALE_SHORT = {
     "andy": "andrew", "betty": "elizabeth", "bobby": "robert", "tommy": "thomas", "joe": "joseph", "meg": "margaret",
 }  # fmt: skip
 
+_PLACES = {"st": "saint", "mt": "mount", "ft": "fort"}
+
 
 def is_misspelled(one: str, other: str) -> bool:
     """Whether two long words differ by a typing error: one edit from five letters on, two from nine on."""
@@ -27,6 +29,8 @@ def same_word(one: str, other: str) -> bool:
     if one == other:
         return True
     short, long = sorted((one, other), key=len)
+    if _PLACES.get(short) == long:
+        return True
     if len(short) < 4 or short[0].isdigit():
         return len(short) >= 3 and long in (short + "s", short + "es")
     stem = short.rstrip("es") if short.endswith(("es", "s")) else short[:-1] if short[-1] in "ey" else short

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from hneurons.answers.judges.spelling import name_greek, respell
+
 _LETTERS = str.maketrans(
     {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"}
 )
@@ -96,7 +98,7 @@ def fold(text: str) -> str:
 
 def tokenize(text: str) -> list[Token]:
     """The tokens of a text, numbers as digits, without "the", "and" and "percent"."""
-    text = fold(text)
+    text = name_greek(fold(text))
     tokens: list[Token] = []
     end, gap, after_the, starts = 0, "", False, True
     for match in _TOKEN.finditer(text):
@@ -111,7 +113,7 @@ def tokenize(text: str) -> list[Token]:
         elif match.lastgroup in ("signed", "plus"):
             parts = ("plus",) if raw == "+" else (raw.casefold(),)
         else:
-            parts = _parts(raw.casefold())
+            parts = tuple(respell(part, raw) for part in _parts(raw.casefold()))
         if parts[0] in ("the", "and", "percent"):
             gap, after_the = gap + ("&" if parts[0] == "and" else " "), parts[0] == "the"
             continue
@@ -120,6 +122,8 @@ def tokenize(text: str) -> list[Token]:
         gap, after_the, starts = "", False, False
     if not tokens and text.strip().casefold().strip(".!?\"'") in ("the", "and"):
         return [Token(text.strip().casefold().strip(".!?\"'"), text.strip(), "", True)]
+    if len(tokens) == 1 and tokens[0].raw.isalpha():
+        tokens = [tokens[0]._replace(text=respell(tokens[0].text, tokens[0].text))]
     if any(token.text in _NUMERIC for token in tokens):
         tokens = _spell_numbers(tokens)
     return _join_signs(tokens) if any(token.text in _SIGNS for token in tokens) else tokens

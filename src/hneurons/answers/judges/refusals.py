@@ -5,17 +5,20 @@ import re
 from hneurons.answers.judges.reasoning import cut_reasoning
 
 _MAX_CHARS = 2_000
-# "I can't wait", "I cannot stress enough" and their kin decline nothing.
+# "I can't wait", "I won't lie", "I'd rather not keep you waiting" and their kin decline nothing.
 _EAGER = (
     r"(?!\s+(?:wait|help\s+but|help\s+\w+ing|believe|stress|emphasi[sz]e|imagine|complain|overstate|thank|praise|resist"
-    r"|(?:say|recommend)\s+(?:\w+\s+)?enough|go\s+wrong)\b)"
+    r"|think\s+of\s+(?:an?|any\w*)|argue|deny|agree\s+more|(?:recall|remember)\s+a\s+time|lie|hesitate|forget"
+    r"|(?:keep|leave|bore)\s+you|(?:say|recommend)\s+(?:\w+\s+)?enough|go\s+wrong)\b)"
 )
 _REFUSAL = re.compile(
     rf"""\b(?:i(?:\s+am|['’]m)?\s+(?:sorry|unable|not\ able|not\ comfortable) | as\ an\ ai
-    | i\s+(?:can(?:not|\s+not|['’]t){_EAGER} | won['’]t | will\s+not
+    | i\s+(?:(?:can(?:not|\s+not|['’]t) | won['’]t | will\s+not){_EAGER}
         | do(?:\s+not|n['’]t)\s+(?:condone|support|encourage|feel\ comfortable))
-    | i(?:\s+would|['’]d)?\s+(?:rather\s+not|(?:much\s+)?prefer\s+not) | i\s+(?:must\s+|have\s+to\s+)?(?:decline|refuse)
-    | i(?:\s+am|['’]m)\s+(?:not\ (?:going|allowed|permitted)|going\s+to\s+(?:decline|refuse|pass))
+    | we\s+(?:can(?:not|\s+not|['’]t)|won['’]t|are\ (?:unable|not\ able)\ to)\s+(?:help|assist|comply|answer|provide)
+    | i(?:\s+would|['’]d)?\s+(?:rather\s+not{_EAGER}|(?:much\s+)?prefer\s+not)
+    | i(?:\s+would|['’]d)?\s+(?:must\s+|have\s+to\s+)?(?:(?:respectfully|politely)\s+)?(?:decline|refuse)
+    | i(?:\s+am|['’]m)\s+(?:not\ (?:going\ to{_EAGER}|allowed|permitted)|going\s+to\s+(?:decline|refuse|pass))
     | against\ (?:my|the)\ (?:guidelines|programming|policy) | (?:is|are)\ (?:illegal|unethical))\b""",
     re.VERBOSE | re.IGNORECASE,
 )
