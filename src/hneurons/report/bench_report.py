@@ -1,6 +1,7 @@
 """The page about a sweep: one figure and table a benchmark, rates against alpha with the random sets as a band."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 from hneurons.benchmarks.results import BenchmarkResult
 from hneurons.benchmarks.sweeps import RESULTS, load_sweep
 from hneurons.report.figures import BAND, FRONT, INK, SOFT, plot_figure
+from hneurons.report.flipped import find_flips
 from hneurons.report.page import words, write_page
 from hneurons.report.sweep_findings import (
     describe_judge,
     describe_sweep,
     judge_sweep,
     list_sweep_caveats,
+    state_sweep,
+    warn_of_truncation,
 )
 
 
@@ -58,17 +62,53 @@ def draw_sweep(result: BenchmarkResult, *, place: str = "") -> str:
         return plot.svg()
 
 
+def draw_forest(results: Mapping[str, BenchmarkResult], *, place: str = "") -> str:
+    """The slope of every benchmark with its 95% interval, the random sets' slopes as a band; empty for a single one."""
+    shown = {n: r for n, r in results.items() if math.isfinite(r.selected.slope.value)}
+    if len(shown) < 2:
+        return ""
+    with plot_figure(f"{place} slopes of all benchmarks".strip(), 0.9 + 0.34 * len(shown)) as plot:
+        axes = plot.axes[0]
+        for number, result in enumerate(shown.values()):
+            slope = result.selected.slope
+            slopes = [100 * c.slope.value for c in result.conditions if c is not result.selected]
+            drawn = [value for value in slopes if math.isfinite(value)]
+            if drawn:
+                axes.plot([min(drawn), max(drawn)], [number] * 2, color=BAND, linewidth=9, solid_capstyle="butt")
+            axes.plot([100 * slope.low, 100 * slope.high], [number] * 2, color=FRONT, linewidth=1.6)
+            axes.plot(100 * slope.value, number, "D", color=FRONT, markersize=5)
+        axes.axvline(0, color=SOFT, linewidth=0.8, linestyle=":")
+        axes.set_yticks(range(len(shown)), [f"{name}: {result.outcome}" for name, result in shown.items()])
+        axes.set(xlabel="slope, percentage points per unit of alpha", ylim=(len(shown) - 0.4, -0.6))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        return plot.svg()
+
+
 def write_bench_report(results: Mapping[str, BenchmarkResult], about: Mapping[str, Any], path: Path) -> Path:
-    """Write the self-contained page; no reply is shown. Raises `MissingExtraError` without the report extra."""
-    values = {"about": about, "sections": sweep_sections(results), "caveats": list_sweep_caveats(results)}
+    """Write the self-contained page into a sweep's folder, from whose records it shows replies that flipped.
+
+    Raises `MissingExtraError` without the report extra, `ArtifactError` where records are damaged.
+    """
+    values = {
+        "about": about,
+        "verdict": state_sweep(results),
+        "forest": draw_forest(results),
+        "sections": sweep_sections(results, {name: path.parent / name for name in results}),
+        "caveats": list_sweep_caveats(results),
+    }
     return write_page(path, "bench.html", values)
 
 
-def sweep_sections(results: Mapping[str, BenchmarkResult], *, place: str = "") -> list[dict[str, Any]]:
+def sweep_sections(
+    results: Mapping[str, BenchmarkResult], folders: Mapping[str, Path], *, place: str = ""
+) -> list[dict[str, Any]]:
     """One benchmark after the other for the templates; `place` keeps drawings of several sweeps on a page apart."""
     return [
         {
             "name": name,
+            "warnings": warn_of_truncation(result),
+            "flips": find_flips(folders[name], result),
             "result": result,
             "figure": draw_sweep(result, place=f"{place} {name}"),
             "reading": judge_sweep(result),
@@ -85,15 +125,19 @@ def run_sweeps(folder: Path, present: str) -> list[dict[str, Any]]:
     Raises `ArtifactError` where one is damaged.
     """
     groups: dict[str, tuple[list[str], dict[str, Any], dict[str, BenchmarkResult]]] = {}
+    folders: dict[str, dict[str, Path]] = {}
     for path in sorted((folder / "bench").glob(f"*/{RESULTS}")):
         about, results = load_sweep(path.parent)
         same = json.dumps({k: v for k, v in about.items() if k != "versions"}, sort_keys=True)
         places, _, gathered = groups.setdefault(same, ([], about, {}))
         places.append(path.parent.name)
-        gathered |= {name if name not in gathered else f"{name} ({places[-1]})": r for name, r in results.items()}
+        named = {name if name not in gathered else f"{name} ({places[-1]})": name for name in results}
+        gathered |= {shown: results[name] for shown, name in named.items()}
+        folders.setdefault(same, {}).update({shown: path.parent / name for shown, name in named.items()})
     sweeps = [
         {"place": ", ".join(places), "about": about, "outdated": about.get("neurons") != present,
-         "caveats": list_sweep_caveats(gathered), "sections": sweep_sections(gathered, place=places[0])}
-        for places, about, gathered in groups.values()
+         "caveats": list_sweep_caveats(gathered), "forest": draw_forest(gathered, place=places[0]),
+         "sections": sweep_sections(gathered, folders[same], place=places[0])}
+        for same, (places, about, gathered) in groups.items()
     ]  # fmt: skip
     return sorted(sweeps, key=lambda sweep: bool(sweep["outdated"]))

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from hneurons.benchmarks.results import AgainstControls, AlphaResult, BenchmarkResult
 from hneurons.core.missing import Bounds
 from hneurons.core.stats import Estimate, mcnemar_exact, wilson
-from hneurons.core.wording import number, percent, points
+from hneurons.core.wording import count, listing, number, percent, points
 from hneurons.report.page import words
 
 INERT = "copying"
 _ROUNDING = 1e-9
 _EDGE = 0.05  # a rate this near 0 or 1 can hardly move that way
 _FEW_GROUPS = 10  # below so many, intervals of resampled groups are known to be too narrow
+_CUT = 0.05  # share of replies cut off that is worth a warning
 _CHANCE = 0.05  # what an exact test of the items that change must come below
 _OPEN = 0.2  # a control that may have fallen further unseen shows no damage
 
@@ -26,6 +27,34 @@ def judge_sweep(result: BenchmarkResult) -> str:
     """Whether the rate moves with alpha, and more than with random neurons; a null result in as many words."""
     moves = bool(sign(result.selected.slope))
     return _judge_trend(result) + (_undone(result) if moves else "")
+
+
+def state_sweep(results: Mapping[str, BenchmarkResult]) -> str:
+    """What all benchmarks show together, in one sentence."""
+    moved = [name for name, result in results.items() if sign(result.selected.slope)]
+    if not moved:
+        return f"No trend with alpha can be told from chance in any of {count(len(results), 'benchmark')}."
+    beyond = [
+        name
+        for name in moved
+        if (known := _comparable(results[name]))
+        and all(sign(one.slope_above_controls) == sign(results[name].selected.slope) for one in known)
+    ]
+    told = f"Alpha moves {listing(moved)} ({len(moved)} of {count(len(results), 'benchmark')})"
+    if not any(result.against for result in results.values()):
+        return f"{told}; no random neurons were scaled beside them."
+    return f"{told}; {listing(beyond) if beyond else 'none'} more than the mean of random neurons."
+
+
+def warn_of_truncation(result: BenchmarkResult) -> str:
+    """A warning where many replies were cut off at some alpha; else empty."""
+    worst = max(result.selected.alphas, key=lambda at: at.truncated)
+    if worst.truncated <= _CUT * result.items:
+        return ""
+    return (
+        f"Up to {worst.truncated} of {result.items} replies (at alpha {worst.alpha:g}) were cut off at "
+        f"{result.max_tokens} tokens: what would have followed was not graded. Raise --max-new-tokens to see it."
+    )
 
 
 def _judge_trend(result: BenchmarkResult) -> str:
