@@ -11,6 +11,7 @@ from hneurons.core.artifacts import FileStage, RowStore
 from hneurons.core.errors import InputError
 from hneurons.core.files import write_checked
 from hneurons.core.verification import FileCheck, verify_folder
+from hneurons.runs.plan import RunPlan
 from support.damage import flip_bits
 
 
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
         if whole:
             store.commit([{"id": 2}])
             store.finish({})
-    write_checked(tmp_path / "run.json", {"n": 10})
+    RunPlan(model="m", questions="facts").save(tmp_path)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "detector.json").write_text('{"a": 1}')
     (tmp_path / "report.html").write_text("<p>")

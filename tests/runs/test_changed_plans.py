@@ -255,8 +255,8 @@ def test_a_change_that_was_interrupted_is_finished_and_nothing_is_lost(
     run_all(Run(copy.parent / "fresh", plan))
     expected = answers(copy.parent / "fresh")
 
-    def killed(dataset: Path) -> Path:
-        earlier.put_aside(dataset)
+    def killed(dataset: Path, part: str = "responses") -> Path:
+        earlier.put_aside(dataset, part)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -292,6 +292,65 @@ def test_a_detector_fitted_in_another_way_is_replaced_only_on_request(copy: Path
     run.fit(C=1.0, out=copy / "second")
     with pytest.raises(OtherSettingsError, match="--replace"):
         run.fit(C=2.0, out=copy / "second")
+
+
+def test_run_fits_anew_after_a_fit_of_other_settings_and_keeps_the_earlier_detector(copy: Path) -> None:
+    run = Run(copy)
+    whole = contents(copy)["detector"]
+    run.fit(C=2.0, replace=True)
+    assert Manifest.load(copy / "earlier" / "1" / "detector").content == whole
+    run.fit(replace=True)
+    assert Manifest.load(run.detector).content == whole
+    assert Manifest.load(copy / "earlier" / "2" / "detector").settings["C"] == 2.0
+    run.evaluate()
+
+
+def test_a_fit_that_never_ended_is_made_anew_without_asking(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(copy)
+    shutil.rmtree(run.detector)
+
+    def fail(*arguments: Any, **words: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hneurons.detection.fitting.Detector", fail)
+        run.fit(labels="3-vs-1")
+    assert list(run.detector.glob("*/manifest.json"))
+    assert run.fit().settings["labels"] == "1-vs-1"
+
+
+def test_responses_of_a_change_that_was_interrupted_are_kept_when_the_plan_changes_again(
+    place: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(dataset: Path, part: str = "responses") -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hneurons.runs.run.put_aside", killed)
+        Run(copy, make_plan(place, temperature=0.5), resample=True).sample()
+    drawn = (copy / "train" / "responses.next" / "rows.jsonl").read_bytes()
+    Run(copy, make_plan(place, temperature=0.7), resample=True).sample()
+    assert (copy / "train" / "earlier" / "1" / "responses" / "rows.jsonl").read_bytes() == drawn
+
+
+def test_verdicts_of_an_earlier_judge_are_kept_and_taken_back(
+    place: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (copy / "train" / "verdicts" / "rows.jsonl").read_bytes()
+    monkeypatch.setattr("hneurons.runs.run.Run._sample", lambda self, name, questions: {})  # the same responses
+    Run(copy, make_plan(place, judge="strict")).label()
+    assert (copy / "train" / "earlier" / "1" / "verdicts" / "rows.jsonl").read_bytes() == before
+    asked: list[str] = []
+    alias = JUDGES.get("alias").judge
+
+    def count(self: Any, pairs: Any, endpoint: Any) -> Any:
+        asked.append("asked")
+        return alias(pairs, endpoint)
+
+    monkeypatch.setattr(JUDGES.get("alias"), "judge", count)
+    Run(copy, make_plan(place)).label()
+    assert (copy / "train" / "verdicts" / "rows.jsonl").read_bytes() == before and not asked
+    assert (copy / "train" / "earlier" / "2" / "verdicts" / "rows.jsonl").is_file()
 
 
 def test_a_run_needs_its_question_files_no_more_and_moves_with_its_folder(place: Path, tmp_path: Path) -> None:

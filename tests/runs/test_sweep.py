@@ -22,6 +22,7 @@ from hneurons.runs.sweep import SweepPlan, find_places, read_alphas, read_scope,
         ({"when_risk": 1.5}, "a probability from 0 to 1, found 1.5"),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
         ({"judge_threshold": 2}, "probabilities with incorrect below correct, found 2 and 0.9"),
+        ({"controls": 1_000_000}, "--controls should be at most 1,000, found 1,000,000"),
         ({"control_kinds": ()}, "names no kind of random neurons"),
         ({"benchmarks": ("facts", "facts:other.jsonl")}, "named twice"),
     ],
@@ -36,6 +37,19 @@ def test_the_command_refuses_the_same(tmp_path: Path) -> None:
     for options, said in ((["--split", "heldout"], "unknown split"), (["--alpha", "0,1e9"], "between -1000 and 1000")):
         done = CliRunner().invoke(app, ["bench", "facts", "--neurons", str(tmp_path), *options])
         assert isinstance(done.exception, InputError) and said in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"n": 10**9}, "-n should be at most 1,000, found 1,000,000,000"),
+        ({"shots": 10**6}, "--shots should be at most 1,000, found 1,000,000"),
+        ({"max_new_tokens": 10**7}, "--max-new-tokens should be at most 100,000, found 10,000,000"),
+    ],
+)
+def test_absurd_counts_of_a_run_are_one_sentence(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        RunPlan(model="m", questions="facts", **changed).check()
 
 
 def test_results_of_a_run_go_below_it_unless_another_folder_is_named(tmp_path: Path) -> None:

@@ -141,8 +141,9 @@ def run(
     judge, sampler = open_endpoint(judge_url, judge_model), open_endpoint(sample_url, sample_model)
     job = Run(out, plan, resample=resample, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
     job.demand_endpoint()
-    for stage in (job.sample, job.label, job.select, job.locate, job.contributions, job.fit):
+    for stage in (job.sample, job.label, job.select, job.locate, job.contributions):
         stage()
+    job.fit(replace=True)
     results = job.evaluate()
     report_path = write_run_report(RunFolder(out))
     _report_usage(judge, sampler)

@@ -122,7 +122,7 @@ def measure_overlap(
     harmful: Annotated[Path, typer.Option(help="Harmful instructions: JSONL with 'instruction'.")],
     harmless: Annotated[Path, typer.Option(help="Harmless instructions: JSONL with 'instruction'.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for three runs that 'audit geometry' reads.")],
-    null_sets: Annotated[int, typer.Option(help="Layer-matched random sets.")] = 100,
+    null_sets: Annotated[int, typer.Option(min=1, max=100_000, help="Layer-matched random sets.")] = 100,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")] = None,
 ) -> None:
     """Measure what scaled neurons write along a model's refusal direction; a fifth of each file is held out."""

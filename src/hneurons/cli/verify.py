@@ -18,9 +18,9 @@ def verify(
 ) -> None:
     """Check every stored file below a folder against its recorded hash; exits with 1 where something is damaged."""
     from hneurons.cli.output import print_json
-    from hneurons.core.verification import verify_folder
+    from hneurons.runs.verification import verify_stored
 
-    checks = verify_folder(path)
+    checks = verify_stored(path)
     damaged = [check for check in checks if check.state == "damaged"]
     if as_json:
         print_json({"folder": str(path), "counts": Counter(check.state for check in checks), "files": checks})

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_origin
 
-from hneurons.core.errors import ArtifactError, InputError, OtherSettingsError
+from hneurons.core.errors import MAKE_AGAIN, ArtifactError, InputError, OtherSettingsError
 from hneurons.core.files import (
     check_row,
     data_hash,
@@ -114,7 +114,7 @@ class Manifest:
                 )
             return cls(**check_row(row))
         except (ValueError, TypeError) as error:
-            raise ArtifactError(f"{path} is damaged ({error}): delete the folder and run the stage again") from error
+            raise ArtifactError(f"{path} is damaged ({error}): {MAKE_AGAIN}") from error
 
     def resume(self, folder: Path, earlier: Mapping[str, str] | None = None) -> Self:
         """The manifest to go on with: `self` in a folder where nothing is done, else the stored one.
@@ -258,7 +258,7 @@ def read_file(folder: Path, name: str, manifest: Manifest, *, verb: str = "the s
     except OSError as error:
         raise ArtifactError(f"{folder / name} cannot be read ({error.strerror}): run {verb} again") from error
     if wanted != {""} and data_hash(data) not in wanted:
-        raise ArtifactError(f"{folder / name} was changed after it was written: run {verb} again in a new folder")
+        raise ArtifactError(f"{folder / name} was changed after it was written: {MAKE_AGAIN}")
     return data
 
 
@@ -312,10 +312,7 @@ class RowStore(_Stage):
         path, manifest = out / ROWS, self.manifest
         size = path.stat().st_size if path.exists() else 0
         if size < manifest.bytes:
-            raise ArtifactError(
-                f"{path} has {size} bytes where its manifest counts {manifest.bytes}: "
-                "delete the folder and run the stage again"
-            )
+            raise ArtifactError(f"{path} has {size} bytes where its manifest counts {manifest.bytes}: {MAKE_AGAIN}")
         with storage_errors(path), open(path, "ab", opener=open_no_link) as file:
             file.truncate(manifest.bytes)
         check_files(out, manifest, rows=True)
@@ -406,6 +403,6 @@ def check_files(folder: Path, manifest: Manifest, *, rows: bool = False) -> None
     for name, content in recorded.items():
         path, size = folder / name, manifest.bytes if name == ROWS and not manifest.complete else None
         if not path.is_file():
-            raise ArtifactError(f"{folder} lacks {name}: run the stage again in a new folder")
+            raise ArtifactError(f"{folder} lacks {name}: {MAKE_AGAIN}")
         if file_hash(path, size) not in (content, manifest.replaced.get(name)):
-            raise ArtifactError(f"{path} was changed after it was written: run the stage again in a new folder")
+            raise ArtifactError(f"{path} was changed after it was written: {MAKE_AGAIN}")

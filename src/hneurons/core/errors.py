@@ -40,6 +40,15 @@ class ArtifactError(HNeuronsError):
     pass
 
 
+MAKE_AGAIN = "move that folder away and run the command that made it again"
+
+
+def check_most(name: str, value: int, most: int) -> None:
+    """Raise `InputError` for a count that can only be a mistake."""
+    if value > most:
+        raise InputError(f"{name} should be at most {most:,}, found {value:,}")
+
+
 class OtherSettingsError(ArtifactError):
     """`differences`: field -> what it was and what it is now; an input's name begins with "input "."""
 
@@ -47,7 +56,7 @@ class OtherSettingsError(ArtifactError):
         self,
         folder: object,
         differences: dict[str, str],
-        remedy: str = "choose another --out, or delete the folder to start afresh",
+        remedy: str = "choose another --out, or move that folder away",
     ) -> None:
         self.folder, self.differences = folder, differences
         said = "; ".join(differences.values())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hneurons.core.errors import ArtifactError, StorageError
+from hneurons.core.errors import MAKE_AGAIN, ArtifactError, StorageError
 from hneurons.core.rows import dump_json, load_json, to_row
 from hneurons.core.seeds import fingerprint
 
@@ -66,9 +66,7 @@ def stored_errors(folder: Path) -> Iterator[None]:
         yield
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"no {error}" if isinstance(error, LookupError) else str(error)
-        raise ArtifactError(
-            f"{folder} is damaged or of another version ({reason}): run the stage that made it again in a new folder"
-        ) from error
+        raise ArtifactError(f"{folder} is damaged or of another version ({reason}): {MAKE_AGAIN}") from error
 
 
 def data_hash(data: bytes) -> str:

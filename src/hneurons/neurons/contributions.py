@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.artifacts import Manifest, RowStore, load_rows
-from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEnoughDataError
+from hneurons.core.errors import MAKE_AGAIN, ArtifactError, CaptureError, InputError, NotEnoughDataError
 from hneurons.core.files import file_hash, stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.rows import from_row
@@ -148,11 +148,9 @@ def load_contributions(folder: Path) -> Contributions:
             from_row(tuple[str, str, str], [row["id"], row["example_id"], row["region"]])
     for name, content in manifest.summary.get("shards", {}).items():  # of an earlier version, not in `files`
         if not (folder / name).is_file():
-            raise ArtifactError(f"{folder} lacks {name}: run 'contributions' again in a new folder")
+            raise ArtifactError(f"{folder} lacks {name}: {MAKE_AGAIN}")
         if file_hash(folder / name) != content:
-            raise ArtifactError(
-                f"{folder / name} was changed after it was written: run 'contributions' again in a new folder"
-            )
+            raise ArtifactError(f"{folder / name} was changed after it was written: {MAKE_AGAIN}")
     return Contributions(rows, (layers, neurons), manifest, folder)
 
 

@@ -47,8 +47,11 @@ def _drawn_by(settings: Mapping[str, Any]) -> str:
     return fingerprint([settings.get(name) for name in _DRAWN_BY])
 
 
-def put_aside(dataset: Path) -> Path:
-    """Move a dataset's responses to a numbered folder in `earlier`, with a copy of the questions they answer."""
+def put_aside(dataset: Path, part: str = "responses") -> Path:
+    """Move a part of a dataset (or of a run) to a numbered folder in `earlier`, with a copy of its questions.
+
+    "responses.next", which are drawn but not yet in their place, are kept there as responses.
+    """
     with storage_errors(dataset):
         (dataset / EARLIER).mkdir(exist_ok=True)
         number = 1 + max((int(p.name) for p in (dataset / EARLIER).iterdir() if p.name.isdigit()), default=0)
@@ -56,8 +59,14 @@ def put_aside(dataset: Path) -> Path:
         place.mkdir()
         if (dataset / "questions").is_dir():
             shutil.copytree(dataset / "questions", place / "questions")
-        (dataset / "responses").rename(place / "responses")
+        (dataset / part).rename(place / part.removesuffix(".next"))
     return place
+
+
+def earlier_parts(dataset: Path, part: str) -> list[Path]:
+    """The folders of a part that were put aside, the newest first."""
+    numbered = [p for p in (dataset / EARLIER).glob("*") if p.name.isdigit() and (p / part / MANIFEST).is_file()]
+    return [p / part for p in sorted(numbered, key=lambda p: -int(p.name))]
 
 
 def _recordings(dataset: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hneurons.core.errors import ArtifactError, InputError
+from hneurons.core.errors import ArtifactError, InputError, check_most
 from hneurons.core.files import read_checked, storage_errors, write_checked
 from hneurons.core.rows import Row
 from hneurons.neurons.opening import RUN_JSON
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hneurons.models.sampling import Sampling
 
 TRAIN = "train"
+_MOST = {"n": 1000, "shots": 1000, "max_new_tokens": 100_000}
 STAGES = ("sample", "label", "select", "locate", "contributions", "fit", "evaluate", "report")
 
 
@@ -84,6 +85,8 @@ class RunPlan(Row):
                 f"-n, --test-n, --per-class and --test-per-class must be at least 1, got {self.n}, {self.test_n}, "
                 f"{self.per_class} and {self.test_per_class}"
             )
+        for name, most in _MOST.items():
+            check_most(f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}", getattr(self, name), most)
         needed = self.n if self.min_agreement is None else self.min_agreement
         if not self.n / 2 < needed <= self.n:
             raise InputError(f"min-agreement must be more than half of n and at most n = {self.n}, got {needed}")
@@ -128,7 +131,9 @@ class RunPlan(Row):
         try:
             return cls.from_row(read_checked(path))
         except ValueError as error:
-            raise ArtifactError(f"{path} is damaged ({error}): start the run again in a new folder") from error
+            raise ArtifactError(
+                f"{path} is damaged ({error}): move it away and give the same 'run' again, which keeps what fits"
+            ) from error
 
     def datasets(self) -> list[str]:
         """Dataset names: "train", the held-out part of `questions`, then `tests`; repeated names are numbered."""

@@ -16,7 +16,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.types import ModelIdentity, Question
 from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.asking import are_kept, keep_questions, split_questions
-from hneurons.runs.earlier import draws_otherwise, put_aside, recorded_responses
+from hneurons.runs.earlier import draws_otherwise, earlier_parts, put_aside, recorded_responses
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import TRAIN, RunPlan
 
@@ -74,7 +74,7 @@ class Run(RunFolder):
             plan.save(folder)
         super().__init__(folder)
         if plan is not None and self.plan != plan:
-            raise ArtifactError(f"{folder}/run.json is not the plan that was written: start the run in a new folder")
+            raise ArtifactError(f"{folder}/run.json is not the plan that was written: give the same command again")
         self.planned, self.resample = plan is not None, resample
         self.device, self.max_rows = device, max_rows
         self.endpoint, self.sampler = endpoint, sampler
@@ -162,9 +162,27 @@ class Run(RunFolder):
         try:
             return stage(name, place)
         except OtherSettingsError as change:
+            if part == "verdicts":  # a judge may have been paid for them
+                kept = put_aside(place.parent, part)
+                if (found := self._take_back(name, part, stage)) is not None:
+                    log.warning("%s: earlier %s fit again (%s)", name, part, change.reason)
+                    return found
+                log.warning("%s: the earlier %s are kept in %s", name, part, kept)
+            else:
+                shutil.rmtree(place)
             log.warning("%s: %s are made anew (%s)", name, part, change.reason)
-            shutil.rmtree(place)
             return stage(name, place)
+
+    def _take_back(self, name: str, part: str, stage: Callable[[str, Path], T]) -> T | None:
+        """What was put aside and is just what the stage would make now, back in its place; None where nothing is."""
+        place = self.place(name, part)
+        for kept in earlier_parts(place.parent, part):
+            kept.rename(place)
+            try:
+                return stage(name, place)
+            except OtherSettingsError:
+                place.rename(kept)
+        return None
 
     def _count(
         self, datasets: Iterable[str], part: str, stage: Callable[[str, Path], _Summarised]
@@ -206,7 +224,7 @@ class Run(RunFolder):
         try:
             self._draw(name, questions, record, out)
         except OtherSettingsError:  # left behind by a change that was not finished
-            shutil.rmtree(out)
+            log.warning("%s: responses of an unfinished change are kept in %s", name, put_aside(out.parent, out.name))
             self._draw(name, questions, record, out)
 
     def _engine(self) -> "Engine":
@@ -323,8 +341,8 @@ class Run(RunFolder):
 
         capability: the benchmark, NAME or NAME:FILE, by which the penalty is chosen as in the paper
         (`CapabilityChoice`); questions of the run's test sets are left out of it. The run's own detector is fitted anew
-        where contributions changed. A detector fitted in another way is refused with `OtherSettingsError`, unless
-        `replace` lets go of it.
+        where contributions changed, and so is a fit that was never finished. A detector fitted in another way is
+        refused with `OtherSettingsError`; with `replace`, that of the run is kept in `earlier`.
         """
         from hneurons.detection.fitting import fit_detector
 
@@ -339,9 +357,13 @@ class Run(RunFolder):
         try:
             return fit()
         except OtherSettingsError as change:
-            if not replace and (out is not None or not change.inputs_only):
-                raise change.with_remedy("choose another --out, or give --replace to let go of it") from change
+            finished = (place / MANIFEST).is_file() and Manifest.load(place).complete
+            if finished and not replace and (out is not None or not change.inputs_only):
+                raise change.with_remedy("choose another --out, or give --replace to fit anew in its place") from change
             log.warning("the detector is fitted anew (%s)", change.reason)
+            if finished and out is None and not change.inputs_only:
+                log.warning("the earlier detector is kept in %s", put_aside(self.folder, place.name))
+                return fit()
             for part in place.iterdir():
                 if (part / MANIFEST).is_file():
                     shutil.rmtree(part)

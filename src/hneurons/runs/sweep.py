@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hneurons.core.errors import InputError
+from hneurons.core.errors import InputError, check_most
 from hneurons.neurons.opening import NeuronSource, find_neurons
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("", "held_out", "selection")
 LARGEST_ALPHA = 1000.0
+MOST_CONTROLS = 1000
 _MATCHED_ON = 64  # questions on which the contributions of contribution-matched controls are measured
 
 
@@ -68,6 +69,7 @@ class SweepPlan:
         if not self.alphas or not all(abs(alpha) <= LARGEST_ALPHA for alpha in self.alphas):
             found = ",".join(f"{alpha:g}" for alpha in self.alphas)
             raise InputError(f"alphas should lie between -{LARGEST_ALPHA:g} and {LARGEST_ALPHA:g}, found {found}")
+        check_most("--controls", self.controls, MOST_CONTROLS)
         if self.controls and not self.control_kinds:
             raise InputError("--control-kinds names no kind of random neurons: name one, or give --controls 0")
         if self.split not in SPLITS:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hneurons.core.artifacts import FileStage
-from hneurons.core.errors import ArtifactError
+from hneurons.core.errors import MAKE_AGAIN, ArtifactError
 from hneurons.sparse.inner import Floats
 from hneurons.sparse.matrix import ColumnMatrix, Float32s, Indices
 
@@ -136,7 +136,7 @@ class StateStore:
                 task.lambda_max = float(tensors[f"{k}.numbers"][0])
                 task.length, task.separated = int(tensors[f"{k}.numbers"][1]), bool(tensors[f"{k}.numbers"][2])
         except (SafetensorError, KeyError) as error:
-            raise ArtifactError(f"{path} is damaged ({error}): delete the folder and run the fit again") from error
+            raise ArtifactError(f"{path} is damaged ({error}): {MAKE_AGAIN}") from error
         return True
 
     def save(self, state: Solved) -> None:
