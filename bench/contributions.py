@@ -4,6 +4,7 @@ Run: python bench/contributions.py
 """
 
 import argparse
+from pathlib import Path
 
 import torch
 from measuring import take_turns
@@ -58,7 +59,7 @@ def main() -> None:
         "contributions, whole sequences": lambda: measure_all(model, batches, []),
         f"contributions, {len(prefix)}-token prefix reused": lambda: measure_all(model, batches, prefix),
     }
-    work = f"{options.model}: contributions of {options.examples} answers, batches of {options.batch}"
+    work = f"{Path(options.model).name}: contributions of {options.examples} answers, batches of {options.batch}"
     take_turns(work, ways, rounds=options.rounds, unit="tokens/s")
 
 

@@ -7,6 +7,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from measuring import record
 
@@ -33,7 +34,7 @@ def main() -> None:
                 command = [sys.executable, "-c", _SCRIPT, cache, options.model, dtype]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[name] = [float(value) for value in done.stdout.split()]
-        work, size = f"{options.model} as {dtype}", next(iter(found.values()))[3]
+        work, size = f"{Path(options.model).name} as {dtype}", next(iter(found.values()))[3]
         record(f"{work}: processor time to load", {name: [v[0]] for name, v in found.items()}, "s")
         record(f"{work}: time to load", {name: [v[1]] for name, v in found.items()}, "s")
         peaks = {"parameters": [size], **{f"peak memory, {name}": [v[2]] for name, v in found.items()}}

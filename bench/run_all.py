@@ -1,11 +1,13 @@
 """Every measurement, each in a process of its own, into `bench/results.jsonl` and from there `bench/RESULTS.md`.
 
-Run: python bench/run_all.py [SCRIPT ...]     (`make bench-peers` first, for the peers)
+Run: python bench/run_all.py [SCRIPT[:MODEL] ...]     (`make bench-peers` first, for the peers)
 
-Named scripts replace their own lines only. `python bench/run_all.py none` writes the page again.
+Named scripts replace their own lines only; `loading:FILE.gguf` measures another model. `python bench/run_all.py none`
+writes the page again.
 """
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -14,14 +16,58 @@ import tempfile
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Literal, NamedTuple
 
 from measuring import Line, describe
 
 HERE = Path(__file__).parent
-SCRIPTS = ("sampling", "contributions", "precision", "loading", "sweeps", "sparse_path", "whole_job")
+SCRIPTS = ("sampling", "contributions", "precision", "loading", "sweeps", "sparse_path", "whole_job", "demo")
 PACKAGES = ("hneurons", "torch", "transformers", "numpy", "scikit-learn")
 PEERS = ("hprobes", "adelie", "skglm", "xllamacpp")
+
+
+class Goal(NamedTuple):
+    """What one line should reach, by words in the names of its work and way."""
+
+    work: str
+    way: str
+    of: Literal["ratio", "median"]
+    low: float
+    high: float
+    why: str
+    """What bounds it, said where it is missed."""
+
+    def judge(self, line: Line) -> str:
+        """The target and whether this line meets it; empty where the goal is another line's."""
+        if self.work not in line.work or not line.way.startswith(self.way):
+            return ""
+        value = line.ratio if self.of == "ratio" else median(line.values)
+        target = f"at least {self.low:g}" if self.high == math.inf else f"at most {self.high:g}"
+        unit = f" {line.unit}" if self.of == "median" else " of the first"
+        return f"{target}{unit}: " + ("met" if self.low <= value <= self.high else f"missed. {self.why}")
+
+
+GOALS = (
+    Goal("10 answers", "transformers", "ratio", 0, 0.25, "Short prompts leave little to share."),
+    Goal("10 answers", "llama.cpp", "ratio", 0, 0.25, "Its weights have four bits, ours 32."),
+    Goal("contributions of", "contributions, whole", "ratio", 0.95, math.inf, "Reading every neuron is not free."),
+    Goal("seven response", "the other way", "ratio", 4, math.inf, "Each condition draws its own replies."),
+    Goal("sparse path, 4,000", "hneurons", "median", 0, 1.0, "A sweep is bound by memory."),
+    Goal("sparse path, 2,000 x 348,160, standard", "hneurons", "median", 0, 2.5, "A sweep is bound by memory."),
+    Goal("sparse path, 2,000 x 2,293,760", "hneurons", "median", 0, 25.0, "Three sweeps read 28 GB in all."),
+    Goal("recorded answers, time", "hneurons, float32", "ratio", 0, 0.25, "Contributions are one forward pass."),
+    Goal("recorded answers, peak", "hneurons, float32", "median", 0, 1.2, "The libraries alone take most of it."),
+    Goal("demo", "wall time", "median", 0, 180.0, "Sampling takes most of it."),
+    Goal("1.5b", "first start", "median", 0, 90.0, "Converting is bound by one core."),
+    Goal("1.5b", "later start", "median", 0, 10.0, "Reading is bound by the disk."),
+    Goal("memory", "peak memory, first start", "ratio", 0, 1.3, "The libraries take 0.3 GiB whatever the model."),
+)
+
+
+def judge_line(line: Line) -> str:
+    """The first goal that is for this line, judged; empty where it has none."""
+    return next((text for goal in GOALS if (text := goal.judge(line))), "")
 
 
 def processor() -> str:
@@ -40,24 +86,27 @@ def peer_versions() -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip() or "incomplete"
 
 
-def measure(script: str) -> list[dict[str, Any]]:
+def measure(script: str, model: str) -> list[dict[str, Any]]:
     """The lines of one script, marked with its name and the day."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "lines.jsonl"
         environment = {**os.environ, "BENCH_OUT": str(out), "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, HERE / f"{script}.py"], check=True, env=environment)
+        command = [sys.executable, str(HERE / f"{script}.py"), *(["--model", model] if model else [])]
+        subprocess.run(command, check=True, env=environment)
         lines = out.read_text(encoding="utf-8").splitlines() if out.is_file() else []
-    return [{"script": script, "date": date.today().isoformat(), **json.loads(line)} for line in lines]
+    key = ":".join(filter(None, (script, Path(model).name)))
+    return [{"script": key, "date": date.today().isoformat(), **json.loads(line)} for line in lines]
 
 
 def main() -> None:
     store = HERE / "results.jsonl"
-    for script in [name for name in sys.argv[1:] or SCRIPTS if name in SCRIPTS]:
-        print(f"== {script}", flush=True)
-        found = measure(script)
+    for asked in [name for name in sys.argv[1:] or SCRIPTS if name.partition(":")[0] in SCRIPTS]:
+        print(f"== {asked}", flush=True)
+        script, _, model = asked.partition(":")
+        found = measure(script, model)
         stored = store.read_text(encoding="utf-8").splitlines() if store.is_file() else []
-        kept = [row for row in map(json.loads, stored) if row["script"] != script]
-        rows = sorted([*kept, *found], key=lambda row: SCRIPTS.index(row["script"]))
+        kept = [row for row in map(json.loads, stored) if not found or row["script"] != found[0]["script"]]
+        rows = sorted([*kept, *found], key=lambda row: SCRIPTS.index(row["script"].partition(":")[0]))
         store.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     rows = [json.loads(line) for line in store.read_text(encoding="utf-8").splitlines()]
     lines = [Line(**{name: row[name] for name in Line._fields}) for row in rows]
@@ -74,8 +123,16 @@ def main() -> None:
     ]
     for work in dict.fromkeys(line.work for line in lines):
         ways = [line for line in lines if line.work == work]
-        text += [f"## {work}", "", f"| way | min / median / max, {ways[0].unit} | n | ratio |", "|---|---|---|---|"]
-        text += [f"| {way.way} | {describe(way.values)} | {len(way.values)} | {way.ratio:.3g} |" for way in ways]
+        text += [
+            f"## {work}",
+            "",
+            f"| way | min / median / max, {ways[0].unit} | n | ratio | target |",
+            "|---|---|---|---|---|",
+        ]
+        text += [
+            f"| {way.way} | {describe(way.values)} | {len(way.values)} | {way.ratio:.3g} | {judge_line(way)} |"
+            for way in ways
+        ]
         text.append("")
     (HERE / "RESULTS.md").write_text("\n".join(text), encoding="utf-8")
 

@@ -89,7 +89,7 @@ def main() -> None:
                 gguf = PACKAGED[options.model].gguf() if options.model in PACKAGED else Path(options.model)
                 ways[f"llama.cpp, {gguf.name}"] = way(llama_cpp, gguf)
         asked = f"{len(prompts)} questions x {SAMPLES} answers at temperature {sampling.temperature}, {shots} shots"
-        take_turns(f"{options.model}: {asked}", ways, rounds=options.rounds, unit="tokens/s", warm=False)
+        take_turns(f"{Path(options.model).name}: {asked}", ways, rounds=options.rounds, unit="tokens/s", warm=False)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def main() -> None:
                 taken, peak = run(python, script, str(folder), *arguments)
                 seconds[way].append(taken)
                 memory[way].append(peak)
-    work = f"{options.model}: contributions and fit of {count} recorded answers"
+    work = f"{Path(options.model).name}: contributions and fit of {count} recorded answers"
     record(f"{work}, time", seconds, "s")
     record(f"{work}, peak memory of the process", memory, "GiB")
 
