@@ -269,9 +269,16 @@ def scores(
     job = Run(folder, device=device)
     if not stored:
         job.states()
+    by_dataset = job.scores()
+    compared = job.rivals(by_dataset) if (job.detector / "detector.json").is_file() else {}
     found = {
-        name: {"answers": len(by.ids), "scores": [one.method for one in by.methods], "left_out": by.left_out}
-        for name, by in job.scores().items()
+        name: {
+            **({"reading": compared[name].reading} if name in compared else {}),
+            "answers": len(by.ids),
+            "scores": [one.method for one in by.methods],
+            "left_out": by.left_out,
+        }
+        for name, by in by_dataset.items()
     }
     _emit(found, as_json, "scores")
 

@@ -15,16 +15,20 @@ from hneurons.sparse.cross_validation import split_groups
 from hneurons.sparse.matrix import ColumnMatrix
 
 FOLDS = 5
-PENALTIES = tuple(10.0**power for power in np.arange(-3.0, 3.5, 0.5))
+PENALTIES = tuple(10.0**power for power in np.arange(-3.0, 4.0))
 """Shares of the mean eigenvalue of the products."""
 _MEMORY = 1 << 28
 
 
 class Products(NamedTuple):
-    """Products of standardised rows, divided by the number of columns: [train, train], and [test, train] each."""
+    """Products of standardised rows, divided by the number of columns: [train, train], and [test, train] each.
+
+    factor: [train, columns] with train = factor @ factor.T, where these are fewer columns than rows.
+    """
 
     train: Floats
     tests: tuple[Floats, ...]
+    factor: Floats | None = None
 
 
 class Ridge(NamedTuple):
@@ -65,10 +69,13 @@ def products_of_arrays(train: Floats, tests: Sequence[Floats]) -> Products:
     known = deviation > 0
     own, *others = ((part[:, known] - mean[known]) / deviation[known] for part in (train, *tests))
     columns = max(1, own.shape[1])
-    return Products(own @ own.T / columns, tuple(part @ own.T / columns for part in others))
+    factor = own / np.sqrt(columns) if own.shape[1] < len(own) else None
+    return Products(own @ own.T / columns, tuple(part @ own.T / columns for part in others), factor)
 
 
-def fit_ridge(products: Floats, labels: Bools, groups: Sequence[str], *, seed: int = 0) -> Ridge:
+def fit_ridge(
+    products: Floats, labels: Bools, groups: Sequence[str], *, seed: int = 0, factor: Floats | None = None
+) -> Ridge:
     """Ridge regression of the class on products [train, train], the penalty with the best held-out AUROC.
 
     The targets are 1 / share of the class, positive for wrong answers, so that classes count alike. Held-out values are
@@ -80,17 +87,18 @@ def fit_ridge(products: Floats, labels: Bools, groups: Sequence[str], *, seed: i
         return Ridge(np.zeros(len(labels)), 1.0, np.zeros(len(labels)), 0.5)
     folds = split_groups(labels.astype(np.float64), groups, min(FOLDS, fewest), seed)
     target = np.where(labels, 0.5 / labels.mean(), -0.5 / (1 - labels.mean()))
-    values, vectors = np.linalg.eigh(products)
-    values = np.maximum(values, 0.0)
+    values, vectors = _decompose(products, factor)
+    mean = float(values.sum()) / len(labels)
     best: Ridge | None = None
     for share in PENALTIES:
-        penalty = share * float(values.mean())
+        penalty = share * mean
         if not penalty > 0:
             break
         hat = (vectors * (values / (values + penalty))) @ vectors.T
         held_out = _leave_folds_out(hat, target, folds)
         area = auroc(labels, held_out)
         if best is None or area > best.area:
+            # Along directions that no product has, a dual weight changes no decision.
             dual = (vectors / (values + penalty)) @ (vectors.T @ target)
             best = Ridge(dual, penalty, held_out, area)
     return best or Ridge(np.zeros(len(labels)), 1.0, np.zeros(len(labels)), 0.5)
@@ -108,6 +116,16 @@ def decide_ridge(products: Products, labels: Bools, groups: Sequence[str]) -> De
     """Decision values on the one test set of `products`; the threshold is where held-out answers have even odds."""
     ridge = fit_ridge(products.train, labels, groups)
     return Decided(ridge.decide(products.tests[0]), even_odds(ridge.held_out, labels.astype(np.int64)))
+
+
+def _decompose(products: Floats, factor: Floats | None) -> tuple[Floats, Floats]:
+    """Eigenvalues and vectors of the products, from the smaller of the two matrices that have them."""
+    if factor is None:
+        values, vectors = np.linalg.eigh(products)
+        return np.maximum(values, 0.0), vectors
+    values, sides = np.linalg.eigh(factor.T @ factor)
+    kept = values > 1e-10 * max(values[-1], 1e-300)
+    return values[kept], factor @ sides[:, kept] / np.sqrt(values[kept])
 
 
 def _leave_folds_out(hat: Floats, target: Floats, folds: Indices) -> Floats:

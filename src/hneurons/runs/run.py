@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hneurons.benchmarks.capability import CapabilityChoice
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
+    from hneurons.detection.rivals.results import Comparison
     from hneurons.detection.scores import Scores
     from hneurons.models.endpoint import Endpoint
     from hneurons.models.engine import Engine
@@ -412,6 +413,21 @@ class Run(RunFolder):
             return score_answers(train, self.dataset(name), name=name, out=out)
 
         return {name: self._make(name, "scores", score) for name in self.evaluable()}
+
+    def rivals(self, scores: "Mapping[str, Scores]") -> "dict[str, Comparison]":
+        """Stage `rivals`: the run's own detector beside these scores of its test sets."""
+        from hneurons.detection.rivals.compare import compare_rivals
+        from hneurons.detection.rivals.natural import count_drawn
+
+        drawn = {
+            name: count_drawn(self.load_questions(name), self.load_responses(name), self.load_judgements(name))
+            for name in scores
+        }
+        tests = {name: self.dataset(name) for name in scores}
+        return compare_rivals(
+            self.load_detector(), self.dataset(TRAIN), tests, scores,
+            drawn=drawn, seed=self.plan.seed, fitted_in=self.detector, out=self.folder / "rivals",
+        )  # fmt: skip
 
     def evaluate(self, *, detector: str | Path | None = None, out: Path | None = None) -> "dict[str, DatasetResult]":
         """Stage `evaluate` on every test set that has enough located answers.

@@ -49,6 +49,7 @@ def choose_state(train: AnswerRows, places: tuple[Place, ...]) -> Chosen:
         for place in places:
             for layer in layers:
                 products = products_of_arrays(read_states(train, place, layer), [])
-                found.append(Chosen(place, layer, fit_ridge(products.train, train.labels, train.groups)))
+                ridge = fit_ridge(products.train, train.labels, train.groups, factor=products.factor)
+                found.append(Chosen(place, layer, ridge))
         known[key] = max(found, key=lambda chosen: chosen.ridge.area)
     return known[key]
