@@ -21,7 +21,7 @@ _MEMORY = 1 << 30
 
 
 class Dataset(NamedTuple):
-    """Located examples and their contributions, with what some scores read besides.
+    """Located examples and their contributions, and what some scores read besides.
 
     responses: all samples of the questions; states: what `measure_states` read in a pass of its own.
     """
@@ -39,7 +39,11 @@ class AnswerRows(NamedTuple):
     - `groups`: what a bootstrap draws whole.
     - `matrix`: the rows' signal.
     - `samples`: the other answers drawn to each row's question, in the order of their numbers.
+<<<<<<< HEAD
     - `states`: the residual stream and the like; None where it was not read for every row.
+=======
+    - `states`: the residual stream and the like. None where it was not read for every row.
+>>>>>>> 79476e7 (Docstrings of rivals as lists)
     - `state_rows`: the row of each answer there.
     """
 

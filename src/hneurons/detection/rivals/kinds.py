@@ -14,8 +14,9 @@ DRAWS = 500
 def wrong_kinds(rows: AnswerRows) -> dict[str, Bools]:
     """Wrong answers by kind, bool [rows]; a kind that cannot be told, or that no answer is of, is left out.
 
-    consistent: at least half of the other samples mean the same, else varied. confident: as sure of its tokens on
-    average as half of the right answers, else unsure. invented: the question is about something that does not exist.
+    - consistent: at least half of the other samples mean the same; else varied.
+    - confident: as sure of its tokens on average as half of the right answers; else unsure.
+    - invented: the question is about something that does not exist.
     """
     wrong = rows.labels
     found = {"invented": np.array([not e.question.answerable for e in rows.examples]) & wrong}
