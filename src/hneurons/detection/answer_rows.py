@@ -39,11 +39,7 @@ class AnswerRows(NamedTuple):
     - `groups`: what a bootstrap draws whole.
     - `matrix`: the rows' signal.
     - `samples`: the other answers drawn to each row's question, in the order of their numbers.
-<<<<<<< HEAD
-    - `states`: the residual stream and the like; None where it was not read for every row.
-=======
     - `states`: the residual stream and the like. None where it was not read for every row.
->>>>>>> 79476e7 (Docstrings of rivals as lists)
     - `state_rows`: the row of each answer there.
     """
 
