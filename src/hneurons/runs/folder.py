@@ -197,8 +197,12 @@ class RunFolder:
         """Located examples, contributions and all samples of a finished dataset."""
         from hneurons.detection.answer_rows import Dataset
 
-        states = self.load_states(name) if "states" in self.manifests(name) else None
-        return Dataset(self.load_located(name), self.load_contributions(name), self.load_responses(name), states)
+        located = self.load_located(name)
+        read = self.manifests(name).get("states")
+        # States of answers that were located otherwise since are left alone until 'scores' reads them anew.
+        current = read is not None and read.inputs.get("examples") == identify([e for e in located if e.token_span])
+        states = self.load_states(name) if current else None
+        return Dataset(located, self.load_contributions(name), self.load_responses(name), states)
 
     def load_detector(self) -> "Detector":
         from hneurons.detection.detector import Detector
