@@ -69,7 +69,7 @@ def try_finder(run: Run, finder: str, test: str, endpoint: Endpoint | None, out:
             for kind in ("right", "wrong")
         )
         if found.examples == _measured(run, name):
-            data[name] = run.dataset(name)
+            data[name] = Dataset(run.load_located(name), run.load_contributions(name))
         else:
             measured = measure_contributions(
                 run.measured_model, found.examples, style=run.style, signal=run.plan.signal, out=out / finder / name
