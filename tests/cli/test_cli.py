@@ -65,8 +65,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
         run = Run(folder / "run", make_plan(folder))
-        for stage in (run.sample, run.label, run.select, run.locate, run.contributions, run.fit, run.evaluate):
+        for stage in (run.sample, run.label, run.select, run.locate, run.contributions, run.fit, run.states):
             stage()
+        run.rivals(run.scores())
+        run.evaluate()
     return folder
 
 
