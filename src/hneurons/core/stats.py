@@ -87,11 +87,18 @@ def bootstrap(
 
 
 def bootstrap_aurocs(
-    labels: NDArray[np.bool_], scores: Floats, *, groups: Sequence[Any], seed: int = 0, draws: int = BOOTSTRAPS
+    labels: NDArray[np.bool_],
+    scores: Floats,
+    *,
+    groups: Sequence[Any],
+    seed: int = 0,
+    draws: int = BOOTSTRAPS,
+    weights: Floats | None = None,
 ) -> Floats:
     """AUROC of every column of `scores` (rows x methods) under `draws` resamples of whole groups, draws x methods.
 
-    All methods share the resample, so any difference of columns is paired. NaN where a draw lacks a class.
+    `weights` [rows] say how often each row counts when it is drawn, by default once. All methods share the resample,
+    so any difference of columns is paired. NaN where a draw lacks a class.
     """
     members = _members(groups)
     owner = np.empty(len(labels), dtype=np.int64)
@@ -101,6 +108,8 @@ def bootstrap_aurocs(
     found = []
     for block in _resample_blocks(len(members), seed, draws):
         times = block[:, owner].astype(np.float64)
+        if weights is not None:
+            times *= weights
         found.append(np.stack([_weighted_aurocs(positive, column, times) for column in scores.T], axis=1))
     return np.concatenate(found)
 

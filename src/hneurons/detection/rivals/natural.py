@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hneurons.answers.responses import Classes
-from hneurons.core.stats import bootstrap
+from hneurons.core.stats import bootstrap_aurocs, bounded_interval
 from hneurons.core.types import Judgement, Question, Response
 from hneurons.detection.answer_rows import AnswerRows, Bools, Floats
 from hneurons.detection.rivals.results import Natural
@@ -58,16 +58,14 @@ def score_natural(values: Floats, rows: AnswerRows, weights: Floats) -> Natural:
     """AUROC, average precision, Brier score and calibration error with each row counted as often as it stands for."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    def area(chosen: np.ndarray) -> float:
-        labels = rows.labels[chosen]
-        if labels.all() or not labels.any() or not weights[chosen].sum():
-            return float("nan")
-        return float(roc_auc_score(labels, values[chosen], sample_weight=weights[chosen]))
-
+    both = rows.labels.any() and not rows.labels.all() and weights.sum() > 0
+    point = float(roc_auc_score(rows.labels, values, sample_weight=weights)) if both else float("nan")
+    drawn = bootstrap_aurocs(rows.labels, values[:, None], groups=rows.groups, draws=DRAWS, weights=weights)[:, 0]
+    units = len(set(rows.groups))
     probability = _calibrated(values, rows.labels, weights, rows.groups)
     off = (probability - rows.labels) ** 2
     return Natural(
-        auroc=bootstrap(area, len(values), groups=rows.groups, draws=DRAWS, bounds=(0, 1)),
+        auroc=bounded_interval(point, drawn[np.isfinite(drawn)], units, units=units, lowest=0, highest=1),
         average_precision=float(average_precision_score(rows.labels, values, sample_weight=weights)),
         brier=float(np.average(off, weights=weights)),
         calibration_error=_calibration_error(probability, rows.labels, weights),
