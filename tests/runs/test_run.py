@@ -25,6 +25,7 @@ from hneurons.models.engine import LocalEngine
 from hneurons.models.language_model import load_model
 from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.neuron_set import NeuronSet
+from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import STAGES, TRAIN, RunPlan
 from hneurons.runs.run import Run
 from support.damage import check_json, survivors
@@ -296,6 +297,16 @@ def test_every_json_file_of_a_run_is_json_and_verify_finds_all_of_it_whole(place
     assert check_json(place / "whole") > 20
     checks = verify_folder(place / "whole")
     assert {check.state for check in checks} == {"whole"} and len(checks) > 40
+
+
+def test_answers_of_a_run_as_a_data_frame_have_the_log_odds_of_the_evaluation(place: Path) -> None:
+    run = RunFolder(place / "whole")
+    for name, result in run.load_evaluation().items():
+        frame = run.to_pandas(name)
+        assert frame.index.tolist() == [example.id for example in run.load_located(name)]
+        assert frame["log_odds"].dropna().to_dict() == {example: odds for example, _, odds in result.items}
+        assert frame["log_odds"].isna().sum() == result.not_located
+    assert "log_odds" not in run.to_pandas("train")
 
 
 def test_a_model_folder_that_moved_is_known_by_its_weights(place: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.registry import Registry
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import one_line
 from hneurons.core.types import Judgement, Question, Response, identify
 from hneurons.models.endpoint import Endpoint
 
@@ -89,6 +90,10 @@ class Judgements(NamedTuple):
 
     judgements: list[Judgement]
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        found = Counter(judgement.verdict for judgement in self.judgements)
+        return one_line(self, f"{len(self.judgements)} in all", *(f"{n} {verdict}" for verdict, n in found.items()))
 
 
 def label_responses(

@@ -12,7 +12,9 @@ from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import one_line
 from hneurons.core.types import Question, Response, Verdict
+from hneurons.core.wording import count
 
 if TYPE_CHECKING:
     from hneurons.models.endpoint import Endpoint
@@ -41,6 +43,11 @@ class Responses(NamedTuple):
     responses: list[Response]
     style: "PromptStyle"
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        asked = len({response.question_id for response in self.responses})
+        cut = sum(response.finish_reason == "length" for response in self.responses)
+        return one_line(self, f"{len(self.responses)} to {count(asked, 'question')}", f"{cut} truncated")
 
 
 def is_hallucination(question: Question, verdict: Verdict) -> bool | None:

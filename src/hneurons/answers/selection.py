@@ -1,10 +1,11 @@
 """Stage `select`: judged responses -> examples of both classes, balanced, with a count of what was dropped and why."""
 
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.answers.responses import Classes, group_by_question
@@ -12,7 +13,11 @@ from hneurons.core.artifacts import RowStore, load_rows
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.files import stored_errors
 from hneurons.core.seeds import derive_seed, fingerprint
+from hneurons.core.showing import data_frame, one_line
 from hneurons.core.types import Example, Judgement, Question, Response, Verdict, identify
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 STAGE = "examples"
 Split = Literal["train", "test"]
@@ -23,6 +28,38 @@ class Examples(NamedTuple):
 
     examples: list[Example]
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        wrong = sum(example.hallucinated for example in self.examples)
+        located = sum(example.char_span is not None for example in self.examples)
+        return one_line(self, f"{len(self.examples) - wrong} right + {wrong} wrong answers", f"{located} located")
+
+    def to_pandas(self) -> "DataFrame":
+        """One row an example: see `examples_frame`. Needs the extra `pandas`."""
+        return examples_frame(self.examples)
+
+
+def examples_frame(examples: Sequence[Example], log_odds: Mapping[str, float] | None = None) -> "DataFrame":
+    """Examples as a data frame of pandas. Raises `MissingExtraError` without it.
+
+    Columns: id (the index), question, response, answer (the located part of the response, None before `locate`),
+    verdict, hallucinated, split, finish_reason, domain, relation. With `log_odds`, by id, these too, NaN where unknown.
+    """
+    columns: dict[str, list[Any]] = {
+        "id": [e.id for e in examples],
+        "question": [e.question.text for e in examples],
+        "response": [e.response.text for e in examples],
+        "answer": [None if e.char_span is None else e.response.text[slice(*e.char_span)] for e in examples],
+        "verdict": [e.verdict for e in examples],
+        "hallucinated": [e.hallucinated for e in examples],
+        "split": [e.split for e in examples],
+        "finish_reason": [e.response.finish_reason for e in examples],
+        "domain": [e.question.domain for e in examples],
+        "relation": [e.question.relation for e in examples],
+    }
+    if log_odds is not None:
+        columns["log_odds"] = [log_odds.get(e.id, math.nan) for e in examples]
+    return data_frame(columns, index="id")
 
 
 def select_examples(

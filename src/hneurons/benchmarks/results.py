@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hneurons.benchmarks.runner import NO_OP, BenchmarkRun
 from hneurons.core.missing import Bounds, reweighted, worst_and_best
 from hneurons.core.rows import Row, from_row
+from hneurons.core.showing import one_line
 from hneurons.core.stats import (
     Estimate,
     Floats,
@@ -20,6 +21,7 @@ from hneurons.core.stats import (
     slope_weights,
     wilson,
 )
+from hneurons.core.wording import count, points
 from hneurons.records.record import NOT_ASKED, Record
 
 _UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), 0)
@@ -105,6 +107,10 @@ class BenchmarkResult(Row):
     against: tuple[AgainstControls, ...]
     no_op: float = NO_OP
     known_error: str = ""
+
+    def __repr__(self) -> str:
+        done = f"{self.outcome} of {count(self.items, 'item')}", f"{count(len(self.conditions), 'condition')}"
+        return one_line(self, self.benchmark, *done, f"slope {points(self.selected.slope, unit=' pp')} per alpha")
 
     @property
     def selected(self) -> ConditionResult:

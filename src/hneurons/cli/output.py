@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.rows import dump_json, field_row, load_json, to_row
-from hneurons.core.wording import count, did_you_mean, interval, percent, printable, spread
+from hneurons.core.wording import count, did_you_mean, interval, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,18 +128,8 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
 
     table = Table("dataset", "right + wrong", "method", "accuracy %", "AUROC", title="detection on unseen questions")
     for name, result in results.items():
-        for place, score in enumerate(result.scores):
-            head = (name, f"{result.right} + {result.wrong}") if place == 0 else ("", "")
-            table.add_row(*head, score.method, percent(score.accuracy), interval(score.auroc))
-        for random in (result.random_all, result.random):
-            if random is not None and random.size:
-                mean, low, high = (100 * v for v in random.accuracy)
-                area = spread(*random.auroc) if math.isfinite(random.auroc[0]) else "not testable"
-                method = f"{count(random.size, 'random neuron')}, {random.draws} draws, fitted as '{random.like}'"
-                table.add_row("", "", method, spread(mean, low, high, 1), area)
-        for random, difference in result.like_for_like:
-            method = f"'{difference.method}' less {count(random.size, 'random neuron')}"
-            table.add_row("", "", method, "", interval(difference.auroc))
+        for place, row in enumerate(result.table()):
+            table.add_row(*((name, f"{result.right} + {result.wrong}") if place == 0 else ("", "")), *row)
         table.add_section()
     console = make_console()
     console.print(table)

@@ -6,6 +6,8 @@ from typing import Any, Literal, Self
 
 from hneurons.core.rows import Row, field_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import one_line
+from hneurons.core.wording import count
 
 Verdict = Literal["correct", "incorrect", "abstained", "unscored"]
 FinishReason = Literal["stop", "length"]
@@ -60,6 +62,9 @@ class Response(Row):
     finish_reason: FinishReason = "stop"
     entropies: tuple[float, ...] = ()
 
+    def __repr__(self) -> str:
+        return one_line(self, self.id, count(len(self.token_ids), "token"), self.finish_reason, repr(self.text))
+
     @property
     def id(self) -> str:
         return f"{self.question_id}#{self.sample}"
@@ -97,6 +102,10 @@ class Example(Row):
     split: Literal["train", "test"] = "train"
     char_span: Span | None = None
     token_span: Span | None = None
+
+    def __repr__(self) -> str:
+        said = self.response.text if self.char_span is None else self.response.text[slice(*self.char_span)]
+        return one_line(self, self.id, self.verdict, self.split, f"{said!r} to {self.question.text!r}")
 
     @property
     def id(self) -> str:

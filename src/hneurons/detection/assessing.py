@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from hneurons.core.errors import InputError, PromptTooLongError
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import data_frame, html_table, one_line
 from hneurons.core.types import Example, FinishReason, Question, Response, Span
+from hneurons.core.wording import count, number
 from hneurons.detection.answer_rows import AnswerRows
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores.score import SCORES, PlainScore
@@ -33,9 +35,14 @@ from hneurons.models.language_model import LanguageModel
 from hneurons.models.prompts import PromptStyle, common_prefix, encode_turns
 from hneurons.sparse.matrix import ArrayMatrix
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 STAGE = "score"
 CHUNK = 256
 """Answers that are committed together."""
+SHOWN = 20
+"""Answers in a table of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,13 @@ class Assessment(Row):
     own_tokens: bool
     problem: str = ""
 
+    def __repr__(self) -> str:
+        if self.made_up is None:
+            return one_line(self, self.id, f"no score: {self.problem}")
+        odds = f"risk {number(self.risk, 2)}", f"log odds {number(self.log_odds, 2, sign=True)}"
+        said = "likely made up" if self.made_up else "not called made up"
+        return one_line(self, self.id, said, *odds, count(len(self.tokens), "token"))
+
 
 def probability(log_odds: float) -> float:
     """The probability that log odds stand for."""
@@ -102,6 +116,34 @@ class Assessments(NamedTuple):
 
     rows: list[Assessment]
     manifest: Manifest
+
+    def __repr__(self) -> str:
+        lacking = sum(row.made_up is None for row in self.rows)
+        made_up = f"{sum(row.made_up is True for row in self.rows)} likely made up"
+        return one_line(self, count(len(self.rows), "answer"), made_up, f"{lacking} without a score" if lacking else "")
+
+    def _repr_html_(self) -> str:
+        said: dict[bool | None, str] = {True: "likely made up", False: "not called made up"}
+        rows = [
+            (row.id, number(row.risk, 2), number(row.log_odds, 2, sign=True), said.get(row.made_up, row.problem))
+            for row in self.rows[:SHOWN]
+        ]
+        caption = f"{count(len(self.rows), 'answer')}, of which {len(rows)} are shown"
+        return html_table(caption, ("id", "risk", "log odds", "verdict"), rows)
+
+    def to_pandas(self) -> "DataFrame":
+        """One row an answer, in the order of the answers. Needs the extra `pandas`.
+
+        Columns: id (the index), risk, log_odds, made_up, start and end of the short answer in characters, own_tokens,
+        problem, and one for each other score. What an answer does not have is NaN or None.
+        """
+        names = ("id", "risk", "log_odds", "made_up", "own_tokens", "problem")
+        found: dict[str, list[Any]] = {name: [getattr(row, name) for row in self.rows] for name in names}
+        for place, name in enumerate(("start", "end")):
+            found[name] = [math.nan if row.span is None else row.span[place] for row in self.rows]
+        for name in dict.fromkeys(name for row in self.rows for name in row.scores):
+            found[name] = [row.scores.get(name, math.nan) for row in self.rows]
+        return data_frame(found, index="id")
 
 
 def assess_answers(

@@ -11,7 +11,9 @@ from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import storage_errors, write_atomic
 from hneurons.core.rows import from_row, to_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import one_line
 from hneurons.core.types import ModelIdentity
+from hneurons.core.wording import count
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.neurons.opening import find_neurons
@@ -46,6 +48,13 @@ class Detector:
     threshold: float
     settings: dict[str, Any]
     data: dict[str, Any]
+
+    def __repr__(self) -> str:
+        found = f"{count(len(self.columns), 'neuron')}, {(self.coef > 0).sum()} of positive weight"
+        return one_line(self, found, f"of {self.identity.name}", f"threshold {self.threshold:.3g}")
+
+    def _repr_html_(self) -> str:
+        return self.neuron_set()._repr_html_()
 
     @property
     def signal(self) -> str:

@@ -1,9 +1,11 @@
 """Stage `evaluate`: the detector on natural samples of unseen questions, beside random neurons and rival scores."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +14,9 @@ from hneurons.core.errors import ArtifactError, NotEnoughDataError
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row, dump_json, from_row, load_json, to_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import data_frame, html_table, one_line
 from hneurons.core.stats import BOOTSTRAPS, Estimate, auroc, bootstrap_aurocs, bootstrap_means, bounded_interval
+from hneurons.core.wording import count, interval, percent, spread
 from hneurons.detection.answer_rows import (
     AnswerRows,
     Dataset,
@@ -25,6 +29,9 @@ from hneurons.detection.answer_rows import (
 from hneurons.detection.detector import Detector
 from hneurons.detection.like_for_like import ALL_REFITTED, LIKE_FOR_LIKE, NONE, REFITTED, RandomNeurons, compare_alike
 from hneurons.detection.scores import Scored, Scores, check_scores, score_rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 STAGE = "evaluation"
 RESULT = "evaluation.json"
@@ -80,6 +87,33 @@ class DatasetResult(Row):
     differences: tuple[Difference, ...] = ()
     random_all: RandomNeurons | None = None
     detector_content: str = ""
+
+    def __repr__(self) -> str:
+        reached = f"AUROC {interval(self.detector.auroc)}" if self.scores else ""
+        return one_line(self, self.name, f"{self.right} right + {self.wrong} wrong answers", reached)
+
+    def _repr_html_(self) -> str:
+        caption = f"{self.name}: {self.right} right + {self.wrong} wrong answers"
+        return html_table(caption, ("method", "accuracy, %", "AUROC"), self.table())
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Method, accuracy in percent and AUROC with intervals, in words: the scores, then the random neurons."""
+        rows = [(score.method, percent(score.accuracy), interval(score.auroc)) for score in self.scores]
+        for random in (self.random_all, self.random):
+            if random is not None and random.size:
+                mean, low, high = (100 * value for value in random.accuracy)
+                area = spread(*random.auroc) if math.isfinite(random.auroc[0]) else "not testable"
+                method = f"{count(random.size, 'random neuron')}, {random.draws} draws, fitted as '{random.like}'"
+                rows.append((method, spread(mean, low, high, 1), area))
+        for random, difference in self.like_for_like:
+            method = f"'{difference.method}' less {count(random.size, 'random neuron')}"
+            rows.append((method, "", interval(difference.auroc)))
+        return rows
+
+    def to_pandas(self) -> "DataFrame":
+        """The answers evaluated: id (the index), hallucinated, log_odds of the detector. Needs the extra `pandas`."""
+        ids, wrong, odds = zip(*self.items, strict=True) if self.items else ((), (), ())
+        return data_frame({"id": ids, "hallucinated": wrong, "log_odds": odds}, index="id")
 
     @property
     def like_for_like(self) -> tuple[tuple[RandomNeurons, Difference], ...]:

@@ -15,7 +15,9 @@ from hneurons.core.files import file_hash, stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.rows import from_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import one_line
 from hneurons.core.types import Example, ModelIdentity, identify
+from hneurons.core.wording import count
 from hneurons.neurons.signals import CETT, SIGNALS
 from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 
@@ -42,6 +44,10 @@ class Contributions:
     manifest: Manifest
     folder: Path | None = None
     values: NDArray[np.float16] | None = None
+
+    def __repr__(self) -> str:
+        size = f"{count(len(self.rows), 'row')} of {self.shape[0]} layers x {self.shape[1]:,} neurons"
+        return one_line(self, size, f"signal {self.signal}", str(self.folder or "in memory"))
 
     @property
     def content(self) -> str:

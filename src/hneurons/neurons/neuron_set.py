@@ -9,14 +9,20 @@ from numpy.typing import NDArray
 
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import storage_errors, write_atomic
+from hneurons.core.showing import data_frame, html_table, one_line
 from hneurons.core.types import ModelIdentity
+from hneurons.core.wording import count, number
 from hneurons.neurons.signals import CETT
 from hneurons.neurons.tensors import pack_tensors, unpack_tensors
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from hneurons.models.language_model import LanguageModel
 
 NEURONS_JSON, NEURONS_TENSORS = "neurons.json", "neurons.safetensors"
+SHOWN = 10
+"""Neurons in a table of the strongest."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,29 @@ class NeuronSet:
 
     def __len__(self) -> int:
         return len(self.layers)
+
+    def __repr__(self) -> str:
+        return one_line(self, f"{count(len(self), 'neuron')} of {self.identity.name}", f"signal {self.signal}")
+
+    def _repr_html_(self) -> str:
+        names = ("layers", "neurons", "weights", "selection_probability")
+        rows = zip(*(getattr(self, name)[:SHOWN].tolist() for name in names), strict=True)
+        return html_table(
+            f"{count(len(self), 'neuron')} of {self.identity.name}, the strongest first",
+            ("layer", "neuron", "weight", "selection probability"),
+            [(layer, neuron, number(weight), number(chosen, 2)) for layer, neuron, weight, chosen in rows],
+        )
+
+    def to_pandas(self) -> "DataFrame":
+        """All neurons, strongest first: layer, neuron, weight, selection_probability. Needs the extra `pandas`."""
+        return data_frame(
+            {
+                "layer": self.layers,
+                "neuron": self.neurons,
+                "weight": self.weights,
+                "selection_probability": self.selection_probability,
+            }
+        )
 
     @property
     def signal(self) -> str:

@@ -18,8 +18,9 @@ from hneurons.core.errors import ArtifactError, EndpointError, InputError, Missi
 from hneurons.core.files import data_hash, storage_errors, write_atomic, write_checked
 from hneurons.core.rows import to_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import one_line
 from hneurons.core.stats import Estimate
-from hneurons.core.wording import interval
+from hneurons.core.wording import count, interval
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.detection.evaluation import DatasetResult, check_evaluated
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
@@ -44,6 +45,15 @@ class Release:
     folder: Path
     detector: Detector
     about: dict[str, Any]
+
+    def __repr__(self) -> str:
+        found = f"{count(len(self.detector.columns), 'neuron')} of {self.detector.identity.name}"
+        failed = self.about["failed_on"]
+        domains = f"failed on {len(failed)} of {count(len(self.about['domains']), 'domain')}"
+        return one_line(self, found, domains, str(self.folder))
+
+    def _repr_html_(self) -> str:
+        return self.neurons._repr_html_()
 
     @property
     def neurons(self) -> NeuronSet:

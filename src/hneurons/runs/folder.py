@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 from hneurons.core.artifacts import MANIFEST, Manifest, load_rows
 from hneurons.core.errors import ArtifactError
 from hneurons.core.seeds import fingerprint
+from hneurons.core.showing import one_line
 from hneurons.core.types import Example, Judgement, Question, Response, identify
 from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.plan import TRAIN, RunPlan
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
@@ -41,6 +44,11 @@ class RunFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.plan = RunPlan.load(folder)
+
+    def __repr__(self) -> str:
+        asked = f"{self.plan.model} on {', '.join([self.plan.questions, *self.plan.tests])}"
+        done = [part.name for part in (self.detector, self.evaluation) if (part / MANIFEST).is_file()]
+        return one_line(self, str(self.folder), asked, f"has {' and '.join(done)}" if done else "no detector yet")
 
     @property
     def detector(self) -> Path:
@@ -158,6 +166,17 @@ class RunFolder:
         from hneurons.answers.selection import load_examples
 
         return load_examples(self.place(dataset, "spans"), stage="spans").examples
+
+    def to_pandas(self, dataset: str) -> "DataFrame":
+        """The selected answers of a dataset with verdict, located part and, where evaluated, the detector's log odds.
+
+        See `examples_frame` for the columns. Needs the extra `pandas`.
+        """
+        from hneurons.answers.selection import examples_frame
+
+        evaluated = self.load_evaluation().get(dataset) if (self.evaluation / MANIFEST).is_file() else None
+        odds = None if evaluated is None else {example: value for example, _, value in evaluated.items}
+        return examples_frame(self.load_located(dataset), odds)
 
     def load_contributions(self, dataset: str) -> "Contributions":
         from hneurons.neurons.contributions import load_contributions

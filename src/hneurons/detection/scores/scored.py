@@ -1,9 +1,10 @@
 """Stage `scores`: answers -> the value of every rival score, kept beside the dataset and read by `evaluate`."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,9 +12,14 @@ from hneurons.core.artifacts import Manifest, RowStore, load_rows
 from hneurons.core.errors import InputError
 from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
+from hneurons.core.showing import data_frame, html_table, one_line
 from hneurons.core.types import identify
+from hneurons.core.wording import count, number
 from hneurons.detection.answer_rows import AnswerRows, Dataset, Decided, answer_rows, check_both_classes, check_unseen
 from hneurons.detection.scores.score import NEEDS, SCORES, Cost, Need, Score
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 STAGE = "scores"
 
@@ -49,6 +55,20 @@ class Scores:
     methods: tuple[Scored, ...]
     left_out: dict[str, str]
     content: str
+
+    def __repr__(self) -> str:
+        left_out = f"{len(self.left_out)} left out" if self.left_out else ""
+        return one_line(self, f"{count(len(self.methods), 'method')} on {count(len(self.ids), 'answer')}", left_out)
+
+    def _repr_html_(self) -> str:
+        made = [(one.method, one.needs, number(one.threshold), *_ends(one.values)) for one in self.methods]
+        lacking = [(name, f"left out: {why}", "", "", "") for name, why in self.left_out.items()]
+        head = ("score", "needs", "threshold", "lowest", "highest")
+        return html_table(f"Scores of {count(len(self.ids), 'answer')}", head, [*made, *lacking])
+
+    def to_pandas(self) -> "DataFrame":
+        """One row an answer (its id is the index), one column a method. Needs the extra `pandas`."""
+        return data_frame({"id": self.ids, **{one.method: one.values for one in self.methods}}, index="id")
 
     def of(self, example: str) -> dict[str, float]:
         """The values of one example by method. Raises `KeyError` for an unknown id."""
@@ -144,6 +164,10 @@ def _to_row(scored: Scored, rows: AnswerRows) -> dict[str, Any]:
         "threshold": scored.threshold,
         "values": values,
     }
+
+
+def _ends(values: tuple[float, ...]) -> tuple[str, str]:
+    return number(min(values, default=math.nan)), number(max(values, default=math.nan))
 
 
 def _read(rows: list[dict[str, Any]], manifest: Manifest) -> Scores:
