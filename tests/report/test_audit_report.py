@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from hneurons.answers.judges.known_error import describe_error
-from hneurons.audits import AUDITS, make_run, save_run
+from hneurons.audits import AUDITS, load_run, make_run, save_run
 from hneurons.cli.audit import audit, import_records
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError
 from hneurons.records.record import Condition, Record, RunSettings
-from hneurons.report.audit_report import audit_runs, render_report
+from hneurons.report.audit_report import AuditReport, audit_runs, render_report
 
 app = Typer()
 app.command("audit")(audit)
@@ -70,6 +71,19 @@ def test_the_report_stands_alone_and_says_the_same_as_its_json(run: Path, tmp_pa
         for found in audited["findings"]:
             assert found["claim"] and found["evidence"] and found["verdict"] in stored["verdicts"]
     assert "NaN" not in (tmp_path / "audit.json").read_text()
+
+
+def test_the_report_says_first_how_its_headline_claims_stand_and_lists_only_what_does_not_hold(run: Path) -> None:
+    report = audit_runs([load_run(run)])
+    page = render_report(report)
+    assert '<p class="verdict">Of 2 headline claims, 2 are supported.</p>' in page
+    index = page[page.index('id="index"') : page.index('<h2 class="audit"')]
+    failed = {f.run for r in report.results for f in r.findings if f.verdict != "supported"}
+    assert set(re.findall(r"<summary><b>([^<]*)</b>", index)) == failed
+    assert not re.search(r"\b0 (?:contradicted|not)", index)
+    alone = audit_runs([load_run(run)], names=["effect"])
+    alone = AuditReport(alone.runs, tuple(replace(r, findings=r.findings[:2]) for r in alone.results))
+    assert not re.search(r"<details", render_report(alone).partition('<h2 class="audit"')[0])
 
 
 def test_the_report_is_the_same_bytes_every_time(run: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hneurons.core.files import write_atomic
 from hneurons.core.progress import progress
 from hneurons.core.rows import dump_json
 from hneurons.core.stats import PAIRED_DRAWS
+from hneurons.core.wording import count, listing
 from hneurons.report.figures import BAND, COLOURS, INK, SOFT, plot_figure
 from hneurons.report.page import render_page
 
@@ -84,6 +85,15 @@ def _inapplicable(result: AuditResult) -> bool:
     return len(result.findings) == 1 and result.findings[0].claim.endswith("audit applies")
 
 
+def say_headline(report: AuditReport) -> str:
+    """How the claims stand that the runs are reported for, in one sentence; empty where there are none."""
+    found = {verdict: n for verdict, n in report.count_verdicts(headline=True).items() if n}
+    if not found:
+        return ""
+    parts = listing([f"{n} {'is' if n == 1 else 'are'} {verdict}" for verdict, n in reversed(found.items())])
+    return f"Of {count(sum(found.values()), 'headline claim')}, {parts}."
+
+
 def render_report(report: AuditReport) -> str:
     """The report as one HTML page without outside references. Raises `MissingExtraError` without the report extra."""
     sections: list[dict[str, Any]] = []
@@ -104,7 +114,7 @@ def render_report(report: AuditReport) -> str:
     values = {
         "report": report, "runs": [_describe(run) for run in report.runs], "sections": sections,
         "versions": package_versions(),
-        "index": index, "draws": f"{PAIRED_DRAWS:,}",
+        "index": index, "headline": say_headline(report), "draws": f"{PAIRED_DRAWS:,}",
     }  # fmt: skip
     return render_page("audit.html", values)
 
@@ -119,7 +129,8 @@ def _tables(result: AuditResult) -> list[dict[str, Any]]:
 
 def draw_figure(figure: Figure) -> str:
     """A figure as inline SVG: the first series in front with its band, controls pale behind it."""
-    with plot_figure(figure.title, 3.0, width=6.4) as plot:
+    lines = -(-len(figure.series) // 2) if len(figure.series) > 1 else 0
+    with plot_figure(figure.title, 2.8 + 0.18 * lines) as plot:
         axes = plot.axes[0]
         if figure.mark is not None:
             axes.axvline(figure.mark, color=SOFT, linewidth=0.8, linestyle=":")
@@ -144,7 +155,7 @@ def draw_figure(figure: Figure) -> str:
         axes.set_title(figure.title, loc="left", fontsize=9, fontweight="bold")
         axes.grid(axis="x", visible=False)
         if len(figure.series) > 1:
-            axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            plot.canvas.legend(fontsize=8, loc="outside lower left", ncols=2)
         return plot.svg()
 
 
