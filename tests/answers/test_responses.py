@@ -24,6 +24,7 @@ from hneurons.answers.responses import (
 from hneurons.answers.selection import select_examples
 from hneurons.core.artifacts import PENDING, RowStore
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, PromptTooLongError
+from hneurons.core.files import read_checked, write_checked
 from hneurons.core.types import Question, Response, Verdict
 from hneurons.models.engine import Ask, Engine, LocalEngine, RecordedEngine, Reply, decode_answer
 from hneurons.models.language_model import LanguageModel
@@ -297,13 +298,17 @@ def test_answers_put_aside_are_not_used_for_other_settings_or_when_damaged(
 ) -> None:
     options: dict[str, Any] = {"n": 2, "sampling": SHORT}
     questions = make_questions(3)
-    for change in ("settings", "damage"):
+    for change in ("damage", "other rows", "settings"):
         out = tmp_path / change
         with pytest.raises(KeyboardInterrupt):
             sample_responses(Interrupted(model, 4), questions, out=out, **options)
         assert len(json.loads((out / PENDING).read_text())["rows"]) == 4
         if change == "damage":
             (out / PENDING).write_text((out / PENDING).read_text().replace('"sample": 1', '"sample": 0'))
+        elif change == "other rows":
+            row = read_checked(out / PENDING)
+            row["rows"][0]["finish_reason"] = []
+            write_checked(out / PENDING, row)
         else:
             options = {"n": 2, "sampling": Sampling(max_new_tokens=4, seed=1)}
         with pytest.raises(KeyboardInterrupt):  # all six are drawn

@@ -10,11 +10,12 @@ import pytest
 
 from hneurons.answers.locating import locate_answers
 from hneurons.answers.responses import sample_responses
-from hneurons.core.errors import InputError
+from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.types import Example, Question
 from hneurons.detection import assessing as assessing_module
 from hneurons.detection.assessing import Answer, Assessment, assess_answers
 from hneurons.detection.detector import Detector
+from hneurons.models.endpoint import Completion, Endpoint
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.prompts import PromptStyle
 from hneurons.models.sampling import Sampling
@@ -138,6 +139,11 @@ def test_a_context_changes_the_risk_and_a_conversation_is_taken_as_it_is() -> No
         ({"response": "lone \ud800"}, "cannot encode"),
         ({"token_ids": (50, 51)}, "do not decode to the response"),
         ({"token_ids": (10**9,)}, "do not decode to the response"),
+        ({"response": "AB", "token_ids": (34, 35, 300)}, "do not decode to the response"),  # 300 decodes to nothing
+        ({"response": "B", "token_ids": (34, 35)}, "do not decode to the response"),
+        ({"question": "lone \ud800"}, "cannot encode"),
+        ({"messages": (("user", "lone \ud800"),)}, "cannot encode"),
+        ({"messages": (("system", "Be brief."), ("user", "Why?"))}, "no chat template"),
     ],
 )
 def test_an_answer_that_cannot_be_scored_says_why_and_spoils_no_other(changes: dict[str, Any], said: str) -> None:
@@ -190,3 +196,27 @@ def test_another_model_a_detector_without_prompts_and_ids_used_twice_are_refused
         assess_answers(model, detector, answers, finder="llm")
     with pytest.raises(InputError):
         assess_answers(tiny_model("qwen2"), detector, answers)
+
+
+class _Copying(Endpoint):
+    """An endpoint that copies the response's first word, or its last one."""
+
+    def __init__(self, model: str, place: int) -> None:
+        super().__init__("http://localhost", model)
+        self.place = place
+
+    def complete_all(self, requests: Any, *given: Any, **options: Any) -> Any:
+        said = [request.messages[-1][1].split("Response: ")[1].split("\n")[0].split() for request in requests]
+        return [Completion(words[self.place], "stop", (), 0, 0) for words in said]
+
+
+def test_scores_of_answers_that_another_model_found_are_not_taken_for_those_of_this_one(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    detector = Detector(model.identity, np.arange(4), np.ones(4), np.ones(4), np.full(4, np.nan), 0.0, 0.0, {},
+                        {"style": PromptStyle().to_row()})  # fmt: skip
+    answers = [Answer("a", "Which river is long?", "Nile or Rhine")]
+    options: dict[str, Any] = {"finder": "llm", "out": tmp_path / "out"}
+    first = assess_answers(model, detector, answers, endpoint=_Copying("one", 0), **options).rows[0]
+    assert first.span == (0, 4)
+    with pytest.raises(ArtifactError, match="finder was"):
+        assess_answers(model, detector, answers, endpoint=_Copying("two", -1), **options)

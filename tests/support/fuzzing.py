@@ -252,6 +252,8 @@ def make_corpus(folder: Path) -> None:
     (folder / "questions/all.json").write_text(json.dumps(rows))
     table = "\n".join(f"{r['id']};{r['question']};{r['answers'][0]}" for r in rows)
     (folder / "questions/table.csv").write_text("id;question;answer\n" + table + "\n")
+    (folder / "interrupted").mkdir()
+    (folder / "interrupted/all.json").write_text(json.dumps(rows))
     run_cli("run", *plan_arguments(plan), "--out", str(folder / "run"))
     run_cli("publish", str(folder / "run"), "--out", str(folder / "release"))
     open_neurons(str(folder / "run")).save(folder / "set")
@@ -268,6 +270,51 @@ def make_corpus(folder: Path) -> None:
     }  # fmt: skip
     (folder / "import/map.json").write_text(json.dumps(mapping))
     save_run(import_run(folder / "import/rows.csv", Mapping.load(folder / "import/map.json")), folder / "recorded")
+    run_cli("scores", str(folder / "run"))
+    _write_answers(folder)
+    with contextlib.suppress(KeyboardInterrupt):
+        _sample(folder, answers=4)
+
+
+def _write_answers(folder: Path) -> None:
+    """Answers to be scored, a detector for them, and their scores."""
+    (folder / "answers").mkdir()
+    shutil.copytree(folder / "release", folder / "answers/detector")
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "question": "Which river is it?", "response": "Seine", "finish_reason": "length"},
+        {"id": "b", "question": "Which city is it?", "response": "Paris", "context": "Of France.", "token_ids": []},
+        {"id": "c", "messages": [{"role": "user", "content": "Which?"}], "answer": "The Seine."},
+        {"id": "d", "question": "Which letters?", "response": "AB", "token_ids": [34, 35]},
+    ]
+    (folder / "answers/answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "answers/answers.csv").write_text('question,response,token_ids\nq,Paris,\nr,AB,"[34, 35]"\n')
+    run_cli(*SCORE_FILE.format(c=folder, kind="jsonl", out=folder / "answers/scored").split())
+
+
+SCORE_FILE = "score {c}/answers/detector --model {c}/model --file {c}/answers/answers.{kind} --out {out}"
+
+
+def _sample(folder: Path, *, answers: int) -> None:
+    """Sample into `interrupted`, with Ctrl-C at one answer."""
+    from hneurons.answers.questions import load_questions
+    from hneurons.answers.responses import sample_responses
+    from hneurons.models.language_model import load_model
+    from hneurons.models.sampling import Sampling
+    from support.tiny_run import judge_by_number
+
+    left = [answers]
+
+    def judge(question: Any, text: str) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return judge_by_number(question, text)
+
+    sample_responses(
+        load_model(str(folder / "model"), device="cpu"),
+        load_questions(f"file:{folder / 'interrupted/all.json'}"),
+        n=3, rounds=(1, 2), sampling=Sampling(max_new_tokens=4), judge=judge, out=folder / "interrupted", max_rows=4,
+    )  # fmt: skip
 
 
 def journeys() -> list[Journey]:
@@ -308,6 +355,11 @@ def journeys() -> list[Journey]:
         model("*.json", lambda folder: open_stored(folder).identity()),
         model("*.safetensors", lambda folder: open_stored(folder).identity()),
         model("*", lambda folder: load_model(folder, device="cpu")),
+        *(cli(f"answers/answers.{kind}", SCORE_FILE.replace("{kind}", kind)) for kind in ("jsonl", "csv")),
+        cli("answers/scored/*", SCORE_FILE.format(c="{c}", kind="jsonl", out="{c}/answers/scored")),
+        cli("answers/detector/*", SCORE_FILE.replace("{kind}", "csv")),
+        *(cli("run/**/s*s/*", f"{verb} {{c}}/run") for verb in ("show", "evaluate", "report", "scores")),
+        *2 * [Journey("interrupted/*", lambda corpus, out: _sample(corpus, answers=-1), "sample again")],
         Journey("release/*", lambda corpus, out: open_neurons(str(corpus / "release")), "open_neurons"),
     ]
     for name in ("train.jsonl", "test.jsonl.gz", "all.json", "table.csv"):

@@ -138,7 +138,7 @@ def sample_responses(
     inputs = {"questions": fingerprint([q.to_row() for q in questions])}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
     if not store.complete:
-        kept = [Response.from_row(row) for row in store.pending]  # of a call that was stopped inside a chunk
+        kept = _read_pending(store)
         source = RecordedEngine(kept, settings, missing=engine) if kept else engine
         answering = source.prepare(questions, style, sampling)
         state = _Progress(questions, n, needed, quota, judge)
@@ -171,6 +171,14 @@ def sample_responses(
             engine.name,
         )
     return Responses(responses, style, summary)
+
+
+def _read_pending(store: RowStore) -> list[Response]:
+    """Answers of a call that was stopped inside a chunk. Where one is no answer, all are drawn again."""
+    try:
+        return [Response.from_row(row) for row in store.pending]
+    except (ValueError, TypeError):
+        return []
 
 
 def _take(plan: "_Plan", advance: Callable[..., None], ask: "Ask", reply: "Reply") -> "list[Ask]":

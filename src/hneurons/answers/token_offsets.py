@@ -21,7 +21,7 @@ def token_offsets(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[S
     """
     whole = _decode(tokenizer, token_ids)
     start = whole.find(text)
-    if start < 0:
+    if start < 0 or whole[:start].strip():
         raise InputError(
             f"the token ids decode to {whole[:40]!r}, but the response says {text[:40]!r}: use the tokenizer of the "
             "model that wrote the responses"
@@ -53,9 +53,8 @@ def encode_text(tokenizer: Any, text: str) -> Encoded | None:
     Names of special tokens in it are plain text. Where the ids decode to another text (the tokenizer normalises), the
     places are those that the tokenizer itself remembers, which only fast tokenizers do.
     """
-    try:
-        ids = tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-    except (TypeError, ValueError):  # lone surrogates are no text to it
+    ids = text_ids(tokenizer, text)
+    if ids is None:
         return None
     try:
         return Encoded(ids, token_offsets(tokenizer, ids, text)) if ids else None
@@ -65,6 +64,14 @@ def encode_text(tokenizer: Any, text: str) -> Encoded | None:
     options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
     places = tokenizer(text, **options)["offset_mapping"]
     return Encoded(ids, [(start, end) for start, end in places])
+
+
+def text_ids(tokenizer: Any, text: str) -> tuple[int, ...] | None:
+    """A text as token ids, names of special tokens being plain text; None where the tokenizer cannot encode it."""
+    try:
+        return tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    except (TypeError, ValueError):  # lone surrogates are no text to it
+        return None
 
 
 def _decode(tokenizer: Any, token_ids: Sequence[int]) -> str:

@@ -40,7 +40,7 @@ def _response(row: Row) -> str:
     if field not in row.values:
         raise SchemaError(f"{row.where}: there is no field 'response' (or 'answer'): name the column with the text so")
     value = row.values[field]
-    if value is None:
+    if value is None or value != value:  # NaN marks an empty cell
         return ""
     if isinstance(value, bool | list | dict):
         raise SchemaError(f"{row.where}: the field '{field}' should be text, found {type(value).__name__}")

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hneurons.answers.locating import FINDERS
-from hneurons.answers.token_offsets import encode_text, token_offsets, token_span
+from hneurons.answers.locating import FINDERS, Finder
+from hneurons.answers.token_offsets import encode_text, text_ids, token_offsets, token_span
 from hneurons.core.artifacts import Manifest, RowStore
 from hneurons.core.errors import InputError, PromptTooLongError
 from hneurons.core.progress import progress
@@ -43,6 +43,7 @@ CHUNK = 256
 """Answers that are committed together."""
 SHOWN = 20
 """Answers in a table of them."""
+_OTHER_IDS = "the token ids do not decode to the response"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def assess_answers(
         "model": model.identity.to_row(),
         "detector": detector.content,
         "style": style.to_row(),
-        "finder": {"name": finder, "version": how.version},
+        "finder": {"name": finder, "version": how.version, **_asked_finder(how, endpoint)},
         "scores": {name: score.version for name, score in reader.rivals.items()},
         "batch_size": batch_size,
         **model.dtype_setting,
@@ -205,6 +206,11 @@ def assess_answers(
             }
         )
     return Assessments(rows, store.manifest)
+
+
+def _asked_finder(how: type[Finder], endpoint: Endpoint | None) -> dict[str, str]:
+    """Which model finds the answers, where one is asked: another one finds others."""
+    return {"model": endpoint.model} if how.needs_endpoint and endpoint is not None else {}
 
 
 class _Ready(NamedTuple):
@@ -262,12 +268,17 @@ class _Reader:
         """The answer as token ids, or in words why it cannot be scored."""
         if not answer.response.strip():
             return "the response is empty"
+        # Offsets take time that grows with the square of the length, so what is too long is told before them.
+        if len(answer.token_ids or text_ids(self.model.tokenizer, answer.response) or ()) >= self.model.window:
+            return self._too_long
         ids: tuple[int, ...]
         if answer.token_ids:
+            if max(answer.token_ids) >= self.model.text_config.vocab_size:
+                return _OTHER_IDS
             try:
                 ids, offsets = answer.token_ids, token_offsets(self.model.tokenizer, answer.token_ids, answer.response)
             except (InputError, OverflowError, IndexError, TypeError):
-                return "the token ids do not decode to the response"
+                return _OTHER_IDS
         else:
             encoded = encode_text(self.model.tokenizer, answer.response)
             if encoded is None:
@@ -276,10 +287,18 @@ class _Reader:
         try:
             prompt = self._encode(answer, len(ids))
         except PromptTooLongError:
-            return f"prompt and response are longer than the model's window of {self.model.window} tokens"
+            return self._too_long
+        except InputError as error:  # a chat template that refuses these turns
+            return str(error)
+        except (TypeError, UnicodeError):  # lone surrogates, as in `encode_text`
+            return "the tokenizer cannot encode the prompt"
         asked = answer.messages[-1][1] if answer.messages else answer.question
         response = Response(answer.id, 0, answer.response, ids, (), answer.finish_reason)
         return _Ready(answer, Example(Question(answer.id, asked, ()), response, "unscored", "test"), prompt, offsets)
+
+    @property
+    def _too_long(self) -> str:
+        return f"prompt and response are longer than the model's window of {self.model.window} tokens"
 
     def _encode(self, answer: Answer, room: int) -> list[int]:
         if not answer.messages:
