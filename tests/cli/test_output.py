@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import hneurons.cli
 from hneurons.cli import main
 from hneurons.cli.app import app
 from hneurons.cli.output import describe, make_console, print_tree
@@ -89,3 +90,16 @@ def test_show_tells_what_an_export_scales(tmp_path: Path) -> None:
     (tmp_path / "m.gguf.json").write_text(json.dumps({**about, "format": "gguf"}))
     assert describe(tmp_path / "lora")["result"] == "2 neurons at alpha 0.5 as lora"
     assert describe(tmp_path / "m.gguf")["result"] == "2 neurons at alpha 0.5 as gguf"
+
+
+def test_ctrl_c_while_modules_are_read_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hneurons.cli._run", stop)
+    with pytest.raises(SystemExit) as end:
+        hneurons.cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "hneurons: stopped; run the same command again to resume\n"

@@ -2,9 +2,19 @@
 
 import sys
 
+STOPPED = "hneurons: stopped; run the same command again to resume"
+
 
 def main() -> None:
     """Entry point: any `HNeuronsError` becomes one sentence and its exit code, Ctrl-C a hint how to go on."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while modules are still being read, before typer takes it
+        print(STOPPED, file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> None:
     from hneurons.cli.app import app
     from hneurons.core.errors import HNeuronsError
     from hneurons.core.wording import printable
@@ -16,7 +26,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == 130:  # what typer makes of Ctrl-C
-            print("hneurons: stopped; run the same command again to resume", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
         raise
     except RuntimeError as error:
         if "memory" not in str(error):
