@@ -76,3 +76,20 @@ def test_products_by_blocks_are_those_of_standardised_rows(monkeypatch: pytest.M
     found = products_of(ArrayMatrix(train), [ArrayMatrix(test)])
     np.testing.assert_allclose(found.train, expected.train, atol=1e-5)
     np.testing.assert_allclose(found.tests[0], expected.tests[0], atol=1e-4)
+
+
+def test_other_labels_choose_the_place_in_the_residual_stream_anew() -> None:
+    rows = answer_rows(plant_states(make_dataset(80), strength=5.0), "train")
+    chosen = choose_state(rows, ("answer mean",))
+    permuted = rows._replace(labels=np.random.default_rng(3).permutation(rows.labels))
+    assert chosen.ridge.area > 0.9 > choose_state(permuted, ("answer mean",)).ridge.area
+    assert choose_state(rows, ("answer mean",)) is chosen
+
+
+@pytest.mark.parametrize("right", [1, 3, 119])
+def test_a_class_of_few_training_answers_breaks_no_score(right: int) -> None:
+    train = answer_rows(plant_states(make_dataset(120), strength=1.0), "train")
+    test = answer_rows(plant_states(make_dataset(40, prefix="t", seed=4), strength=1.0, seed=4), "new")
+    few = train._replace(labels=np.arange(len(train.labels)) >= right)
+    for scored in score_rows(few, test)[0]:
+        assert np.isfinite(scored.decided.values).all(), scored.method

@@ -6,6 +6,9 @@ from hneurons.detection.answer_rows import AnswerRows, Decided, Floats, even_odd
 from hneurons.detection.scores.residual import choose_state, lacks_states, read_states
 from hneurons.detection.scores.score import SCORES, Cost, Score
 
+FEWEST = 4
+"""Right training answers below which their spread is not known."""
+
 
 @SCORES.register("Mahalanobis distance")
 class Mahalanobis(Score):
@@ -20,8 +23,11 @@ class Mahalanobis(Score):
         """Squared distance to right training answers, their covariance shrunk (Ledoit and Wolf 2004).
 
         The layer is where a linear probe does best on training folds. The threshold is learned from half of the right
-        answers and the wrong ones, by the distance to the other half.
+        answers and the wrong ones, by the distance to the other half. Of fewer than four right answers no covariance
+        is known, and every distance is 0.
         """
+        if (~train.labels).sum() < FEWEST:
+            return Decided(np.zeros(len(test.labels)), 0.0)
         place, layer, _ = choose_state(train, ("answer mean",))
         states = read_states(train, place, layer)
         right = np.flatnonzero(~train.labels)

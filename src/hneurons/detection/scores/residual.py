@@ -1,6 +1,7 @@
 """The residual stream as scores read it: which layer and token, chosen on held-out training folds."""
 
 import weakref
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -32,16 +33,14 @@ def read_states(rows: AnswerRows, place: Place, layer: int) -> Floats:
     return rows.states.read(place, layer, rows.state_rows).astype(np.float64)
 
 
-_KNOWN: "weakref.WeakKeyDictionary[States, dict[tuple[tuple[Place, ...], tuple[int, ...]], Chosen]]" = (
-    weakref.WeakKeyDictionary()
-)
+_KNOWN: "weakref.WeakKeyDictionary[States, dict[tuple[Hashable, ...], Chosen]]" = weakref.WeakKeyDictionary()
 
 
 def choose_state(train: AnswerRows, places: tuple[Place, ...]) -> Chosen:
     """The place and layer whose ridge probe has the highest AUROC on held-out folds of the training answers."""
     assert train.states is not None
     known = _KNOWN.setdefault(train.states, {})
-    key = (places, tuple(train.state_rows))
+    key = (places, tuple(train.state_rows), train.labels.tobytes(), tuple(train.groups))
     if key not in known:
         last = train.states.layers - 1
         layers = np.unique(np.linspace(1, last, min(MOST_LAYERS, last)).round().astype(int)).tolist()

@@ -27,8 +27,9 @@ class Saplma(Score):
         from sklearn.preprocessing import StandardScaler
 
         place, layer, _ = choose_state(train, ("answer end",))
-        # Early stopping holds out a tenth of the training answers, which a handful cannot spare.
-        network = MLPClassifier(LAYERS, early_stopping=len(train.labels) >= 100, max_iter=200, random_state=0)
+        # Early stopping holds out a tenth of the training answers of each class, which a handful cannot spare.
+        spare = min(train.labels.sum(), (~train.labels).sum()) >= 20 and len(train.labels) >= 100
+        network = MLPClassifier(LAYERS, early_stopping=bool(spare), max_iter=200, random_state=0)
         model = make_pipeline(StandardScaler(), network)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
