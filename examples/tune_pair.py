@@ -94,7 +94,7 @@ def tune(model: LanguageModel, rows: list[Row], *, epochs: int, batch_size: int,
     )
     losses: list[float] = []
     model.model.train()
-    with progress("tune", steps, unit="steps") as advance:
+    with progress("tune", steps) as advance:
         for _ in range(epochs):
             rng.shuffle(encoded)
             for first in range(0, len(encoded), batch_size):

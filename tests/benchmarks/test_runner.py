@@ -402,7 +402,7 @@ def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path:
         == set(load_run(tmp_path / "copying").conditions)
     )
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3  # a forest plot over both, and one figure each
     again = command(saved, *options)  # one of the two alone: its controls are the same ones
     assert again.exit_code == 0, again.exception
     assert json.loads(again.stdout)["benchmarks"] == row["benchmarks"]

@@ -253,7 +253,7 @@ def test_a_finished_transfer_is_read_again_and_made_anew_for_other_settings(
     other = transfer_detector(detector, train, base, draws=3, out=tmp_path / "a")
     assert by_name(other["x"])[ANY].sets == 3 and load_transfer(tmp_path / "a") == other
     (tmp_path / "a" / "transfer.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="run 'origin' again"):
+    with pytest.raises(ArtifactError, match="run the command that made it again"):
         load_transfer(tmp_path / "a")
 
 

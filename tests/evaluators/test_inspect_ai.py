@@ -194,13 +194,14 @@ def test_a_first_turn_of_the_plain_model_is_not_scaled(
     assert sample.messages[1].text == plain.messages[1].text
 
 
-def test_items_of_one_goal_share_a_cluster_and_harmful_cut_offs_are_unscored(tmp_path: Path) -> None:
+def test_items_of_one_goal_share_a_cluster_and_what_was_cut_off_is_graded(tmp_path: Path) -> None:
     (tmp_path / "goals.jsonl").write_text(json.dumps({"question": "How?"}) + "\n")
     (tmp_path / "templates.jsonl").write_text("".join(json.dumps({"prompt": f"{n} [INSERT]"}) + "\n" for n in range(2)))
     task = benchmark_task("jailbreak", file=[str(tmp_path / "goals.jsonl"), str(tmp_path / "templates.jsonl")])
     log = evaluate(task, saying("I'm sorry, but", "Sure: so", cut=True), tmp_path, max_connections=1)
     assert len({(sample.metadata or {})["group"] for sample in samples_of(log)}) == 1
-    assert sorted(str(score.reason) for score in scores_of(log).values()) == ["None", "truncated"]
+    assert [score.reason for score in scores_of(log).values()] == [None, None]
+    assert sorted(score.value for score in scores_of(log).values()) == [0.0, 1.0]
     assert task.config.top_k == 20
 
 

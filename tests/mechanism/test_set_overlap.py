@@ -150,7 +150,7 @@ def test_selection_probabilities_are_read_from_the_half_samples_beside_a_detecto
     again = read_probabilities(tmp_path / "again")
     assert again == dict(zip(stability.columns.tolist(), stability.probability.tolist(), strict=True))
     (tmp_path / "stability" / "state.safetensors").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match="run 'fit' again"):
+    with pytest.raises(ArtifactError, match="run the command that made it again"):
         read_probabilities(tmp_path)
     make_set([1]).save(tmp_path / "alone")
     assert read_probabilities(tmp_path / "alone") is None

@@ -287,7 +287,7 @@ def test_a_kept_drift_is_read_again_and_made_anew_for_other_weights(tmp_path: Pa
     other = measure_drift(base, tuned, out=tmp_path / "out")
     assert (other.up != first.up).any() and (Drift.load(tmp_path / "out").up == other.up).all()
     (tmp_path / "out" / "drift.safetensors").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match="run 'origin' again"):
+    with pytest.raises(ArtifactError, match="run the command that made it again"):
         Drift.load(tmp_path / "out")
 
 

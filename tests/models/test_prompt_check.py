@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Regex, normalizers
 from tokenizers.processors import TemplateProcessing
 
-from hneurons.cli.doctor import examine
+from hneurons.cli.doctor import Wanted, examine
 from hneurons.core.errors import InputError
 from hneurons.models import language_model
 from hneurons.models.checkpoints import tokenizer_hash
@@ -109,11 +109,11 @@ def test_a_tokenizer_that_spoils_prompts_is_refused_by_runs_and_by_doctor(
         model.encode("Who?", PromptStyle())
     monkeypatch.setattr(language_model, "load_model", lambda *args, **options: model)
     with pytest.raises(InputError, match=message):
-        examine("tiny", examples=1, device="cpu")
+        examine("tiny", Wanted(examples=1), device="cpu")
 
 
 def test_doctor_refuses_a_template_without_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel(tiny_transformer("llama"), with_template("<s>answer:"), name="tiny")
     monkeypatch.setattr(language_model, "load_model", lambda *args, **options: model)
     with pytest.raises(InputError, match="does not write what the user says"):
-        examine("tiny", examples=1, device="cpu")
+        examine("tiny", Wanted(examples=1), device="cpu")

@@ -98,7 +98,7 @@ def test_all_results_are_in_one_file_and_read_again(place: Path) -> None:
     path = place / "run" / "origin" / "origin.json"
     kept = path.read_bytes()
     path.write_text("{}")
-    with pytest.raises(ArtifactError, match="run 'origin' again"):
+    with pytest.raises(ArtifactError, match="run the command that made it again"):
         load_origin(path.parent)
     path.write_bytes(kept)
     assert load_origin(place / "bare" / "origin") is None
