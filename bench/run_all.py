@@ -49,19 +49,20 @@ class Goal(NamedTuple):
 
 
 GOALS = (
-    Goal("10 answers", "transformers", "ratio", 0, 0.25, "Short prompts leave little to share."),
-    Goal("10 answers", "llama.cpp", "ratio", 0, 0.25, "Its weights have four bits, ours 32."),
-    Goal("contributions of", "contributions, whole", "ratio", 0.95, math.inf, "Reading every neuron is not free."),
-    Goal("seven response", "the other way", "ratio", 4, math.inf, "Each condition draws its own replies."),
-    Goal("sparse path, 4,000", "hneurons", "median", 0, 1.0, "A sweep is bound by memory."),
-    Goal("sparse path, 2,000 x 348,160, standard", "hneurons", "median", 0, 2.5, "A sweep is bound by memory."),
-    Goal("sparse path, 2,000 x 2,293,760", "hneurons", "median", 0, 25.0, "Three sweeps read 28 GB in all."),
-    Goal("recorded answers, time", "hneurons, float32", "ratio", 0, 0.25, "Contributions are one forward pass."),
-    Goal("recorded answers, peak", "hneurons, float32", "median", 0, 1.2, "The libraries alone take most of it."),
+    Goal("10 answers", "transformers", "ratio", 0, 0.25, "Without examples little of a prompt is shared."),
+    Goal("10 answers", "llama.cpp", "ratio", 0, 0.25, "Its weights have four bits, and no prefix is shared."),
+    Goal("contributions of", "contributions, whole", "ratio", 0.95, math.inf, "A reused prefix more than makes up."),
+    Goal("seven response", "the other way", "ratio", 4, math.inf, "Each condition draws replies of its own."),
+    Goal("sparse path, 4,000", "hneurons", "median", 0, 1.0, "It is bound by memory, which other work shared."),
+    Goal("sparse path, 2,000 x 348,160, standard", "hneurons", "median", 0, 2.5, "Its sweeps are bound by memory."),
+    Goal("sparse path, 2,000 x 2,293,760", "hneurons", "median", 0, 25.0, "Its three sweeps read 28 GB."),
+    Goal("recorded answers, time", "hneurons, float32", "ratio", 0, 0.25, "Nine tenths are one forward pass."),
+    Goal("recorded answers, time", "hneurons, bfloat16", "ratio", 0, 0.25, "Most of it is one forward pass."),
+    Goal("recorded answers, peak", "hneurons", "median", 0, 1.2, "Libraries and model take 0.9 GiB of it."),
     Goal("demo", "wall time", "median", 0, 180.0, "Sampling takes most of it."),
-    Goal("1.5b", "first start", "median", 0, 90.0, "Converting is bound by one core."),
-    Goal("1.5b", "later start", "median", 0, 10.0, "Reading is bound by the disk."),
-    Goal("memory", "peak memory, first start", "ratio", 0, 1.3, "The libraries take 0.3 GiB whatever the model."),
+    Goal("1.5b", "first start", "median", 0, 90.0, "Converting runs on one core."),
+    Goal("1.5b", "later start", "median", 0, 10.0, "It is bound by the disk."),
+    Goal("memory", "peak memory, first start", "ratio", 0, 1.3, "Libraries take 0.3 GiB, whatever the model."),
 )
 
 
