@@ -40,6 +40,7 @@ from hneurons.report.page import TEMPLATES
 from hneurons.report.provenance import reproduce_command
 from hneurons.report.run_report import write_run_report
 from hneurons.report.sections import run_sections
+from hneurons.report.sections.counts import describe_finder
 from hneurons.report.sections.detection import draw_detection, draw_roc
 from hneurons.report.sections.neurons import draw_weights
 from hneurons.report.sections.path import draw_path
@@ -216,6 +217,16 @@ def test_counts_and_what_was_dropped_are_those_of_the_stages(finished: Run, page
     assert row and f"{selected['right']} + {selected['wrong']}" in row[1]
     for reason in summary["dropped"]:
         assert f"dropped: {reason}" in page
+
+
+def test_what_the_finder_costs_is_said_by_class() -> None:
+    spans = {"found": {"right": 40, "wrong": 1_200}, "not_found": {"right": 2, "wrong": 0}}
+    said = describe_finder("response", {"train": {"spans": spans}, "new": {"spans": spans}, "open": {}})
+    assert said == (
+        "The finder 'response' located 2,480 of 2,484 selected answers. Left out for want of a place: 4 right and 0 "
+        "wrong."
+    )
+    assert describe_finder("response", {"open": {}}) == ""
 
 
 def test_the_contrast_of_invented_and_real_things_is_named(page: str) -> None:

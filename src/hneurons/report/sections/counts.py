@@ -14,7 +14,23 @@ def describe(page: RunPage) -> dict[str, Any]:
         "datasets": list(page.summaries),
         "samples": page.run.plan.n,
         "known_error": page.run.judge_error(),
+        "finder": describe_finder(page.run.plan.finder, page.summaries),
     }
+
+
+def describe_finder(name: str, summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """What the choice of finder costs: how many selected answers it does not find, by class."""
+    spans = [summary["spans"] for summary in summaries.values() if "found" in summary.get("spans", {})]
+    found, lost = (
+        {kind: sum(one[key][kind] for one in spans) for kind in ("right", "wrong")} for key in ("found", "not_found")
+    )
+    if not spans:
+        return ""
+    total = sum(found.values()) + sum(lost.values())
+    return (
+        f"The finder '{name}' located {sum(found.values()):,} of {total:,} selected answers. Left out for want of a "
+        f"place: {lost['right']:,} right and {lost['wrong']:,} wrong."
+    )
 
 
 class _Count(NamedTuple):
