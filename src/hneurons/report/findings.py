@@ -17,6 +17,7 @@ Summaries = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 INVENTED = "invented against real"
 _FEW = 100  # answers per class below which an interval says little
+_NAMED = 4  # scores that a sentence names; more are counted
 _TELLING = 0.6  # AUROC from which a leak check has something to tell
 
 
@@ -77,7 +78,12 @@ def describe_result(detector: Detector, result: DatasetResult) -> str:
             f"{number(mean)} on average ({number(low)} to {number(high)})"
         )
     rivals = [s for s in result.scores if s.method not in (DETECTOR, *LIKE_FOR_LIKE)]
-    parts += [f"{s.method} alone reaches {s.auroc.value:.3f}" for s in rivals]
+    if len(rivals) > _NAMED:
+        strongest = max(rivals, key=lambda s: s.auroc.value)
+        parts.append(f"of {len(rivals)} other scores the strongest, '{strongest.method}', reaches ")
+        parts[-1] += number(strongest.auroc.value)
+    else:
+        parts += [f"{s.method} alone reaches {s.auroc.value:.3f}" for s in rivals]
     doubt = doubt_signal(detector)
     return (f"{doubt} " if doubt else "") + "; ".join(parts) + "."
 
@@ -93,13 +99,23 @@ def state_verdict(detector: Detector, result: DatasetResult | None) -> str:
     found = _rivals(result)
     if result.like_for_like:
         found["as many random neurons fitted alike"] = result.like_for_like[0][1].auroc
-    better = [name for name, d in found.items() if d.low > 0]
-    other = [name for name in found if name not in better]
+    better = _name_some(result, [name for name, d in found.items() if d.low > 0])
+    other = _name_some(result, [name for name, d in found.items() if not d.low > 0])
     doubt = doubt_signal(detector)
     on = (f"{doubt} " if doubt else "") + f"On unseen {result.name} questions the detector is"
     if not better:
         return f"{on} not shown to be better than {listing(other)}."
     return f"{on} better than {listing(better)}" + (f", but not than {listing(other)}." if other else ".")
+
+
+def _name_some(result: DatasetResult, names: Sequence[str]) -> list[str]:
+    """Names for a short sentence: many scores are counted, and the strongest of them is named."""
+    area_of = {s.method: s.auroc.value for s in result.scores}
+    scores = [name for name in names if name in area_of]
+    if len(scores) <= _NAMED:
+        return list(names)
+    strongest = max(scores, key=lambda name: area_of[name])
+    return [*(n for n in names if n not in area_of), f"{len(scores)} other scores ('{strongest}' the strongest)"]
 
 
 def judge_result(result: DatasetResult) -> str:
