@@ -132,6 +132,7 @@ class Third:
         return 3, {"by": "number", "grid": [c.accuracy for c in candidates]}
 
 
+@pytest.mark.slow
 def test_fit_takes_the_point_that_was_chosen_and_keeps_the_table(tmp_path: Path) -> None:
     data = make_dataset(120, planted={(0, 7): 3.0, (2, 31): 2.5}).contributions
     choice = Third()

@@ -103,6 +103,7 @@ def reply_alone(model: Any, turns: Sequence[str], neurons: NeuronSet, alpha: flo
     return str(model.tokenizer.decode(new, skip_special_tokens=True)).strip()
 
 
+@pytest.mark.slow
 def test_every_cell_is_what_a_separate_run_of_it_gives() -> None:
     model = tiny_model(chat=True)
     sets = make_sets(model)
@@ -190,6 +191,7 @@ def test_a_prompt_that_no_condition_changes_is_run_once_for_all_of_them() -> Non
     assert prompt_tokens(model, Toy(), alphas=(0.0, 1.0, 4.0, 6.0)) > 4 * one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["all", "response"])
 def test_earlier_turns_are_not_run_again_and_without_room_for_them_the_replies_are_the_same(
     scope: Any, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,9 @@ from hneurons.runs.run import Run
 from support.tiny_run import make_plan, plant_judge
 
 
+pytestmark = pytest.mark.slow  # the run takes some seconds
+
+
 class Said(NamedTuple):
     code: int
     out: str

@@ -35,6 +35,7 @@ def test_another_process_is_refused_until_every_holder_has_let_go(tmp_path: Path
     assert try_elsewhere(tmp_path) == "held"
 
 
+@pytest.mark.slow
 def test_a_lock_that_nobody_refers_to_is_let_go(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path)
     assert "another process" in try_elsewhere(tmp_path)

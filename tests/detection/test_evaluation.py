@@ -70,6 +70,7 @@ def test_scores_are_those_of_the_detectors_decisions(detector: Detector, train: 
     assert np.trapezoid(true_rate, false_rate) == pytest.approx(result.detector.auroc.value, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_h_neurons_beat_as_many_random_ones_and_blind_baselines_know_nothing(
     detector: Detector, train: Dataset
 ) -> None:
@@ -236,6 +237,7 @@ def test_examples_that_were_not_located_are_counted(detector: Detector, train: D
     )
 
 
+@pytest.mark.slow
 def test_a_finished_evaluation_is_read_again_and_other_settings_are_refused(
     detector: Detector, train: Dataset, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def plant_neuron(model: Any, ids: torch.Tensor, driven: torch.Tensor, neuron: in
         mlp.gate_proj.weight[neuron] = mlp.up_proj.weight[neuron] = 3 * row
 
 
+@pytest.mark.slow
 def test_a_neuron_planted_in_a_model_is_recovered_through_its_contributions() -> None:
     """Wrong answers say token 77 or 78 among random tokens; neuron 23 of layer 0 reacts to just these two."""
     model, style, rng = tiny_model("llama"), PromptStyle(), np.random.default_rng(0)

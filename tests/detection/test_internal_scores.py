@@ -21,6 +21,7 @@ def areas(train: Dataset, test: Dataset) -> dict[str, float]:
     return {one.method: auroc(new.labels, one.decided.values) for one in score_rows(known, new)[0]}
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_residual_stream_is_found_by_the_probes_alone() -> None:
     train = plant_states(make_dataset(160), strength=5.0)
     test = plant_states(make_dataset(120, prefix="t", seed=4), strength=5.0, seed=4)
@@ -32,6 +33,7 @@ def test_a_signal_in_the_residual_stream_is_found_by_the_probes_alone() -> None:
         assert abs(found[name] - 0.5) < 0.17, name
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_neurons_is_found_by_ridge_on_the_neurons_alone() -> None:
     planted = {(0, 7): 4.0}
     train = plant_states(make_dataset(160, planted=planted), strength=0.0)
@@ -42,6 +44,7 @@ def test_a_signal_in_the_neurons_is_found_by_ridge_on_the_neurons_alone() -> Non
         assert abs(found[name] - 0.5) < 0.17, name
 
 
+@pytest.mark.slow
 def test_without_states_these_scores_are_left_out_by_name_and_token_entropies_come_from_states() -> None:
     train, test = make_dataset(40), make_dataset(40, prefix="t", seed=4)
     rows = answer_rows(train, "train"), answer_rows(test, "new")
@@ -86,6 +89,7 @@ def test_other_labels_choose_the_place_in_the_residual_stream_anew() -> None:
     assert choose_state(rows, ("answer mean",)) is chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", [1, 3, 119])
 def test_a_class_of_few_training_answers_breaks_no_score(right: int) -> None:
     train = answer_rows(plant_states(make_dataset(120), strength=1.0), "train")

@@ -126,6 +126,7 @@ def test_alpha_1_replies_as_the_plain_model_and_others_do_not(places: dict[str, 
     assert set(plain) == set(other) and plain != other
 
 
+@pytest.mark.slow
 def test_any_intervention_may_be_given_from_python(places: dict[str, Path], tmp_path: Path) -> None:
     scaling = NeuronScaling(NeuronSet.load(places["neurons"]), 0.0)
     given, named = (

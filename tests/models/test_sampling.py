@@ -189,6 +189,7 @@ def test_another_seed_and_another_sample_number_give_another_answer() -> None:
     assert draw(model, prompts, branches, sampling) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [True, False])
 def test_a_long_queue_in_few_rows_changes_nothing(share: bool) -> None:
     model = tiny_model("llama")

@@ -57,6 +57,7 @@ def test_foreign_records_go_from_csv_to_an_audit(run: Path) -> None:
     assert numbers["audits"][0]["audit"] == "populations" and numbers["runs"][0]["malformed"] == 2
 
 
+@pytest.mark.slow
 def test_the_report_stands_alone_and_says_the_same_as_its_json(run: Path, tmp_path: Path) -> None:
     result = call("audit", "report", run, "--out", tmp_path / "audit.html")
     assert result.exit_code == 0, result.output
@@ -86,6 +87,7 @@ def test_the_report_says_first_how_its_headline_claims_stand_and_lists_only_what
     assert not re.search(r"<details", render_report(alone).partition('<h2 class="audit"')[0])
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_bytes_every_time(run: Path, tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
         assert call("audit", "report", run, "--out", tmp_path / name).exit_code == 0

@@ -46,6 +46,7 @@ def compare(train: Dataset, test: Dataset, *, refits: int = 0, out: Path | None 
     return compare_rivals(detector, train, {"new": test}, scores, refits=refits, draws=2, out=out)["new"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("neurons", "confidence"), [(True, False), (False, True), (True, True)])
 def test_a_planted_signal_is_attributed_to_the_family_that_has_it(neurons: bool, confidence: bool) -> None:
     train = make(140, neurons=neurons, confidence=confidence)
@@ -60,6 +61,7 @@ def test_a_planted_signal_is_attributed_to_the_family_that_has_it(neurons: bool,
     assert (found.partial.low > 0) is neurons and (found.within["confidence"].low > 0.6) is neurons
 
 
+@pytest.mark.slow
 def test_a_comparison_is_kept_read_again_and_names_everything(tmp_path: Path) -> None:
     train, test = make(80, neurons=True, confidence=True), make(60, neurons=True, confidence=True, prefix="t", seed=3)
     found = compare(train, test, refits=4, out=tmp_path)

@@ -56,6 +56,7 @@ def test_an_edited_file_gives_the_hooks_probabilities_in_llama_cpp(tmp_path: Pat
             assert farthest(server, model, neurons, 1.0) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["F32", "Q8_0"])
 def test_the_unit_adapter_gives_every_request_its_own_alpha(tmp_path: Path, kind: str) -> None:
     source = write_tiny_gguf(tmp_path / "tiny.gguf", kind)
