@@ -15,7 +15,6 @@ from hneurons.runs.folder import RunFolder
 from hneurons.runs.run import Run
 from support.tiny_run import make_plan, plant_judge
 
-
 pytestmark = pytest.mark.slow  # the run takes some seconds
 
 
