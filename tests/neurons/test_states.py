@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hneurons.core.errors import NotEnoughDataError
+from hneurons.core.errors import ArtifactError, NotEnoughDataError
 from hneurons.core.types import Example, Question, Response
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.states import PLACES, load_states, measure_states
@@ -99,3 +99,13 @@ def test_states_are_kept_resumed_and_read_again(tmp_path: Path, monkeypatch: pyt
 def test_without_spans_there_is_nothing_to_read() -> None:
     with pytest.raises(NotEnoughDataError, match="none of 0 examples"):
         measure_states(tiny_model("llama"), [], style=STYLE)
+
+
+def test_a_damaged_file_of_states_is_one_sentence(tmp_path: Path) -> None:
+    examples = make_examples(4)
+    measure_states(tiny_model("llama"), examples, style=STYLE, out=tmp_path)
+    found = load_states(tmp_path)
+    for path in tmp_path.glob("residual-*.safetensors"):
+        path.write_bytes(path.read_bytes()[:8] + b'{"a": ""}')
+    with pytest.raises(ArtifactError, match="is damaged or of another version"):
+        found.read(PLACES[0], 1, [0])

@@ -62,9 +62,11 @@ def file_hash(path: Path, size: int | None = None) -> str:
 @contextmanager
 def stored_errors(folder: Path) -> Iterator[None]:
     """Turn what reading stored values raises into an `ArtifactError` that names their folder."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SafetensorError) as error:
         reason = f"no {error}" if isinstance(error, LookupError) else str(error)
         raise ArtifactError(f"{folder} is damaged or of another version ({reason}): {MAKE_AGAIN}") from error
 
