@@ -11,28 +11,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
-from hneurons.cli import main
 from hneurons.core.artifacts import Manifest
 from hneurons.detection.detector import Detector
 from hneurons.models import checkpoints, endpoint
 from hneurons.runs.run import Run
+from support.command_line import CLI, Said, command_line
 from support.planted import read_tree
 from support.tiny_models import tiny_tokenizer, tiny_transformer
 from support.tiny_run import make_plan, plan_arguments, plant_judge, save_tiny_model, write_questions
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-CLI = Callable[..., Said]
 
 
 @pytest.fixture(autouse=True)
@@ -43,19 +34,7 @@ def planted_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CLI:
-    """Run `hneurons` in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["hneurons", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        return Said(code, *capsys.readouterr())
-
-    return run
+    return command_line(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

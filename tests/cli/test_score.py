@@ -2,29 +2,18 @@
 
 import json
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from hneurons.cli import main
 from hneurons.detection.detector import DETECTOR_JSON, Detector
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.run import Run
+from support.command_line import CLI, command_line
 from support.tiny_run import make_plan, plant_judge
 
 pytestmark = pytest.mark.slow  # the run takes some seconds
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-CLI = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CLI:
-    def call(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["hneurons", "score", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        return Said(code, *capsys.readouterr())
-
-    return call
+    return command_line(monkeypatch, capsys, "score")
 
 
 def write(path: Path, *rows: Any) -> Path:
