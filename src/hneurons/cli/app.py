@@ -265,10 +265,11 @@ def scores(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Score every test answer in all other ways; one pass of the model reads its states."""
+    """Score every test answer in all other ways; the model reads its answers again and is asked about them."""
     job = Run(folder, device=device)
     if not stored:
         job.states()
+        job.opinions()
     by_dataset = job.scores()
     compared = job.rivals(by_dataset) if (job.detector / "detector.json").is_file() else {}
     found = {

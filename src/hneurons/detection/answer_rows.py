@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hneurons.answers.opinions import Opinion, Opinions
 from hneurons.answers.responses import group_by_question
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.types import Example, ModelIdentity, Response
@@ -23,13 +24,16 @@ _MEMORY = 1 << 30
 class Dataset(NamedTuple):
     """Located examples and their contributions, and what some scores read besides.
 
-    responses: all samples of the questions; states: what `measure_states` read in a pass of its own.
+    - `responses`: all samples of the questions.
+    - `states`: what `measure_states` read in a pass of its own.
+    - `opinions`: what the model says of its answers (`measure_opinions`).
     """
 
     examples: Sequence[Example]
     contributions: Contributions
     responses: Sequence[Response] = ()
     states: States | None = None
+    opinions: Opinions | None = None
 
 
 class AnswerRows(NamedTuple):
@@ -41,6 +45,7 @@ class AnswerRows(NamedTuple):
     - `samples`: the other answers drawn to each row's question, in the order of their numbers.
     - `states`: the residual stream and the like. None where it was not read for every row.
     - `state_rows`: the row of each answer there.
+    - `opinions`: what the model says of each answer. Empty where it was not asked about every row.
     """
 
     examples: list[Example]
@@ -50,6 +55,7 @@ class AnswerRows(NamedTuple):
     samples: Sequence[Sequence[Response]] = ()
     states: States | None = None
     state_rows: Sequence[int] = ()
+    opinions: Sequence[Opinion] = ()
 
     @property
     def fewest_groups(self) -> int:
@@ -111,7 +117,9 @@ def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -
     state_rows = None if data.states is None else data.states.numbers(chosen)
     states = None if state_rows is None else data.states
     matrix = data.contributions.matrix(numbers)
-    return AnswerRows(chosen, labels, groups, matrix, samples, states, state_rows or ())
+    said = {one.example_id: one for one in data.opinions.rows} if data.opinions else {}
+    opinions = [said[e.id] for e in chosen] if all(e.id in said for e in chosen) else ()
+    return AnswerRows(chosen, labels, groups, matrix, samples, states, state_rows or (), opinions)
 
 
 def check_both_classes(rows: AnswerRows, name: str) -> None:

@@ -81,6 +81,16 @@ def render_turns(tokenizer: Any, messages: Sequence[Message], *, chat: bool) -> 
     return "\n\n".join([*blocks, f"Question: {said[-1]}\nAnswer:"])
 
 
+def begin_turn(tokenizer: Any, said: str, begun: str) -> str:
+    """The prompt in which the model has begun its turn with some words; without a chat template these are a line more.
+
+    Raises what `render_chat` raises.
+    """
+    if not tokenizer.chat_template:
+        return f"{said}\n{begun}"
+    return render_chat(tokenizer, [{"role": "user", "content": said}]) + begun
+
+
 def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     """Chat turns (role, content) as text that ends where the model's turn begins.
 

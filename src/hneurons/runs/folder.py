@@ -22,6 +22,7 @@ from hneurons.runs.plan import TRAIN, RunPlan
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from hneurons.answers.opinions import Opinions
     from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from hneurons.neurons.states import States
 
 logger = logging.getLogger(__name__)
-PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "states", "scores")
+PARTS = ("responses", "verdicts", "examples", "spans", "contributions", "states", "opinions", "scores")
 """Folders of a dataset's stages, in the order in which they are made."""
 
 
@@ -194,6 +195,11 @@ class RunFolder:
 
         return load_states(self.place(dataset, "states"))
 
+    def load_opinions(self, dataset: str) -> "Opinions":
+        from hneurons.answers.opinions import load_opinions
+
+        return load_opinions(self.place(dataset, "opinions"))
+
     def testable(self) -> list[str]:
         """Datasets in which an answer was located; a test set may have none, which the report says."""
         return [
@@ -213,15 +219,16 @@ class RunFolder:
         return [name for name, located in found.items() if located >= FLOOR]
 
     def dataset(self, name: str) -> "Dataset":
-        """Located examples, contributions and all samples of a finished dataset."""
+        """Located examples, contributions and all samples of a finished dataset, and what was measured for scores."""
         from hneurons.detection.answer_rows import Dataset
 
         located = self.load_located(name)
-        read = self.manifests(name).get("states")
-        # States of answers that were located otherwise since are left alone until 'scores' reads them anew.
-        current = read is not None and read.inputs.get("examples") == identify([e for e in located if e.token_span])
-        states = self.load_states(name) if current else None
-        return Dataset(located, self.load_contributions(name), self.load_responses(name), states)
+        asked = identify([e for e in located if e.token_span])
+        # What was measured of answers that were located otherwise since is left alone until 'scores' measures it anew.
+        current = {part for part, made in self.manifests(name).items() if made.inputs.get("examples") == asked}
+        states = self.load_states(name) if "states" in current else None
+        opinions = self.load_opinions(name) if "opinions" in current else None
+        return Dataset(located, self.load_contributions(name), self.load_responses(name), states, opinions)
 
     def load_detector(self) -> "Detector":
         from hneurons.detection.detector import Detector

@@ -403,6 +403,17 @@ class Run(RunFolder):
 
         return self._count((TRAIN, *self.evaluable()), "states", measure)
 
+    def opinions(self) -> dict[str, Any]:
+        """Stage `opinions` of the training answers and of every test set with enough located answers."""
+        from hneurons.answers.opinions import Opinions, measure_opinions
+
+        model = self.model
+
+        def measure(name: str, out: Path) -> Opinions:
+            return measure_opinions(model, self.load_located(name), out=out)
+
+        return self._count((TRAIN, *self.evaluable()), "opinions", measure)
+
     def scores(self) -> dict[str, "Scores"]:
         """Stage `scores` of every test set that has enough located answers."""
         from hneurons.detection.scores import Scores, score_answers

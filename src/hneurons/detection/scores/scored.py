@@ -101,6 +101,8 @@ def score_answers(train: Dataset, test: Dataset, *, name: str = "test", out: Pat
     inputs = {"train": train.contributions.content, "test": test.contributions.content}
     for name, states in (("train states", known.states), ("test states", rows.states)):
         inputs |= {} if states is None else {name: states.content}
+    for name, opinions in (("train opinions", train.opinions), ("test opinions", test.opinions)):
+        inputs |= {} if opinions is None else {name: opinions.content}
     if any(score.needs == "samples" for score in computable.values()):
         inputs |= {"train samples": identify(train.responses), "test samples": identify(test.responses)}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(computable), replace=True)
