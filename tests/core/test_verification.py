@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
             store.finish({})
     RunPlan(model="m", questions="facts").save(tmp_path)
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "detector.json").write_text('{"a": 1}')
+    (tmp_path / "old" / "notes.json").write_text('{"a": 1}')
     (tmp_path / "report.html").write_text("<p>")
     return tmp_path
 
@@ -44,7 +44,7 @@ def test_what_is_whole_unfinished_and_without_hash_is_said_to_be_so(folder: Path
         "going/on/manifest.json": "unfinished",
         "going/on/rows.jsonl": "whole",
         "going/on/shard-0.safetensors": "whole",
-        "old/detector.json": "unchecked",
+        "old/notes.json": "unchecked",
         "rows/manifest.json": "whole",
         "rows/rows.jsonl": "whole",
         "rows/shard-0.safetensors": "whole",
@@ -75,9 +75,9 @@ def test_every_flipped_bit_is_found_and_the_file_is_named(folder: Path) -> None:
 def test_what_is_missing_or_cut_is_damage(folder: Path) -> None:
     (folder / "fit" / "state.safetensors").unlink()
     (folder / "rows" / "rows.jsonl").write_bytes(b"")
-    (folder / "old" / "detector.json").write_text("{")
+    (folder / "old" / "notes.json").write_text("{")
     found = {check.path: check.reason for check in verify_folder(folder) if check.state == "damaged"}
-    assert set(found) == {"fit/state.safetensors", "rows/rows.jsonl", "old/detector.json"}
+    assert set(found) == {"fit/state.safetensors", "rows/rows.jsonl", "old/notes.json"}
     assert found["fit/state.safetensors"] == "is missing; manifest.json says that it was written"
 
 
@@ -99,6 +99,7 @@ def test_the_command_ends_with_1_where_something_is_damaged_and_says_what(folder
     assert done.stdout.splitlines() == [
         "unfinished: going/on/manifest.json (1 of 2 parts are done)",
         "11 files: 9 whole, 1 unchecked, 1 unfinished, 0 damaged",
+        "No hash of the unchecked files was recorded, so a change in them would not be seen; --json names them.",
     ]
     (folder / "rows" / "shard-0.safetensors").write_bytes(b"4568")
     done = run(app, ["verify", str(folder)])

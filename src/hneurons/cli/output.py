@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import ArtifactError, InputError
-from hneurons.core.rows import dump_json, field_row, load_json, to_row
+from hneurons.core.files import read_checked, stored_errors
+from hneurons.core.rows import dump_json, field_row, to_row
 from hneurons.core.wording import count, did_you_mean, interval, printable
 
 if TYPE_CHECKING:
@@ -163,8 +164,9 @@ def describe(path: Path) -> dict[str, Any]:
         return {"result": {"neurons": describe_neurons(release.neurons), **domains}, "plan": release.about["plan"]}
     note = path / EXPORT_JSON if path.is_dir() else path.with_name(f"{path.name}.json")
     if note.is_file():
-        about = load_json(note.read_bytes())
-        if isinstance(about, dict) and {"format", "alpha", "neurons"} <= set(about):
+        with stored_errors(note):
+            about = read_checked(note)
+        if {"format", "alpha", "neurons"} <= set(about):
             scaled = f"{count(len(about['neurons']), 'neuron')} at alpha {about['alpha']:g} as {about['format']}"
             return {"result": scaled, **{k: v for k, v in about.items() if k != "neurons"}}
     stage = field_row(Manifest.load(path)) if (path / MANIFEST).is_file() else {}

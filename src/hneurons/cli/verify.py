@@ -38,3 +38,5 @@ def print_checks(checks: "list[FileCheck]") -> None:
     counts = Counter(check.state for check in checks)
     said = ", ".join(f"{counts[state]} {state}" for state in ("whole", "unchecked", "unfinished", "damaged"))
     echo(f"{len(checks)} files: {said}")
+    if counts["unchecked"]:
+        echo("No hash of the unchecked files was recorded, so a change in them would not be seen; --json names them.")

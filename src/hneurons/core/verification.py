@@ -37,7 +37,9 @@ class _Record(NamedTuple):
 
 
 def verify_folder(folder: Path) -> list[FileCheck]:
-    """Check every JSON, JSONL and tensor file below `folder`, in the order of their paths; links are not followed.
+    """Check every JSON, JSONL and tensor file below `folder`, and others with a hash, in the order of their paths.
+
+    Links are not followed.
 
     Raises `InputError` where it is no folder or holds no such file, `StorageError` where it cannot be read.
     """
@@ -53,7 +55,9 @@ def verify_folder(folder: Path) -> list[FileCheck]:
                 found[path] = _check_hash(path, records[path])
             found.setdefault(path, _parse(path))
         for path, record in records.items():
-            if path not in found:
+            if path not in found and path.is_file() and not path.is_symlink():
+                found[path] = _check_hash(path, record)
+            elif path not in found:
                 found[path] = FileCheck("", "damaged", f"is missing; {record.by} says that it was written")
     except OSError as error:
         raise StorageError(f"{folder} cannot be read: {error.strerror} ({error.filename})") from error

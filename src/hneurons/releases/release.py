@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from hneurons.models.language_model import LanguageModel
 
-CARD = "README.md"
+CARD, CARD_MARK = "README.md", b"library_name: hneurons"
+"""The model card, and what stands in every one."""
 _FILES = (DETECTOR_JSON, DETECTOR_TENSORS, NEURONS_JSON, NEURONS_TENSORS)
 _MORE = ("schema_version", "versions")
 _FIELDS = ("model", "neurons", "thresholds", "data", "plan", "tested_on", "failed_on", "domains", "files")

@@ -4,14 +4,13 @@ Scaling z_j by alpha is scaling column j of the down-projection, which is adding
 FFN it is also scaling row j of the up-projection, which is a run of whole blocks in a GGUF file.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hneurons.core.artifacts import SCHEMA_VERSION, package_versions
 from hneurons.core.errors import InputError
-from hneurons.core.files import file_hash, write_atomic
+from hneurons.core.files import file_hash
 
 if TYPE_CHECKING:
     from hneurons.interventions.intervention import Intervention
@@ -105,22 +104,22 @@ def export_intervention(
     if format == "lora":
         from hneurons.interventions.export.lora import write_lora
 
-        details = write_lora(stored, neurons, alpha, out, max_rank=max_rank, about=_to_text(about))
+        details = write_lora(stored, neurons, alpha, out, max_rank=max_rank, about=about)
     elif format == "weights":
         from hneurons.interventions.export.baked import write_baked
 
-        details = write_baked(stored, neurons, alpha, out, about=_to_text(about))
+        details = write_baked(stored, neurons, alpha, out, about=about)
     else:
         from hneurons.interventions.export.gguf_edit import find_gguf, write_gguf
         from hneurons.interventions.export.gguf_lora import write_gguf_lora
+        from hneurons.interventions.export.target import write_note
 
         source = find_gguf(model, gguf)
         if format == "gguf":
             details = write_gguf(stored, neurons, alpha, out, source=source)
         else:
             details = write_gguf_lora(stored, neurons, alpha, out, source=source, max_rank=max_rank)
-        about |= {"gguf": source.name, "gguf_hash": file_hash(source)}
-        write_atomic(note, _to_text(about))
+        write_note(note, about | {"gguf": source.name, "gguf_hash": file_hash(source)}, [out])
     return Export(out, format, alpha, len(neurons), len(set(neurons.layers.tolist())), details)
 
 
@@ -135,8 +134,3 @@ def _describe(neurons: "NeuronSet", alpha: float, format: str) -> dict[str, Any]
         "data": neurons.data,
         "versions": package_versions(),
     }
-
-
-def _to_text(about: dict[str, Any]) -> str:
-    """The JSON that is written beside or into an export."""
-    return json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"

@@ -1,6 +1,7 @@
 """A checkpoint with alpha baked in: a copy of the files in which only the scaled columns' bytes differ."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.interventions.export.source import neurons_by_layer
-from hneurons.interventions.export.target import EXPORT_JSON, copy_file, replacing
+from hneurons.interventions.export.target import EXPORT_JSON, copy_file, replacing, write_note
 from hneurons.models.stored_weights import Projection, StoredModel
 from hneurons.neurons.neuron_set import NeuronSet
 
@@ -16,7 +17,9 @@ _KEPT = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 _BLOCK = 1 << 22  # bytes changed at a time
 
 
-def write_baked(stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path, *, about: str) -> dict[str, Any]:
+def write_baked(
+    stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path, *, about: Mapping[str, Any]
+) -> dict[str, Any]:
     """Copy the checkpoint to the new folder `out` and scale W_down[:, S] there, block by block.
 
     Values are scaled in float64 and rounded once to the stored type. Config, tokenizer and other small files come
@@ -27,10 +30,10 @@ def write_baked(stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path
         small = [p for p in stored.folder.iterdir() if p.is_file() and p.suffix in _KEPT]
         for path in [*stored.files, *small]:
             copy_file(path, folder / path.name)
-        (folder / EXPORT_JSON).write_text(about, encoding="utf-8")
         for layer, picked in neurons_by_layer(neurons).items():
             down = stored.layers[layer].down
             scale_stored(folder / down.tensor.path.name, down, picked, alpha)
+        write_note(folder / EXPORT_JSON, about, [*folder.iterdir()])
     return {"dtype": stored.dtype}
 
 

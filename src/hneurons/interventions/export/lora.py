@@ -1,6 +1,7 @@
 """A PEFT adapter that scales neurons: A picks z of the chosen neurons, B adds (alpha - 1) of their columns."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ from torch import Tensor
 
 from hneurons.core.errors import InputError
 from hneurons.interventions.export.source import neurons_by_layer, read_neurons
-from hneurons.interventions.export.target import EXPORT_JSON, replacing
+from hneurons.interventions.export.target import EXPORT_JSON, replacing, write_note
 from hneurons.models.stored_weights import StoredFFN, StoredModel
 from hneurons.neurons.neuron_set import NeuronSet
 
 
 def write_lora(
-    stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path, *, max_rank: int, about: str
+    stored: StoredModel, neurons: NeuronSet, alpha: float, out: Path, *, max_rank: int, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write `adapter_config.json` and `adapter_model.safetensors` (float32) into the new folder `out`.
 
@@ -38,8 +39,8 @@ def write_lora(
     with replacing(out) as folder:
         folder.mkdir()
         (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        (folder / EXPORT_JSON).write_text(about, encoding="utf-8")
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        write_note(folder / EXPORT_JSON, about, [*folder.iterdir()])
     return {"rank": rank}
 
 

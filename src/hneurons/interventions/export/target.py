@@ -2,11 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from hneurons.core.files import storage_errors
+from hneurons.core.files import file_hash, storage_errors, write_checked
 
 EXPORT_JSON = "hneurons_export.json"
 """The file in an exported folder that says what was scaled."""
@@ -36,3 +37,8 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy the bytes of a file, through the kernel where it can: no memory is used. The copy can be written to."""
     shutil.copyfile(source, target)
     os.chmod(target, 0o644)
+
+
+def write_note(path: Path, about: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """Write what an export is as JSON, with the hash of each of its other files, which lie beside it."""
+    write_checked(path, {**about, "files": {file.name: file_hash(file) for file in sorted(files) if file != path}})
