@@ -1,6 +1,7 @@
 """CETT against its literal definition, one neuron at a time in float64; padding, prefixes, hooks, shards."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from hneurons.core.artifacts import RowStore
-from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEnoughDataError, PromptTooLongError
+from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEnoughDataError
 from hneurons.core.types import Example, Question, Response
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons import contributions as contributions_module
@@ -238,11 +239,23 @@ def test_no_located_example_too_long_a_prompt_and_an_unknown_region_are_one_sent
         measure_contributions(model, bare, style=STYLE)
     with pytest.raises(InputError, match="known are response, sequence"):
         measure_contributions(model, examples, style=STYLE, other="prompt")  # type: ignore[arg-type]
-    prompt = max(len(model.encode(e.question.text, STYLE)) for e in examples)
+    prompt = min(len(model.encode(e.question.text, STYLE)) for e in examples)
     model.model.config.max_position_embeddings = model.model.config.n_positions = prompt
     del model.__dict__["window"]
-    with pytest.raises(PromptTooLongError, match="window"):
+    with pytest.raises(NotEnoughDataError, match="can read none of 2 answers: 2 do not fit its window"):
         measure_contributions(model, examples, style=STYLE)
+
+
+def test_recorded_answers_that_do_not_fit_or_have_unknown_tokens_are_counted_and_named() -> None:
+    model, (good, long, strange) = tiny_model("gpt2"), make_examples(3)
+    long = replace(long, response=replace(long.response, token_ids=long.response.token_ids * 2000))
+    strange = replace(strange, response=replace(strange.response, token_ids=(10**6, *strange.response.token_ids)))
+    found = measure_contributions(model, [good, long, strange], style=STYLE)
+    alone = measure_contributions(model, [good], style=STYLE)
+    assert {row["example_id"] for row in found.rows} == {good.id}
+    assert found.values is not None and alone.values is not None and (found.values == alone.values).all()
+    assert found.summary["too_long"] == {"examples": 1, "first": [long.id]}
+    assert found.summary["unknown_tokens"] == {"examples": 1, "first": [strange.id]}
 
 
 @pytest.fixture

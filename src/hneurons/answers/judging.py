@@ -1,7 +1,7 @@
 """Stage `label`: responses -> verdicts, by a judge from the registry."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from hneurons.core.progress import progress
 from hneurons.core.registry import Registry
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
-from hneurons.core.types import Judgement, Question, Response, identify
+from hneurons.core.types import Judgement, Question, Response, Verdict, identify
 from hneurons.models.endpoint import Endpoint
 
 STAGE = "verdicts"
@@ -103,9 +103,12 @@ def label_responses(
     judge: str = "alias",
     thresholds: Thresholds | None = None,
     endpoint: Endpoint | None = None,
+    given: Mapping[str, Verdict] | None = None,
     out: Path | None = None,
 ) -> Judgements:
     """Judge every response against its question. Resumable with `out`.
+
+    `given` are verdicts by response id that came with the responses: they stand, and the judge is not asked.
 
     The summary counts responses, each verdict, and truncated responses per verdict, and says the judge's known error.
     `thresholds` are those of the `alias` judge: between them a reply is unscored.
@@ -114,8 +117,8 @@ def label_responses(
     none, or a response whose question is not among `questions`. Raises `EndpointError` when the endpoint is lost, with
     all finished chunks kept, or when its judge never gives a verdict.
     """
-    how = JUDGES.get(judge)
-    if how.needs_endpoint and endpoint is None:
+    how, given = JUDGES.get(judge), given or {}
+    if how.needs_endpoint and endpoint is None and any(response.id not in given for response in responses):
         raise InputError(f"the judge '{judge}' needs an endpoint: give its url and model")
     if thresholds is not None and not issubclass(how, AliasJudge):
         raise InputError(f"the judge '{judge}' has no thresholds: leave them out, or take the judge 'alias'")
@@ -138,6 +141,7 @@ def label_responses(
     inputs = {
         "questions": fingerprint([question.to_row() for question in questions if question.id in asked]),
         "responses": identify(responses),
+        **({"given": fingerprint(dict(given))} if given else {}),
     }
     earlier = {"responses": fingerprint([response.to_row() for response in responses])}
     chunks = range(0, len(responses), how.chunk)
@@ -146,19 +150,29 @@ def label_responses(
         with progress("label", len(responses), done=len(store.rows)) as advance:
             for start in chunks[store.done :]:
                 part = responses[start : start + how.chunk]
-                pairs = [(by_id[response.question_id], response) for response in part]
+                pairs = [(by_id[response.question_id], response) for response in part if response.id not in given]
                 if thresholds is not None and issubclass(how, AliasJudge):
                     judged = how.judge_at(pairs, thresholds)
                 else:
                     judged = how.judge(pairs, endpoint)
-                store.commit([judgement.to_row() for judgement in judged])
+                by_judge = {judgement.id: judgement for judgement in judged}
+                store.commit([(by_judge.get(r.id) or _given(r, given)).to_row() for r in part])
                 advance(len(part))
         judgements = [Judgement.from_row(row) for row in store.rows]
         if how.needs_endpoint and endpoint is not None:
             _demand_a_verdict(judgements, endpoint.model)
         known = describe_error(judge, thresholds or DEFAULT_THRESHOLDS)
-        store.finish(_summary(responses, judgements) | {"known_error": known})
+        counts = _summary(responses, judgements)
+        if given:
+            taken = counts["given"] = sum(response.id in given for response in responses)
+            said = f"{taken:,} of {len(responses):,} verdicts came with the answers; their error is not known."
+            known = said if taken == len(responses) else f"{said} {known}"
+        store.finish(counts | {"known_error": known})
     return Judgements([Judgement.from_row(row) for row in store.rows], store.manifest.summary)
+
+
+def _given(response: Response, given: Mapping[str, Verdict]) -> Judgement:
+    return Judgement(response.question_id, response.sample, given[response.id], "came with the answer")
 
 
 def _demand_a_verdict(judgements: Sequence[Judgement], model: str) -> None:

@@ -10,7 +10,7 @@ from hneurons.answers import spans
 from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.answers.selection import Examples
 from hneurons.answers.spans import find_answer
-from hneurons.answers.token_offsets import encode_text, token_offsets, token_span
+from hneurons.answers.token_offsets import encode_text, own_offsets, token_span
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
@@ -21,6 +21,8 @@ from hneurons.models.checkpoints import tokenizer_hash
 from hneurons.models.endpoint import ChatRequest, Endpoint, Message
 
 STAGE = "spans"
+NAMED = 20
+"""Ids of responses that a summary names; more are counted."""
 
 
 class Finder:
@@ -105,11 +107,15 @@ def locate_answers(
     """Give each example the span of its answer in characters and in tokens; both None where none is found.
 
     `tokenizer` is that of the model that wrote the responses. Responses without token ids, as endpoints give them, are
-    encoded with it; a text that it cannot encode gets no span. The summary counts found and not found per class, and
-    responses encoded and not encoded here. Resumable with `out`.
+    encoded with it; a text that it cannot encode gets no span, nor does one whose token ids say something else. The
+    summary counts found and not found per class, and responses encoded and not encoded here, and names the first whose
+    token ids say something else. Resumable with `out`.
 
-    Raises `InputError` for an unknown finder, a finder without the endpoint it needs, or token ids of another
-    tokenizer; `EndpointError` when the endpoint is lost, with all finished chunks kept.
+    Raises:
+
+    - `InputError` for an unknown finder, a finder without the endpoint it needs, or token ids that are all of another
+      tokenizer;
+    - `EndpointError` when the endpoint is lost, with all finished chunks kept.
     """
     how = FINDERS.get(finder)
     if how.needs_endpoint and endpoint is None:
@@ -130,14 +136,15 @@ def locate_answers(
                 found = zip(part, how.find(part, endpoint), strict=True)
                 store.commit([_place(example, span, tokenizer).to_row() for example, span in found])
                 advance(len(part))
-        store.finish(_summary(examples, [Example.from_row(row) for row in store.rows]))
+        located = [Example.from_row(row) for row in store.rows]
+        store.finish(_summary(examples, located, _check_tokens(located, tokenizer)))
     return Examples([Example.from_row(row) for row in store.rows], store.manifest.summary)
 
 
 def _place(example: Example, char_span: Span | None, tokenizer: Any) -> Example:
     response: Response = example.response
     if response.token_ids or not response.text:
-        offsets = token_offsets(tokenizer, response.token_ids, response.text) if char_span else []
+        offsets = (own_offsets(tokenizer, response.token_ids, response.text) if char_span else None) or []
     else:
         encoded = encode_text(tokenizer, response.text)
         if encoded is None:
@@ -147,15 +154,31 @@ def _place(example: Example, char_span: Span | None, tokenizer: Any) -> Example:
     return replace(example, response=response, char_span=char_span, token_span=place)
 
 
-def _summary(given: Sequence[Example], located: Sequence[Example]) -> dict[str, Any]:
+def _check_tokens(located: Sequence[Example], tokenizer: Any) -> list[str]:
+    """The ids of responses whose token ids say something else. Raises `InputError` where those of all do."""
+    with_ids = [e for e in located if e.response.token_ids and e.char_span is not None]
+    unplaced = [e.response for e in with_ids if e.token_span is None]
+    wrong = [r for r in unplaced if own_offsets(tokenizer, r.token_ids, r.text) is None]
+    if wrong and len(wrong) == len(with_ids):
+        first = wrong[0]
+        raise InputError(
+            f"the token ids of {first.id} decode to something else than {first.text[:40]!r}, as do those of all "
+            "responses: use the tokenizer of the model that wrote them, or leave the token ids out"
+        )
+    return [response.id for response in wrong]
+
+
+def _summary(given: Sequence[Example], located: Sequence[Example], other_tokens: Sequence[str]) -> dict[str, Any]:
     classes = {True: "wrong", False: "right"}
     found = Counter(classes[example.hallucinated] for example in located if example.token_span is not None)
     total = Counter(classes[example.hallucinated] for example in located)
     encoded = sum(not a.response.token_ids and bool(b.response.token_ids) for a, b in zip(given, located, strict=True))
+    lost = {"other_tokens": {"responses": len(other_tokens), "first": other_tokens[:NAMED]}} if other_tokens else {}
     return {
         "examples": len(located),
         "found": {name: found[name] for name in ("right", "wrong")},
         "not_found": {name: total[name] - found[name] for name in ("right", "wrong")},
         "encoded_here": encoded,
         "not_encoded": sum(bool(example.response.text) and not example.response.token_ids for example in located),
+        **lost,
     }

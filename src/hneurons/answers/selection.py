@@ -72,6 +72,7 @@ def select_examples(
     per_class: int | None = None,
     split: Split = "train",
     seed: int = 0,
+    uneven: bool = False,
     out: Path | None = None,
 ) -> Examples:
     """Keep questions whose answers agree, one response each, as many right as wrong within every relation.
@@ -84,12 +85,16 @@ def select_examples(
     are questions that sampling gave up though their samples might have agreed. "truncated" are those whose agreeing
     samples were all cut off.
 
+    `uneven` is for recorded answers, of which questions have different numbers up to `n`: all of a question's answers
+    must agree, or `min_agreement` of them.
+
     Raises `NotEnoughDataError` when a class is empty, `InputError` when a response has no verdict.
     """
     needed = min_agreement or n
     if not n / 2 < needed <= n:
         raise InputError(f"min-agreement must be more than half of n and at most n = {n}, got {needed}")
-    settings = {"n": n, "min_agreement": needed, "per_class": per_class, "split": split, "seed": seed}
+    settings: dict[str, Any] = {"n": n, "min_agreement": needed, "per_class": per_class, "split": split, "seed": seed}
+    settings |= {"uneven": "some agree" if min_agreement else "all agree"} if uneven else {}
     inputs = {
         "questions": fingerprint([q.to_row() for q in questions]),
         "responses": identify(responses),
@@ -108,8 +113,11 @@ def select_examples(
     dropped: Counter[str] = Counter()
     kept: list[Example] = []
     for question in questions:
-        classes = {r.id: set_classes.of(question, verdicts[r.id], r.text) for r in drawn.get(question.id, [])}
-        example, reason = _consistent(question, drawn.get(question.id, []), classes, verdicts, n, needed, split)
+        own = drawn.get(question.id, [])
+        classes = {r.id: set_classes.of(question, verdicts[r.id], r.text) for r in own}
+        most = min(n, len(own)) if uneven else n
+        enough = needed if min_agreement or not uneven else most
+        example, reason = _consistent(question, own, classes, verdicts, most, enough, split)
         if example is not None:
             kept.append(example)
         else:

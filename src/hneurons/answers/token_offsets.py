@@ -40,6 +40,14 @@ def token_offsets(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[S
     ]
 
 
+def own_offsets(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[Span] | None:
+    """`token_offsets` of ids that came with a text; None where they do not decode to it, or to nothing at all."""
+    try:
+        return token_offsets(tokenizer, token_ids, text)
+    except (InputError, OverflowError, IndexError, TypeError):  # ids beyond the vocabulary
+        return None
+
+
 class Encoded(NamedTuple):
     """A text as token ids, and the characters of the text that each of them stands for."""
 

@@ -43,6 +43,10 @@ JudgeUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint o
 JudgeModel = Annotated[str, typer.Option(help="Model name at that endpoint.")]
 SampleUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that serves --model: draw there.")]
 SampleModel = Annotated[str, typer.Option(help="Name of --model at that endpoint.")]
+Recorded = Annotated[
+    Path | None,
+    typer.Option("--responses", help="Recorded answers in place of --questions: no question is asked."),
+]
 Resample = Annotated[
     bool, typer.Option("--resample", help="Draw the responses again where a changed setting needs it.")
 ]
@@ -103,6 +107,17 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_plan
 
 
+def _with_recorded(plan: RunPlan, responses: Path | None) -> RunPlan:
+    from hneurons.answers.questions.recorded import RECORDED
+    from hneurons.core.errors import InputError
+
+    if responses is None:
+        return plan
+    if plan.questions:
+        raise InputError("--questions and --responses exclude each other: the recorded answers bring their questions")
+    return replace(plan, questions=f"{RECORDED}:{responses}")
+
+
 def _report_usage(*endpoints: "Endpoint | None") -> None:
     """What endpoints were asked for, on standard error."""
     for endpoint in endpoints:
@@ -125,6 +140,7 @@ def _emit(value: Any, as_json: bool, title: str) -> None:
 def run(
     plan: RunPlan,
     out: Out,
+    responses: Recorded = None,
     device: Device = None,
     rows: Rows = 128,
     judge_url: JudgeUrl = None,
@@ -139,7 +155,16 @@ def run(
     from hneurons.report.run_report import write_run_report
 
     judge, sampler = open_endpoint(judge_url, judge_model), open_endpoint(sample_url, sample_model)
-    job = Run(out, plan, resample=resample, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
+    plan = _with_recorded(plan, responses)
+    job = Run(
+        out,
+        plan,
+        resample=resample,
+        device=device,
+        max_rows=rows,
+        endpoint=judge,
+        sampler=sampler,
+    )
     job.demand_endpoint()
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions):
         stage()
@@ -158,6 +183,7 @@ def run(
 def sample(
     plan: RunPlan,
     out: Out,
+    responses: Recorded = None,
     device: Device = None,
     rows: Rows = 128,
     sample_url: SampleUrl = None,
@@ -167,6 +193,7 @@ def sample(
 ) -> None:
     """Ask the questions and draw the responses; starts a run, whose folder the later stages take."""
     sampler = open_endpoint(sample_url, sample_model)
+    plan = _with_recorded(plan, responses)
     job = Run(out, plan, resample=resample, device=device, max_rows=rows, sampler=sampler)
     _emit(job.sample(), as_json, "sample")
     _report_usage(sampler)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hneurons.answers.locating import FINDERS, Finder
-from hneurons.answers.token_offsets import encode_text, text_ids, token_offsets, token_span
+from hneurons.answers.token_offsets import encode_text, own_offsets, text_ids, token_span
 from hneurons.core.artifacts import Manifest, RowStore
 from hneurons.core.errors import InputError, PromptTooLongError
 from hneurons.core.progress import progress
@@ -275,10 +275,10 @@ class _Reader:
         if answer.token_ids:
             if max(answer.token_ids) >= self.model.text_config.vocab_size:
                 return _OTHER_IDS
-            try:
-                ids, offsets = answer.token_ids, token_offsets(self.model.tokenizer, answer.token_ids, answer.response)
-            except (InputError, OverflowError, IndexError, TypeError):
+            places = own_offsets(self.model.tokenizer, answer.token_ids, answer.response)
+            if places is None:
                 return _OTHER_IDS
+            ids, offsets = answer.token_ids, places
         else:
             encoded = encode_text(self.model.tokenizer, answer.response)
             if encoded is None:

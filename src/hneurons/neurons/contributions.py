@@ -18,6 +18,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
 from hneurons.core.types import Example, ModelIdentity, identify
 from hneurons.core.wording import count
+from hneurons.neurons.readable import Readable, keep_readable
 from hneurons.neurons.signals import CETT, SIGNALS
 from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 
@@ -86,10 +87,11 @@ def measure_contributions(
 
     `signal` names what is measured; see `SIGNALS`. `other="response"` counts the response's remaining tokens (Eq. 3),
     `"sequence"` prompt and template tokens too (the authors' code). Examples without a token span, and regions without
-    tokens, give no row and are counted. `style` must be the one the responses were sampled with. Resumable with `out`.
+    tokens, give no row and are counted, as are answers that the model cannot read. `style` must be the one the
+    responses were sampled with. Resumable with `out`.
 
-    Raises `InputError` for an unknown `other` or `signal`, `NotEnoughDataError` when no example has a span,
-    `CaptureError` when a hook does not fire exactly once, `PromptTooLongError`, `StorageError`.
+    Raises `InputError` for an unknown `other` or `signal`, `NotEnoughDataError` when no example has a span or none can
+    be read, `CaptureError` when a hook does not fire exactly once, `StorageError`.
     """
     check_other(other)
     width = SIGNALS.get(signal).width(model)
@@ -98,7 +100,8 @@ def measure_contributions(
         raise NotEnoughDataError(
             f"none of {len(examples)} examples has an answer span: run 'locate' first, or another --finder"
         )
-    plan = _Plan(model, located, style, other, signal)
+    readable = keep_readable(model, located, style)
+    plan = _Plan(model, readable, other, signal)
     settings: dict[str, Any] = {
         "model": model.identity.to_row(),
         "style": style.to_row(),
@@ -118,7 +121,7 @@ def measure_contributions(
     kept: list[NDArray[np.float16]] = []
     done = sum(map(len, shards[: store.done]))
     meter = plan.meter()
-    with progress("contributions", len(located), done=done) as advance:
+    with progress("contributions", len(plan.order), done=done) as advance:
         for number in range(store.done, len(shards)):
             rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance)
             if out is None:
@@ -131,9 +134,10 @@ def measure_contributions(
         "examples": len(examples),
         "no_span": len(examples) - len(located),
         "rows": len(store.rows),
-        "empty_regions": len(REGIONS) * len(located) - len(store.rows),
+        "empty_regions": len(REGIONS) * len(plan.order) - len(store.rows),
         "rows_by_region": {f"{region} of {name}": n for (region, name), n in sorted(counted.items())},
         "shared_prefix_tokens": len(plan.prefix),
+        **readable.summary,
     }
     store.finish(summary)
     in_memory = np.concatenate(kept) if out is None else None
@@ -169,14 +173,12 @@ def check_other(other: str) -> None:
 class _Plan:
     """Token ids, regions and order of the examples, and the prefix they share."""
 
-    def __init__(
-        self, model: "LanguageModel", examples: list[Example], style: "PromptStyle", other: OtherRegion, signal: str
-    ) -> None:
+    def __init__(self, model: "LanguageModel", readable: Readable, other: OtherRegion, signal: str) -> None:
         from hneurons.models.prompts import common_prefix
         from hneurons.neurons.capture import Sequence as TokenSequence
 
-        self.model, self.examples, self.signal = model, examples, signal
-        prompts = [model.encode(e.question.text, style, room=len(e.response.token_ids)) for e in examples]
+        self.model, self.examples, self.signal = model, readable.examples, signal
+        examples, prompts = readable.examples, readable.prompts
         # Response tokens never belong to the prefix: at least one prompt token of each row is run again.
         self.prefix = common_prefix(prompts)
         self.sequences: list[TokenSequence] = []

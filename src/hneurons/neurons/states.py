@@ -18,6 +18,7 @@ from hneurons.core.progress import progress
 from hneurons.core.rows import from_row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example, identify
+from hneurons.neurons.readable import keep_readable
 from hneurons.neurons.signals import CETT, SIGNALS
 from hneurons.sparse.matrix import ArrayMatrix, ColumnMatrix, ShardMatrix
 
@@ -101,8 +102,8 @@ def measure_states(
 ) -> States:
     """One forward pass over each example with a token span: see `States`. Resumable with `out`.
 
-    `style` must be the one the responses were sampled with. Raises `NotEnoughDataError` when no example has a span,
-    `CaptureError`, `PromptTooLongError`, `StorageError`.
+    `style` must be the one the responses were sampled with. Raises `NotEnoughDataError` when no example has a span or
+    none can be read, `CaptureError`, `StorageError`.
     """
     located = [e for e in examples if e.token_span is not None]
     if not located:
@@ -112,10 +113,11 @@ def measure_states(
         "model": model.identity.to_row(), "style": style.to_row(), "signal": signal, "batch_size": batch_size,
         "places": PLACES, "layers": layers, **model.dtype_setting,
     }  # fmt: skip
-    prompts = [model.encode(e.question.text, style, room=len(e.response.token_ids)) for e in located]
+    inputs = {"examples": identify(located)}
+    readable = keep_readable(model, located, style)
+    located, prompts = readable.examples, readable.prompts
     order = sorted(range(len(located)), key=lambda i: (len(prompts[i]) + len(located[i].response.token_ids), i))
     shards = [order[i : i + SHARD_EXAMPLES] for i in range(0, len(order), SHARD_EXAMPLES)]
-    inputs = {"examples": identify(located)}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(shards))
     if store.complete and out is not None:
         return load_states(out)
@@ -136,7 +138,7 @@ def measure_states(
                 store.commit(rows)
             else:
                 store.commit(rows, _files(number, residual, question))
-    store.finish({"examples": len(examples), "rows": len(store.rows), "passes": len(store.rows)})
+    store.finish({"examples": len(examples), "rows": len(store.rows), "passes": len(store.rows), **readable.summary})
     if out is not None:
         return load_states(out)
     together = {name: np.concatenate([part[name] for part, _ in kept]) for name in kept[0][0]}

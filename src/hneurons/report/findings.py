@@ -166,6 +166,10 @@ def _about_training(plan: RunPlan, summaries: Summaries) -> list[str]:
             f"right and {kept['wrong']} consistently wrong: what was learned is about these, not about answers that "
             "waver." + (" Sampling stops early where it can, so these are not rates." if early else "")
         )
+    if train.get("responses", {}).get("recorded"):
+        found.append(
+            "The answers were recorded, not drawn here: that this model gave them to these prompts is taken on trust."
+        )
     if plan.min_agreement is not None and plan.min_agreement < plan.n:
         found.append(
             f"Consistent means {plan.min_agreement} of {plan.n} samples here, not all as in the paper: "
@@ -181,7 +185,8 @@ def _about_training(plan: RunPlan, summaries: Summaries) -> list[str]:
             f"Every question comes after {count(plan.shots, 'example')}: neurons are measured in that format, and may "
             "differ without it."
         )
-    if plan.judge == "alias":
+    verdicts = train.get("verdicts", {})
+    if plan.judge == "alias" and verdicts.get("given", 0) < verdicts.get("responses", 1):
         found.append("Text rules decide what is right: an answer the aliases do not know counts as wrong.")
     return found
 

@@ -31,7 +31,7 @@ class RunPlan(Row):
     """
 
     model: str = _option(MISSING, "Hub id, local folder, .gguf file, smollm2-135m or gemma-3-270m.", draws=True)
-    questions: str = _option(MISSING, "Question set NAME or NAME:FILE; see 'list questions'.")
+    questions: str = _option("", "Question set NAME or NAME:FILE; see 'list questions'. Not with --responses.")
     tests: tuple[str, ...] = _option((), "Further test set NAME or NAME:FILE; repeatable.", "--test")
     limit: int | None = _option(None, "Largest number of questions to consider; by default all of them.")
     test_limit: int | None = _option(2000, "Largest number of questions to consider of each further test set.")
@@ -71,6 +71,10 @@ class RunPlan(Row):
         from hneurons.neurons.contributions import check_other
         from hneurons.neurons.signals import SIGNALS
 
+        if not self.questions:
+            raise InputError(
+                "give --questions NAME to ask the model, or --responses FILE with answers that were recorded"
+            )
         JUDGES.get(self.judge)
         choose_thresholds(self.judge, self.judge_threshold)
         FINDERS.get(self.finder)
@@ -145,6 +149,14 @@ class RunPlan(Row):
                 name, number = f"{base}-{number}", number + 1
             names.append(name)
         return names
+
+    def recorded_files(self, dataset: str) -> list[Path]:
+        """The files of answers that were recorded elsewhere; empty for a dataset whose questions the model is asked."""
+        from hneurons.answers.questions.recorded import RECORDED
+
+        specs = dict(zip(self.datasets(), (self.questions, self.questions, *self.tests), strict=True))
+        name, _, paths = specs[dataset].partition(":")
+        return [Path(path.strip()).expanduser() for path in paths.split(",")] if name == RECORDED else []
 
     def sampling(self) -> "Sampling":
         from hneurons.models.sampling import Sampling

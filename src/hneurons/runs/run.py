@@ -152,7 +152,11 @@ class Run(RunFolder):
 
     def _samples(self, dataset: str) -> tuple[int, int | None]:
         """(samples a question, agreement): consistency for training, single natural samples for tests."""
-        return (self.plan.n, self.plan.min_agreement) if dataset == TRAIN else (1, None)
+        if dataset != TRAIN:
+            return 1, None
+        if not self.plan.recorded_files(TRAIN):
+            return self.plan.n, self.plan.min_agreement
+        return 1 + max((response.sample for response in self.load_responses(TRAIN)), default=0), self.plan.min_agreement
 
     def _quota(self, dataset: str) -> int:
         return self.plan.per_class if dataset == TRAIN else self.plan.test_per_class
@@ -198,6 +202,8 @@ class Run(RunFolder):
     def _sample(self, name: str, questions: list[Question]) -> dict[str, Any]:
         """Responses of one dataset. Where settings changed, earlier responses are used again, and none is deleted."""
         place = self.place(name, "responses")
+        if files := self.plan.recorded_files(name):
+            return self._record(name, questions, files)
         following = place.with_name("responses.next")
         if following.is_dir() and not place.is_dir():  # a run was killed between two renames
             following.rename(place)
@@ -212,6 +218,19 @@ class Run(RunFolder):
             following.rename(place)
             log.warning("%s: the earlier responses are kept in %s", name, kept)
             summary = Manifest.load(place).summary
+        keep_questions(self.place(name, "questions"), self.plan, questions)
+        return summary
+
+    def _record(self, name: str, questions: list[Question], files: list[Path]) -> dict[str, Any]:
+        """Responses that were recorded elsewhere; once they are kept, their files are not needed any more."""
+        from hneurons.answers.questions.recorded import read_recorded
+        from hneurons.answers.recording import record_responses
+
+        place = self.place(name, "responses")
+        kept = self._manifest(name, "responses")
+        if kept is not None and kept.complete and not any(path.is_file() for path in files):
+            return kept.summary
+        summary = record_responses(questions, read_recorded(files), style=self.style, out=place).summary
         keep_questions(self.place(name, "questions"), self.plan, questions)
         return summary
 
@@ -258,6 +277,7 @@ class Run(RunFolder):
     def label(self) -> dict[str, Any]:
         """Stage `label` of every dataset."""
         from hneurons.answers.judging import Judgements, choose_thresholds, label_responses
+        from hneurons.answers.recording import load_given
 
         thresholds = choose_thresholds(self.plan.judge, self.plan.judge_threshold)
 
@@ -268,6 +288,7 @@ class Run(RunFolder):
                 judge=self.plan.judge,
                 thresholds=thresholds,
                 endpoint=self.endpoint,
+                given=load_given(self.place(name, "responses")),
                 out=out,
             )
 
@@ -288,6 +309,7 @@ class Run(RunFolder):
                 per_class=self._quota(name),
                 split="train" if name == TRAIN else "test",
                 seed=self.plan.seed,
+                uneven=name == TRAIN and bool(self.plan.recorded_files(TRAIN)),
                 out=out,
             )
 

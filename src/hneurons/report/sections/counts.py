@@ -50,12 +50,17 @@ def _count_rows(summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> lis
         ("stopped early: samples disagreed, or the class was full", "detail", ("responses", "stopped_early")),
         ("responses", "stage", ("responses", "responses")),
         ("truncated", "detail", ("responses", "truncated")),
+        ("recorded, not drawn here", "detail", ("responses", "recorded")),
+        ("verdict came with the answer", "detail", ("verdicts", "given")),
         *((f"judged {v}", "detail", ("verdicts", "verdicts", v)) for v in _VERDICTS),
         ("consistent, right + wrong", "stage", ("examples", "consistent")),
         *((f"dropped: {reason}", "dropped", ("examples", "dropped", reason)) for reason in reasons),
         ("selected, right + wrong", "stage", ("examples", "selected")),
         ("located, right + wrong", "stage", ("spans", "found")),
         ("answer not found, right + wrong", "dropped", ("spans", "not_found")),
+        ("token ids say something else", "dropped", ("spans", "other_tokens", "responses")),
+        ("longer than the window", "dropped", ("contributions", "too_long", "examples")),
+        ("tokens that the model does not know", "dropped", ("contributions", "unknown_tokens", "examples")),
         ("rows of contributions", "stage", ("contributions", "rows")),
     ]
     rows = []
