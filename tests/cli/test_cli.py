@@ -18,7 +18,9 @@ import pytest
 from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
 from hneurons.core.artifacts import Manifest
 from hneurons.detection.detector import Detector
+from hneurons.detection.scores import load_scores
 from hneurons.models import checkpoints, endpoint
+from hneurons.runs.folder import RunFolder
 from hneurons.runs.run import Run
 from support.command_line import CLI, Said, command_line
 from support.planted import read_tree
@@ -325,6 +327,29 @@ def test_json_is_all_that_a_verb_prints(cli: CLI, copy: Path, verb: str) -> None
         assert {score["method"] for score in found["file"]["scores"]} >= {"H-neuron detector", "answer length"}
     if verb == "show":
         assert found["stages"]["detector"]["state"] == "complete"
+
+
+def test_scores_take_another_judge_of_meanings_and_the_run_remembers_it(cli: CLI, place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = Run(folder, make_plan(place, test_n=4))
+    for stage in (run.sample, run.label, run.select, run.locate, run.contributions):
+        stage()
+    del run
+    said = cli("scores", folder, "--stored", "--meanings", "model", "--json")
+    assert "'model' was not asked" in json.loads(said.out)["file"]["left_out"]["semantic entropy"]
+    said = cli("scores", folder, "--meanings", "model", "--meaning-rule", "either", "--json")
+    assert said.code == 0 and "semantic entropy" in json.loads(said.out)["file"]["scores"]
+    again = RunFolder(folder)
+    assert (again.plan.meanings, again.plan.meaning_rule) == ("model", "either")
+    assert again.dataset("file").meanings.name == "model, either"
+    found = load_scores(again.place("file", "scores"))
+    assert found.meanings == "model, either" and Run(folder).scores()["file"] == found
+    before = Manifest.load(again.entailments("file")).content
+    other = cli("scores", folder, "--stored", "--meaning-rule", "both", "--json")
+    assert other.code == 0 and Manifest.load(again.entailments("file")).content == before
+    assert load_scores(again.place("file", "scores")).meanings == "model, both"
+    assert_one_sentence(cli("scores", folder, "--meaning-rule", "none"), 2, "unknown meaning rule 'none'")
+    assert_one_sentence(cli("scores", folder, "--meanings", str(tmp_path)), 2, "could not load the model")
 
 
 @pytest.mark.parametrize("kind", ["questions", "judges", "finders", "signals", "scores", "models", "audits"])

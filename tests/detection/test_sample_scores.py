@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hneurons.answers.meanings import Meanings
 from hneurons.core.types import Response
 from hneurons.detection.answer_rows import AnswerRows
 from hneurons.detection.scores import score_rows
 from hneurons.detection.scores.lexical_similarity import rouge_l
-from hneurons.detection.scores.meanings import cluster_meanings
 from hneurons.sparse.matrix import ArrayMatrix
 from support.planted import make_example
 
@@ -38,20 +38,6 @@ def make_rows(answers: Sequence[tuple[str, Sequence[str]]], logprobs: Sequence[f
 
 def values(rows: AnswerRows) -> dict[str, list[float]]:
     return {one.method: list(one.values) for one in score_rows(rows, rows)[0] if one.needs == "samples"}
-
-
-def test_names_in_other_forms_and_spellings_mean_the_same_and_other_names_do_not() -> None:
-    texts = [
-        "The Seine.",
-        "seine",
-        "Barack Hussein Obama",
-        "Barack Obama",
-        "Michelle Obama",
-        "Søren",
-        "sören",
-        "Obama, Barack",
-    ]
-    assert cluster_meanings(texts) == [0, 0, 1, 1, 2, 3, 4, 1]
 
 
 def test_numbers_of_sample_scores_are_those_of_their_definitions() -> None:
@@ -93,3 +79,16 @@ def test_too_few_samples_leave_these_scores_out_by_name() -> None:
         score_rows(bare, bare)[1]["semantic entropy, weighted"]
         == "2 of 2 answers have samples without log-probabilities"
     )
+
+
+def test_sample_scores_read_the_meanings_that_a_judge_told() -> None:
+    rows = make_rows([("Rome", ["Rome", "Roma", "Oslo"]), ("Oslo", ["Rome", "Roma", "Roma"])])
+    relations = {("Rome", "Roma"): "entailment", ("Roma", "Rome"): "entailment"}
+    table = {f"q{n}": relations for n in range(2)}
+    assert values(rows)["number of meanings"] == [3, 2]
+    judged = values(rows._replace(meanings=Meanings("model", "both", table)))  # type: ignore[arg-type]
+    assert judged["number of meanings"] == [2, 1] and judged["semantic entropy"][1] == 0.0
+    assert judged["agreement with the majority"] == pytest.approx([-2 / 3, 1.0])
+    lacking = rows._replace(meanings=Meanings("model"))
+    left_out = score_rows(lacking, lacking)[1]
+    assert {left_out[name] for name in NAMES - {"lexical similarity"}} == {"'model' was not asked for meanings"}

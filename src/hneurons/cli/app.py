@@ -289,14 +289,20 @@ def fit(
 def scores(
     folder: Folder,
     stored: Annotated[bool, typer.Option("--stored", help="Only what needs no further pass of the model.")] = False,
+    meanings: Annotated[str | None, typer.Option(help="Change the run's --meanings, and ask that judge.")] = None,
+    meaning_rule: Annotated[str | None, typer.Option(help="Change the run's --meaning-rule.")] = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Score every test answer in all other ways; the model reads its answers again and is asked about them."""
-    job = Run(folder, device=device)
+    changes = {"meanings": meanings, "meaning_rule": meaning_rule}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    plan = replace(RunPlan.load(folder), **changes) if changes else None  # type: ignore[arg-type]
+    job = Run(folder, plan, device=device)
     if not stored:
         job.states()
         job.opinions()
+        job.entailment()
     by_dataset = job.scores()
     compared = job.rivals(by_dataset) if (job.detector / "detector.json").is_file() else {}
     found = {

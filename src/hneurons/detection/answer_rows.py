@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hneurons.answers.meanings import Meanings
 from hneurons.answers.opinions import Opinion, Opinions
 from hneurons.answers.responses import group_by_question
 from hneurons.core.errors import InputError, NotEnoughDataError
@@ -27,6 +28,7 @@ class Dataset(NamedTuple):
     - `responses`: all samples of the questions.
     - `states`: what `measure_states` read in a pass of its own.
     - `opinions`: what the model says of its answers (`measure_opinions`).
+    - `meanings`: which samples mean the same; strings by default.
     """
 
     examples: Sequence[Example]
@@ -34,6 +36,7 @@ class Dataset(NamedTuple):
     responses: Sequence[Response] = ()
     states: States | None = None
     opinions: Opinions | None = None
+    meanings: Meanings = Meanings()
 
 
 class AnswerRows(NamedTuple):
@@ -46,6 +49,7 @@ class AnswerRows(NamedTuple):
     - `states`: the residual stream and the like. None where it was not read for every row.
     - `state_rows`: the row of each answer there.
     - `opinions`: what the model says of each answer. Empty where it was not asked about every row.
+    - `meanings`: which samples mean the same.
     """
 
     examples: list[Example]
@@ -56,6 +60,7 @@ class AnswerRows(NamedTuple):
     states: States | None = None
     state_rows: Sequence[int] = ()
     opinions: Sequence[Opinion] = ()
+    meanings: Meanings = Meanings()
 
     @property
     def fewest_groups(self) -> int:
@@ -119,7 +124,9 @@ def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -
     matrix = data.contributions.matrix(numbers)
     said = {one.example_id: one for one in data.opinions.rows} if data.opinions else {}
     opinions = [said[e.id] for e in chosen] if all(e.id in said for e in chosen) else ()
-    return AnswerRows(chosen, labels, groups, matrix, samples, states, state_rows or (), opinions)
+    return AnswerRows(
+        chosen, labels, groups, matrix, samples, states, state_rows or (), opinions, data.meanings
+    )  # fmt: skip
 
 
 def check_both_classes(rows: AnswerRows, name: str) -> None:

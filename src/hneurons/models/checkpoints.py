@@ -126,7 +126,7 @@ def load_checkpoint(model: str, *, dtype: str, device: str) -> tuple[Any, Any, s
     disable_progress_bar()  # its bar a tensor would bury ours
     _check_device(device)
     source = resolve_checkpoint(model, dtype)
-    with _loading_errors(model):
+    with loading_errors(model):
         config = AutoConfig.from_pretrained(source)
         check_sizes(config, model)
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -146,7 +146,7 @@ def load_tokenizer(model: str) -> Any:
     from transformers import AutoTokenizer
 
     source = resolve_checkpoint(model, None)
-    with _loading_errors(model):
+    with loading_errors(model):
         return AutoTokenizer.from_pretrained(source)
 
 
@@ -170,7 +170,8 @@ def check_sizes(config: Any, model: str) -> None:
 
 
 @contextmanager
-def _loading_errors(model: str) -> Iterator[None]:
+def loading_errors(model: str) -> Iterator[None]:
+    """Whatever loading raises becomes one sentence that names the model."""
     try:
         yield
     except HNeuronsError:

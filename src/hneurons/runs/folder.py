@@ -7,7 +7,9 @@ detector/ evaluation/ report.html
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from hneurons.runs.plan import TRAIN, RunPlan
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from hneurons.answers.meanings import Meanings
     from hneurons.answers.opinions import Opinions
     from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.detector import Detector
@@ -228,7 +231,24 @@ class RunFolder:
         current = {part for part, made in self.manifests(name).items() if made.inputs.get("examples") == asked}
         states = self.load_states(name) if "states" in current else None
         opinions = self.load_opinions(name) if "opinions" in current else None
-        return Dataset(located, self.load_contributions(name), self.load_responses(name), states, opinions)
+        responses = self.load_responses(name)
+        meanings = self._meanings(name, located, responses)
+        return Dataset(located, self.load_contributions(name), responses, states, opinions, meanings)
+
+    def entailments(self, dataset: str) -> Path:
+        """The folder of what the plan's judge of meanings said of a dataset's samples."""
+        return self.place(dataset, "entailments") / re.sub(r"[^\w.-]+", "-", self.plan.meanings)
+
+    def _meanings(self, dataset: str, located: list[Example], responses: list[Response]) -> "Meanings":
+        """Which samples mean the same, by the plan; its table is None where these samples were not judged."""
+        from hneurons.answers.entailment import identify_texts, load_entailments, texts_of
+        from hneurons.answers.meanings import STRINGS, Meanings
+
+        judge, rule, place = self.plan.meanings, self.plan.meaning_rule, self.entailments(dataset)
+        made = Manifest.load(place) if judge != STRINGS and (place / MANIFEST).is_file() else None
+        if made and made.complete and made.inputs.get("texts") == identify_texts(texts_of(located, responses)):
+            return replace(load_entailments(place), rule=rule)
+        return Meanings(judge, rule)
 
     def load_detector(self) -> "Detector":
         from hneurons.detection.detector import Detector

@@ -57,6 +57,12 @@ class RunPlan(Row):
     other: str = _option(
         "response", "Other tokens are those of the rest of the 'response', or of the whole 'sequence'."
     )
+    meanings: str = _option(
+        "strings", "Who says which samples mean the same: 'strings', the 'model', or an NLI model by hub id or folder."
+    )
+    meaning_rule: str = _option(
+        "both", "Two samples mean the same if 'both' or 'either' entails, or 'no-contradiction'."
+    )
     signal: str = _option("cett", "What is measured of every neuron; see 'list signals'.")
     dtype: str = _option("auto", "Number type of the model: float32, bfloat16, float16 or what is fast.", draws=True)
     measure_dtype: str | None = _option(None, "Number type in which contributions are measured; by default --dtype.")
@@ -66,6 +72,7 @@ class RunPlan(Row):
         """Raise `InputError` for a name or number that a later stage would refuse, before anything is done."""
         from hneurons.answers.judging import JUDGES, choose_thresholds
         from hneurons.answers.locating import FINDERS
+        from hneurons.answers.meanings import check_rule
         from hneurons.answers.questions import QUESTIONS
         from hneurons.models.precision import choose_dtype
         from hneurons.neurons.contributions import check_other
@@ -78,6 +85,7 @@ class RunPlan(Row):
         JUDGES.get(self.judge)
         choose_thresholds(self.judge, self.judge_threshold)
         FINDERS.get(self.finder)
+        check_rule(self.meaning_rule)
         SIGNALS.get(self.signal)
         for spec in (self.questions, *self.tests):
             QUESTIONS.get(spec.partition(":")[0])

@@ -21,6 +21,7 @@ from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import TRAIN, RunPlan
 
 if TYPE_CHECKING:
+    from hneurons.answers.entailment import EntailmentJudge
     from hneurons.benchmarks.capability import CapabilityChoice
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
@@ -435,6 +436,39 @@ class Run(RunFolder):
             return measure_opinions(model, self.load_located(name), out=out)
 
         return self._count((TRAIN, *self.evaluable()), "opinions", measure)
+
+    def entailment(self) -> dict[str, Any]:
+        """Stage `entailments` of the sets whose samples scores read, by the plan's judge of meanings.
+
+        Nothing is done where strings tell the meanings.
+        """
+        from hneurons.answers.entailment import measure_entailments
+        from hneurons.answers.meanings import STRINGS
+
+        if self.plan.meanings == STRINGS:
+            return {}
+        judge = self._entailment_judge()
+        found = {}
+        for name in (TRAIN, *self.evaluable()):
+            place = self.entailments(name)
+            arguments = judge, self.load_located(name), self.load_responses(name)
+            try:
+                measure_entailments(*arguments, out=place)
+            except OtherSettingsError as change:
+                shutil.rmtree(place)
+                log.warning("%s: meanings are judged anew (%s)", name, change.reason)
+                measure_entailments(*arguments, out=place)
+            found[name] = Manifest.load(place).summary
+        return found
+
+    def _entailment_judge(self) -> "EntailmentJudge":
+        from hneurons.answers.entailment import ModelEntailment, NLIEntailment
+        from hneurons.answers.meanings import MODEL
+        from hneurons.models.nli import NLIModel
+
+        if self.plan.meanings == MODEL:
+            return ModelEntailment(self.model)
+        return NLIEntailment(NLIModel(self.plan.meanings, device=self.device))
 
     def scores(self) -> dict[str, "Scores"]:
         """Stage `scores` of every test set that has enough located answers."""

@@ -185,6 +185,7 @@ class _Job(NamedTuple):
             prevalence=drawn.prevalence if drawn else float("nan"),
             uncovered=uncovered,
             reading=read_added(stacks) if stacks else "",
+            meanings=self.scores.meanings,
         )
 
     def methods(self) -> dict[str, _Method]:

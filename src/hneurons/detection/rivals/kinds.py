@@ -4,7 +4,7 @@ import numpy as np
 
 from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, percentile_interval
 from hneurons.detection.answer_rows import AnswerRows, Bools, Floats
-from hneurons.detection.scores.meanings import FEWEST, same_strings
+from hneurons.detection.scores.meanings import lacks_meanings
 from hneurons.detection.scores.score import answer_log_probabilities
 
 FLOOR = 10
@@ -20,10 +20,11 @@ def wrong_kinds(rows: AnswerRows) -> dict[str, Bools]:
     """
     wrong = rows.labels
     found = {"invented": np.array([not e.question.answerable for e in rows.examples]) & wrong}
-    if rows.samples and all(len(samples) >= FEWEST for samples in rows.samples):
+    if not lacks_meanings(rows):
         shares = [
-            np.mean([same_strings(example.response.text, sample.text) for sample in samples])
+            np.mean([same(example.response.text, sample.text) for sample in samples])
             for example, samples in zip(rows.examples, rows.samples, strict=True)
+            for same in [rows.meanings.of(example.question.id)]
         ]
         consistent = np.array(shares) >= 0.5
         found |= {"consistent": consistent & wrong, "varied": ~consistent & wrong}

@@ -82,6 +82,7 @@ class Comparison(Row):
     - `partial`: rank correlation of the detector with the class, length and confidence taken out of both.
     - `kinds`: wrong answers by kind; `abstained`: answers left out because they abstain.
     - `uncovered`: share of the drawn answers for which no row stands; NaN where it is not known what was drawn.
+    - `meanings`: who said which samples mean the same, and by which rule.
     - `reading`: what the neurons add, in one sentence.
     """
 
@@ -99,3 +100,4 @@ class Comparison(Row):
     prevalence: float
     uncovered: float
     reading: str
+    meanings: str = "strings"

@@ -4,8 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from hneurons.answers.meanings import cluster_meanings
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import cluster_meanings, lacks_samples
+from hneurons.detection.scores.meanings import lacks_meanings
 from hneurons.detection.scores.score import SCORES, PlainScore
 
 
@@ -16,13 +17,15 @@ class Agreement(PlainScore):
     version, needs = 1, "samples"
 
     def lacks(self, rows: AnswerRows) -> str:
-        return lacks_samples(rows)
+        return lacks_meanings(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
         """Share of the commonest meaning among the other samples, negative where the answer has it, float64 [rows]."""
         found = []
         for example, samples in zip(rows.examples, rows.samples, strict=True):
-            meanings = cluster_meanings([*(sample.text for sample in samples), example.response.text])
+            meanings = cluster_meanings(
+                [*(sample.text for sample in samples), example.response.text], rows.meanings.of(example.question.id)
+            )
             counts = Counter(meanings[:-1])
             most = max(counts.values())
             has_it = counts[meanings[-1]] == most

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import lacks_samples, meaning_counts
+from hneurons.detection.scores.meanings import lacks_meanings, meaning_counts
 from hneurons.detection.scores.score import SCORES, PlainScore
 
 
@@ -14,7 +14,7 @@ class NumberOfMeanings(PlainScore):
     version, needs = 1, "samples"
 
     def lacks(self, rows: AnswerRows) -> str:
-        return lacks_samples(rows)
+        return lacks_meanings(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
-        return np.array([float(len(meaning_counts(samples))) for samples in rows.samples])
+        return np.array([float(len(counts)) for counts in meaning_counts(rows)])

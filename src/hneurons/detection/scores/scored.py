@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hneurons.answers.meanings import STRINGS
 from hneurons.core.artifacts import Manifest, RowStore, load_rows
 from hneurons.core.errors import InputError
 from hneurons.core.files import stored_errors
@@ -49,12 +50,14 @@ class Scores:
 
     `left_out`: the scores that could not be computed, with what was lacking. `content` identifies
     what was scored and by which versions, not the last digits of the values, which depend on the number of threads.
+    `meanings`: who said which samples mean the same, and by which rule.
     """
 
     ids: tuple[str, ...]
     methods: tuple[Scored, ...]
     left_out: dict[str, str]
     content: str
+    meanings: str = STRINGS
 
     def __repr__(self) -> str:
         left_out = f"{len(self.left_out)} left out" if self.left_out else ""
@@ -97,13 +100,17 @@ def score_answers(train: Dataset, test: Dataset, *, name: str = "test", out: Pat
     check_both_classes(known, "train")
     check_unseen(known, rows, name)
     computable, left_out = _choose(known, rows)
-    settings = {"versions": {method: score.version for method, score in computable.items()}}
+    settings: dict[str, Any] = {"versions": {method: score.version for method, score in computable.items()}}
     inputs = {"train": train.contributions.content, "test": test.contributions.content}
     for name, states in (("train states", known.states), ("test states", rows.states)):
         inputs |= {} if states is None else {name: states.content}
     for name, opinions in (("train opinions", train.opinions), ("test opinions", test.opinions)):
         inputs |= {} if opinions is None else {name: opinions.content}
     if any(score.needs == "samples" for score in computable.values()):
+        by = test.meanings
+        if by.judge != STRINGS:
+            settings["meanings"] = by.name
+            inputs |= {"train meanings": train.meanings.identity, "test meanings": by.identity}
         inputs |= {"train samples": identify(train.responses), "test samples": identify(test.responses)}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(computable), replace=True)
     if not store.complete:
@@ -185,4 +192,5 @@ def _read(rows: list[dict[str, Any]], manifest: Manifest) -> Scores:
         for row in rows
     ]
     ids = tuple(rows[0]["values"]) if rows else ()
-    return Scores(ids, tuple(methods), dict(manifest.summary["left_out"]), manifest.fingerprint)
+    meanings = str(manifest.settings.get("meanings", STRINGS))
+    return Scores(ids, tuple(methods), dict(manifest.summary["left_out"]), manifest.fingerprint, meanings)

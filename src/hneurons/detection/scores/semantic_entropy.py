@@ -3,7 +3,7 @@
 import numpy as np
 
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import entropy, lacks_samples, meaning_counts
+from hneurons.detection.scores.meanings import entropy, lacks_meanings, meaning_counts
 from hneurons.detection.scores.score import SCORES, PlainScore
 
 
@@ -14,9 +14,8 @@ class SemanticEntropy(PlainScore):
     version, needs = 1, "samples"
 
     def lacks(self, rows: AnswerRows) -> str:
-        return lacks_samples(rows)
+        return lacks_meanings(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
         """Discrete semantic entropy in nats (Farquhar and others, Nature 630, 2024), float64 [rows]."""
-        counts = [meaning_counts(samples) for samples in rows.samples]
-        return np.array([entropy(np.array([*count.values()], dtype=np.float64)) for count in counts])
+        return np.array([entropy(np.array([*count.values()], dtype=np.float64)) for count in meaning_counts(rows)])

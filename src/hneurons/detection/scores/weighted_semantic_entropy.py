@@ -6,7 +6,7 @@ import numpy as np
 
 from hneurons.core.types import Response
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import cluster_meanings, entropy, lacks_samples
+from hneurons.detection.scores.meanings import entropy, lacks_meanings, sample_meanings
 from hneurons.detection.scores.score import SCORES, PlainScore
 
 
@@ -17,17 +17,16 @@ class WeightedSemanticEntropy(PlainScore):
     version, needs = 1, "samples"
 
     def lacks(self, rows: AnswerRows) -> str:
-        if lacking := lacks_samples(rows):
+        if lacking := lacks_meanings(rows):
             return lacking
         bare = sum(any(not sample.logprobs for sample in samples) for samples in rows.samples)
         return f"{bare} of {len(rows.examples)} answers have samples without log-probabilities" if bare else ""
 
     def values(self, rows: AnswerRows) -> Floats:
         """Semantic entropy in nats, a sample weighing exp(its mean log-probability) (arXiv 2302.09664, section 4)."""
-        return np.array([_entropy(samples) for samples in rows.samples])
+        return np.array([_entropy(*pair) for pair in zip(sample_meanings(rows), rows.samples, strict=True)])
 
 
-def _entropy(samples: Sequence[Response]) -> float:
-    meanings = np.array(cluster_meanings([sample.text for sample in samples]))
+def _entropy(meanings: Sequence[int], samples: Sequence[Response]) -> float:
     weights = np.exp([np.mean(sample.logprobs) for sample in samples])
     return entropy(np.bincount(meanings, weights=weights).astype(np.float64))
