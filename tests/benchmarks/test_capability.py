@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from hneurons.benchmarks import asking, runner
 from hneurons.benchmarks import capability as capability_module
-from hneurons.benchmarks import runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
 from hneurons.benchmarks.capability import CapabilityChoice
 from hneurons.benchmarks.runner import run_benchmark
@@ -106,7 +106,7 @@ def test_a_killed_choice_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(runner, "_CELLS", 8)  # two items a chunk
     choice, candidates = CapabilityChoice(model, "toy", Toy(), ITEMS), make_candidates(model)
     whole = choice.choose(candidates, tmp_path / "whole")
-    original, calls = runner._Job.run, []
+    original, calls = asking.Job.run, []
 
     def run_some(job: Any, items: Any, *rest: Any) -> Any:
         calls.append(1)
@@ -114,7 +114,7 @@ def test_a_killed_choice_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         return original(job, items, *rest)
 
-    monkeypatch.setattr(runner._Job, "run", run_some)
+    monkeypatch.setattr(asking.Job, "run", run_some)
     with pytest.raises(KeyboardInterrupt):
         choice.choose(candidates, tmp_path / "killed")
     assert choice.choose(candidates, tmp_path / "killed") == whole

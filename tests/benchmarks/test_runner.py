@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,9 @@ import typer
 from typer.testing import CliRunner
 
 from hneurons.audits import load_run
-from hneurons.benchmarks import load_items, runner
+from hneurons.benchmarks import asking, load_items, runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
+from hneurons.benchmarks.perplexity import Perplexity
 from hneurons.benchmarks.results import summarize_run
 from hneurons.benchmarks.runner import BenchmarkRun, run_benchmark
 from hneurons.benchmarks.sweeps import neurons_id
@@ -29,6 +30,7 @@ from hneurons.core.files import read_checked
 from hneurons.core.verification import verify_folder
 from hneurons.detection.detector import Detector
 from hneurons.interventions.gate import RiskAbove
+from hneurons.interventions.intervention import Untouched
 from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.interventions.steering import Steer
 from hneurons.models.drawing import Talks
@@ -42,6 +44,7 @@ from hneurons.report.bench_report import run_sweeps
 from hneurons.runs.plan import RunPlan
 from support.chat_server import ChatServer, Reply
 from support.damage import check_json
+from support.planted import read_tree
 from support.tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
 
 TOKENS = 6
@@ -240,7 +243,7 @@ def test_perplexity_is_that_of_the_model_with_edited_weights(tmp_path: Path) -> 
 
 def kill_after(patch: pytest.MonkeyPatch, chunks: int) -> None:
     done = []
-    original = runner._Job.run
+    original = asking.Job.run
 
     def run_some(job: Any, items: Any, *rest: Any) -> Any:
         if len(done) == chunks:
@@ -248,7 +251,7 @@ def kill_after(patch: pytest.MonkeyPatch, chunks: int) -> None:
         done.append(1)
         return original(job, items, *rest)
 
-    patch.setattr(runner._Job, "run", run_some)
+    patch.setattr(asking.Job, "run", run_some)
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +268,49 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monke
     assert resumed == whole
     for name in ("rows.jsonl", "manifest.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("benchmark", [Toy(), Talk(), ScaledTalk(), Perplexity()])
+def test_ctrl_c_keeps_every_finished_reply_of_the_open_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, benchmark: Benchmark
+) -> None:
+    model, made = tiny_model(chat=True), list[Any]()
+    score, scaled = asking.Job._score, Steer.scaled_tokens
+
+    def count(original: Callable[..., Any], stop_at: int) -> Callable[..., Any]:
+        def counted(owner: Any, what: Any) -> Any:
+            made.append(what)
+            if len(made) == stop_at:
+                raise KeyboardInterrupt
+            return original(owner, what)
+
+        return counted
+
+    def watch(stop_at: int) -> None:
+        made.clear()
+        monkeypatch.setattr(asking.Job, "_score", count(score, stop_at))
+        monkeypatch.setattr(Steer, "scaled_tokens", count(scaled, stop_at))
+
+    watch(0)
+    whole = run(model, benchmark, out=tmp_path / "whole")
+    needed, cut = len(made), tmp_path / "cut"
+    for stop_at in (needed // 2, 2):  # the second time before much is added
+        watch(stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, benchmark, out=cut)
+    assert {check.state for check in verify_folder(cut)} == {"unfinished", "whole"}
+    watch(0)
+    assert run(model, benchmark, out=cut) == whole
+    assert len(made) == needed - (needed // 2 - 1) - 1
+    assert read_tree(cut) == read_tree(tmp_path / "whole")
+
+
+def test_finished_replies_that_were_damaged_are_made_again(tmp_path: Path) -> None:
+    model = tiny_model(chat=True)
+    job = asking.Job(model, "toy", Toy(), [asking.Cell(None, 1.0)], [Untouched()], TOKENS, 0, 8)
+    for rows in ([{"records": 3}], [{"item": "i0"}], [3]):
+        job.recall(rows)  # type: ignore[arg-type]
+        assert not job.finished()
 
 
 @pytest.mark.parametrize("benchmark", [Toy(), Talk(), ScaledTalk()])
@@ -320,7 +366,7 @@ def test_a_judge_that_dies_half_way_and_comes_back_changes_nothing(
         endpoint = Endpoint(server.url, "judge", retries=0, cache=tmp_path / "cache.sqlite")
         whole = run(model, endpoint=endpoint, out=tmp_path / "whole")
         assert whole.judge == "llm: judge"
-        original = runner._Job.run
+        original = asking.Job.run
 
         def die_later(job: Any, items: Any, *rest: Any) -> Any:
             lost[0] = items[0].id != "i0"
@@ -328,7 +374,7 @@ def test_a_judge_that_dies_half_way_and_comes_back_changes_nothing(
 
         fresh = Endpoint(server.url, "judge", retries=0)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(EndpointError):
-            patch.setattr(runner._Job, "run", die_later)
+            patch.setattr(asking.Job, "run", die_later)
             run(model, endpoint=fresh, out=tmp_path / "interrupted")
         lost[0] = False
         assert run(model, endpoint=fresh, out=tmp_path / "interrupted") == whole

@@ -20,6 +20,7 @@ from hneurons.models.language_model import LanguageModel
 from hneurons.models.prompts import PromptStyle
 from hneurons.models.sampling import Sampling
 from hneurons.neurons.contributions import Contributions, measure_contributions
+from support.planted import read_tree
 from support.tiny_models import tiny_model
 
 STYLE = PromptStyle(shots=(("Which sea is black?", "The Black Sea"),))
@@ -179,6 +180,29 @@ def test_a_killed_job_resumes_and_ends_with_the_same_rows(
     found = assess_answers(model, detector, answers, out=tmp_path / "killed")
     assert len(found.rows) == len(answers) and sum(passes[3:]) == len(answers) - 10
     assert (tmp_path / "killed" / "rows.jsonl").read_bytes() == (tmp_path / "whole" / "rows.jsonl").read_bytes()
+
+
+def test_ctrl_c_keeps_every_finished_batch_of_the_open_chunk(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, detector, examples, _ = case
+    answers = [*as_answers(examples), Answer("empty", "Which?", " ")]
+    assess_answers(model, detector, answers, batch_size=2, out=tmp_path / "whole")
+    run, passes = assessing_module._Reader._run, list[int]()
+
+    def stop(reader: Any, batch: Any, past: Any) -> Any:
+        passes.append(len(batch))
+        if len(passes) in (3, 4):
+            raise KeyboardInterrupt
+        return run(reader, batch, past)
+
+    monkeypatch.setattr(assessing_module._Reader, "_run", stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            assess_answers(model, detector, answers, batch_size=2, out=tmp_path / "cut")
+    assess_answers(model, detector, answers, batch_size=2, out=tmp_path / "cut")
+    assert sum(passes[4:]) == len(examples) - 4
+    assert read_tree(tmp_path / "cut") == read_tree(tmp_path / "whole")
 
 
 def test_another_model_a_detector_without_prompts_and_ids_used_twice_are_refused(case: Case) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import ArtifactError, CaptureError, InputError, NotEnoughDataError
 from hneurons.core.types import Example, Question, Response
+from hneurons.core.verification import verify_folder
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.capture import ContributionMeter, RegionSums, Sequence, capturing
@@ -309,6 +310,33 @@ def test_a_run_killed_in_any_shard_ends_with_the_same_bytes(
     measure_contributions(model, examples, out=tmp_path / "cut", **options)
     whole, cut = read_tree(tmp_path / "whole"), read_tree(tmp_path / "cut")
     assert {k: v for k, v in cut.items() if not k.endswith(".tmp")} == whole
+
+
+@pytest.mark.parametrize("damage", [None, "pending.json", "pending.safetensors"])
+def test_ctrl_c_keeps_every_finished_batch_of_the_open_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
+) -> None:
+    model, examples = tiny_model("llama"), make_examples(10)
+    options: dict[str, Any] = {"style": STYLE, "batch_size": 3}
+    measure_contributions(model, examples, out=tmp_path / "whole", **options)
+    measure, calls, cut = ContributionMeter.measure, list[int](), tmp_path / "cut"
+
+    def stop(meter: Any, sequences: Any) -> Any:
+        calls.append(len(sequences))
+        if len(calls) in (3, 4):
+            raise KeyboardInterrupt
+        return measure(meter, sequences)
+
+    monkeypatch.setattr(ContributionMeter, "measure", stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            measure_contributions(model, examples, out=cut, **options)
+    assert {check.state for check in verify_folder(cut)} == {"unfinished", "whole"}
+    if damage:
+        (cut / damage).write_bytes(b"no")
+    measure_contributions(model, examples, out=cut, **options)
+    assert len(calls) == 4 + (4 if damage else 2)
+    assert read_tree(cut) == read_tree(tmp_path / "whole")
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:

@@ -96,6 +96,28 @@ def test_states_are_kept_resumed_and_read_again(tmp_path: Path, monkeypatch: pyt
     assert np.array_equal(whole.before([5, 1]).gather(columns, 1 << 20), memory.before([5, 1]).gather(columns, 1 << 20))
 
 
+def test_ctrl_c_keeps_every_finished_batch_of_the_open_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hneurons.neurons.states import _Reader
+
+    model, examples = tiny_model("llama"), make_examples(7)
+    measure_states(model, examples, style=STYLE, batch_size=2, out=tmp_path / "whole")
+    read, calls = _Reader.read, list[int]()
+
+    def stop(reader: _Reader, numbers: list[int]) -> object:
+        calls.append(len(numbers))
+        if len(calls) in (3, 4):
+            raise KeyboardInterrupt
+        return read(reader, numbers)
+
+    monkeypatch.setattr(_Reader, "read", stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            measure_states(model, examples, style=STYLE, batch_size=2, out=tmp_path / "cut")
+    measure_states(model, examples, style=STYLE, batch_size=2, out=tmp_path / "cut")
+    assert len(calls) == 4 + 2
+    assert read_tree(tmp_path / "cut") == read_tree(tmp_path / "whole")
+
+
 def test_without_spans_there_is_nothing_to_read() -> None:
     with pytest.raises(NotEnoughDataError, match="none of 0 examples"):
         measure_states(tiny_model("llama"), [], style=STYLE)

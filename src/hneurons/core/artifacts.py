@@ -37,10 +37,10 @@ T = TypeVar("T")
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 ROWS = "rows.jsonl"
-PENDING = "pending.json"
+PENDING, PENDING_DATA = "pending.json", "pending.safetensors"
 __all__ = [
-    "MANIFEST", "PENDING", "ROWS", "SCHEMA_VERSION", "FileStage", "Manifest", "RowStore", "check_files", "load_rows",
-    "package_versions", "read_file", "read_result",
+    "MANIFEST", "PENDING", "PENDING_DATA", "ROWS", "SCHEMA_VERSION", "FileStage", "Manifest", "RowStore",
+    "check_files", "load_rows", "package_versions", "read_file", "read_result",
 ]  # fmt: skip
 
 
@@ -284,9 +284,9 @@ class RowStore(_Stage):
 
     `done` chunks are already there after a resume, with their rows in `rows`. `expected` counts chunks; a stage that
     may stop early (quotas full) says so with `finish`. Until then no other process may open the folder to write.
-    `pending` are rows of the next chunk that an earlier call had finished when it was stopped. `earlier_inputs` are
-    what earlier versions recorded for some of the `inputs`. With `replace`, rows made with other settings or inputs are
-    let go of; otherwise they are refused.
+    `pending` are rows of the next chunk that an earlier call had finished when it was stopped, `pending_data` is what
+    belongs to them. `earlier_inputs` are what earlier versions recorded for some of the `inputs`. With `replace`, rows
+    made with other settings or inputs are let go of; otherwise they are refused.
     """
 
     def __init__(
@@ -304,7 +304,7 @@ class RowStore(_Stage):
         self._digest = hashlib.blake2b(digest_size=8)
         manifest = Manifest(stage=stage, settings=settings, inputs=inputs or {}, expected=expected)
         super().__init__(out, manifest, replace=replace, earlier_inputs=earlier_inputs)
-        self.pending = [] if out is None or self.complete else self._read_pending(out)
+        self.pending, self.pending_data = ([], b"") if out is None or self.complete else self._read_pending(out)
 
     def _open(self, out: Path, replace: bool) -> None:
         """Cut off what a killed run left behind the last whole chunk, and read the rest."""
@@ -324,22 +324,34 @@ class RowStore(_Stage):
     def done(self) -> int:
         return self.manifest.done
 
-    def _read_pending(self, out: Path) -> list[dict[str, Any]]:
+    def _read_pending(self, out: Path) -> tuple[list[dict[str, Any]], bytes]:
         """What `put_aside` wrote for this content; what is damaged or of other settings is made again."""
         try:
             found = read_checked(out / PENDING)
-            return list(found["rows"]) if found["cause"] == self.manifest.fingerprint else []
-        except (OSError, ValueError, LookupError, TypeError):
-            return []
+            if found["cause"] != self.manifest.fingerprint or found.get("done", self.done) != self.done:
+                return [], b""
+            recorded = found.get("files", {}).get(PENDING_DATA)
+            data = b"" if recorded is None else (out / PENDING_DATA).read_bytes()
+            whole = recorded is None or data_hash(data) == recorded
+            return (list(found["rows"]), data) if whole else ([], b"")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return [], b""
 
-    def put_aside(self, rows: list[dict[str, Any]]) -> None:
-        """Keep the finished rows of a chunk that is being stopped. Raises `StorageError`."""
-        if self.out is not None and rows:
-            write_checked(self.out / PENDING, {"cause": self.manifest.fingerprint, "rows": rows})
+    def put_aside(self, rows: list[dict[str, Any]], data: bytes = b"") -> None:
+        """Keep what is finished of a chunk that is being stopped: rows, and data of theirs. Raises `StorageError`."""
+        if self.out is None or not rows:
+            return
+        self._drop_pending(self.out)
+        if data:
+            write_atomic(self.out / PENDING_DATA, data)
+        row = {"cause": self.manifest.fingerprint, "done": self.done, "rows": rows}
+        row |= {"files": {PENDING_DATA: data_hash(data)}} if data else {}
+        write_checked(self.out / PENDING, row, sort_keys=False)  # rows are committed with their keys in this order
 
     def _drop_pending(self, out: Path) -> None:
         with storage_errors(out / PENDING):
             (out / PENDING).unlink(missing_ok=True)
+            (out / PENDING_DATA).unlink(missing_ok=True)
 
     def commit(self, rows: list[dict[str, Any]], files: Mapping[str, bytes] | None = None) -> None:
         """Add one chunk durably: its rows, and files of its own. Raises `StorageError` when they cannot be written."""

@@ -76,15 +76,15 @@ def data_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
-def write_checked(path: Path, row: Mapping[str, Any]) -> None:
+def write_checked(path: Path, row: Mapping[str, Any], *, sort_keys: bool = True) -> None:
     """Write a JSON object with a checksum of its values. Raises `StorageError`."""
-    write_atomic(path, checked_json(row))
+    write_atomic(path, checked_json(row, sort_keys=sort_keys))
 
 
-def checked_json(row: Mapping[str, Any]) -> bytes:
+def checked_json(row: Mapping[str, Any], *, sort_keys: bool = True) -> bytes:
     """A JSON object with a checksum of its values."""
     plain = to_row(dict(row))
-    return dump_json({**plain, CHECKSUM: fingerprint(plain)}, indent=1, sort_keys=True) + b"\n"
+    return dump_json({**plain, CHECKSUM: fingerprint(plain)}, indent=1, sort_keys=sort_keys) + b"\n"
 
 
 def read_checked(path: Path) -> dict[str, Any]:

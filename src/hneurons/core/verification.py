@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from hneurons.core.artifacts import MANIFEST, ROWS, Manifest
 from hneurons.core.errors import HNeuronsError, InputError, StorageError
-from hneurons.core.files import CHECKSUM, check_row, file_hash, read_jsonl
+from hneurons.core.files import CHECKSUM, check_row, data_hash, file_hash, read_jsonl
 from hneurons.core.rows import Row, load_json
 
 State = Literal["whole", "unchecked", "unfinished", "damaged"]
@@ -96,6 +96,8 @@ def _stage_records(path: Path, manifest: Manifest) -> dict[Path, _Record]:
     files = dict(manifest.files)
     if manifest.complete and not files and manifest.content and (path.parent / ROWS).is_file():
         files[ROWS] = manifest.content
+    if not manifest.complete and not manifest.bytes and (path.parent / ROWS).is_file():
+        files[ROWS] = data_hash(b"")  # of no bytes: what stands there counts for nothing, and is cut off
     files |= {name: value for name, value in manifest.summary.get("shards", {}).items() if name not in files}
     found = {}
     for name, value in files.items():

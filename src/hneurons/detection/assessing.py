@@ -162,7 +162,7 @@ def assess_answers(
 
     `style` is how questions were put when the detector was fitted, which detectors remember. `finder` finds the short
     answer in each response, as it did then. An answer that cannot be scored gets a `problem` in words and no number.
-    Resumable with `out`.
+    Resumable with `out`; Ctrl-C keeps every finished batch.
 
     Raises `InputError`:
 
@@ -192,7 +192,13 @@ def assess_answers(
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
     with progress("score", len(answers), done=len(store.rows)) as advance:
         for chunk in chunks[store.done :]:
-            found = {assessment.id: assessment for assessment in reader.read(chunk, how, endpoint, advance)}
+            found = _read_pending(store)
+            try:
+                for assessment in reader.read(chunk, how, endpoint, advance, dict(found)):
+                    found[assessment.id] = assessment
+            except BaseException:
+                store.put_aside([one.to_row() for one in found.values()])
+                raise
             store.commit([found[answer.id].to_row() for answer in chunk])
     rows = [Assessment.from_row(row) for row in store.rows]
     if not store.complete:
@@ -206,6 +212,15 @@ def assess_answers(
             }
         )
     return Assessments(rows, store.manifest)
+
+
+def _read_pending(store: RowStore) -> dict[str, Assessment]:
+    """By id, what an earlier call had finished of a chunk when it was stopped; where that is damaged, nothing."""
+    rows, store.pending = store.pending, []
+    try:
+        return {one.id: one for one in map(Assessment.from_row, rows)}
+    except ValueError:
+        return {}
 
 
 def _asked_finder(how: type[Finder], endpoint: Endpoint | None) -> dict[str, str]:
@@ -234,9 +249,9 @@ class _Reader:
         }  # fmt: skip
 
     def read(
-        self, answers: Sequence[Answer], how: Any, endpoint: Endpoint | None, advance: Any
+        self, answers: Sequence[Answer], how: Any, endpoint: Endpoint | None, advance: Any, kept: dict[str, Assessment]
     ) -> Iterator[Assessment]:
-        """Assessments of all answers, in the order in which they were run."""
+        """Assessments of all answers, in the order in which they were run; batches that are `kept` are not run."""
         ready: list[_Ready] = []
         for answer in answers:
             prepared = self._prepare(answer)
@@ -261,7 +276,8 @@ class _Reader:
         located.sort(key=lambda one: len(one.prompt) + len(one.example.response.token_ids))
         for first in range(0, len(located), self.batch_size):
             batch = located[first : first + self.batch_size]
-            yield from self._run(batch, past)
+            known = all(one.answer.id in kept for one in batch)
+            yield from [kept[one.answer.id] for one in batch] if known else self._run(batch, past)
             advance(len(batch))
 
     def _prepare(self, answer: Answer) -> _Ready | str:

@@ -88,7 +88,7 @@ def measure_contributions(
     `signal` names what is measured; see `SIGNALS`. `other="response"` counts the response's remaining tokens (Eq. 3),
     `"sequence"` prompt and template tokens too (the authors' code). Examples without a token span, and regions without
     tokens, give no row and are counted, as are answers that the model cannot read. `style` must be the one the
-    responses were sampled with. Resumable with `out`.
+    responses were sampled with. Resumable with `out`; Ctrl-C keeps every finished batch.
 
     Raises `InputError` for an unknown `other` or `signal`, `NotEnoughDataError` when no example has a span or none can
     be read, `CaptureError` when a hook does not fire exactly once, `StorageError`.
@@ -123,7 +123,7 @@ def measure_contributions(
     meter = plan.meter()
     with progress("contributions", len(plan.order), done=done) as advance:
         for number in range(store.done, len(shards)):
-            rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance)
+            rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance, store)
             if out is None:
                 kept.append(values.reshape(len(values), -1))
                 store.commit(rows)
@@ -198,37 +198,69 @@ class _Plan:
 
 
 def _measure_shard(
-    meter: Any, plan: _Plan, order: list[int], batch_size: int, advance: Any
+    meter: Any, plan: _Plan, order: list[int], batch_size: int, advance: Any, store: RowStore
 ) -> tuple[list[dict[str, Any]], NDArray[np.float16]]:
+    """The rows and values of a shard. Where it is stopped, the store keeps those of all finished batches."""
+    from safetensors.numpy import save
+
+    done, rows, parts = _read_pending(store, len(order))
+    advance(done)
+    try:
+        for start in range(done, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            found, values = _measure_batch(meter, plan, batch)
+            rows, parts, done = rows + found, parts + values, start + len(batch)
+            advance(len(batch))
+    except BaseException:
+        if rows:
+            store.put_aside([{"examples": done, "rows": rows}], save({"values": np.stack(parts)}))
+        raise
+    return rows, np.stack(parts)
+
+
+def _read_pending(store: RowStore, most: int) -> tuple[int, list[dict[str, Any]], list[NDArray[np.float16]]]:
+    """Examples done of a shard that was stopped, their rows and the values of each; of what is damaged, none."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not store.pending:
+        return 0, [], []
+    (kept, *_), store.pending = store.pending, []
+    try:
+        values = load(store.pending_data)["values"]
+        done, rows = from_row(int, kept["examples"]), from_row(list[dict[str, Any]], kept["rows"])
+    except (ValueError, LookupError, TypeError, SafetensorError):
+        return 0, [], []
+    return (done, rows, list(values)) if len(rows) == len(values) and 0 < done <= most else (0, [], [])
+
+
+def _measure_batch(meter: Any, plan: _Plan, batch: list[int]) -> tuple[list[dict[str, Any]], list[NDArray[np.float16]]]:
     rows: list[dict[str, Any]] = []
     parts: list[NDArray[np.float16]] = []
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        measured = meter.measure([plan.sequences[i] for i in batch]).half().cpu().numpy()
-        for i, values in zip(batch, measured, strict=True):
-            example = plan.examples[i]
-            for region, name in enumerate(REGIONS):
-                tokens = len(plan.sequences[i].regions[region])
-                if not tokens:
-                    continue
-                if not np.isfinite(values[region]).all():
-                    raise CaptureError(
-                        f"the contributions of example {example.id} are not finite: load the model in float32"
-                    )
-                rows.append(
-                    {
-                        "id": f"{example.id}/{name}",
-                        "example_id": example.id,
-                        "question_id": example.question.id,
-                        "group": example.question.group,
-                        "region": name,
-                        "hallucinated": example.hallucinated,
-                        "tokens": tokens,
-                    }
+    measured = meter.measure([plan.sequences[i] for i in batch]).half().cpu().numpy()
+    for i, values in zip(batch, measured, strict=True):
+        example = plan.examples[i]
+        for region, name in enumerate(REGIONS):
+            tokens = len(plan.sequences[i].regions[region])
+            if not tokens:
+                continue
+            if not np.isfinite(values[region]).all():
+                raise CaptureError(
+                    f"the contributions of example {example.id} are not finite: load the model in float32"
                 )
-                parts.append(values[region])
-        advance(len(batch))
-    return rows, np.stack(parts)
+            rows.append(
+                {
+                    "id": f"{example.id}/{name}",
+                    "example_id": example.id,
+                    "question_id": example.question.id,
+                    "group": example.question.group,
+                    "region": name,
+                    "hallucinated": example.hallucinated,
+                    "tokens": tokens,
+                }
+            )
+            parts.append(values[region])
+    return rows, parts
 
 
 def _pack_shard(values: NDArray[np.float16]) -> bytes:

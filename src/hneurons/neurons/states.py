@@ -102,8 +102,8 @@ def measure_states(
 ) -> States:
     """One forward pass over each example with a token span: see `States`. Resumable with `out`.
 
-    `style` must be the one the responses were sampled with. Raises `NotEnoughDataError` when no example has a span or
-    none can be read, `CaptureError`, `StorageError`.
+    Ctrl-C keeps every finished batch. `style` must be the one the responses were sampled with. Raises
+    `NotEnoughDataError` when no example has a span or none can be read, `CaptureError`, `StorageError`.
     """
     located = [e for e in examples if e.token_span is not None]
     if not located:
@@ -126,13 +126,17 @@ def measure_states(
     done = sum(map(len, shards[: store.done]))
     with progress("states", len(located), done=done) as advance:
         for number in range(store.done, len(shards)):
-            shard, parts = shards[number], list[_Batch]()
-            for start in range(0, len(shard), batch_size):
-                parts.append(reader.read(shard[start : start + batch_size]))
-                advance(len(shard[start : start + batch_size]))
+            shard, parts = shards[number], _read_pending(store)
+            advance(sum(len(part.rows) for part in parts))
+            try:
+                for start in range(sum(len(part.rows) for part in parts), len(shard), batch_size):
+                    parts.append(reader.read(shard[start : start + batch_size]))
+                    advance(len(parts[-1].rows))
+            except BaseException:
+                _put_aside(store, parts)
+                raise
             rows = [row for part in parts for row in part.rows]
-            residual = {name: np.concatenate([part.residual[name] for part in parts]) for name in parts[0].residual}
-            question = np.concatenate([part.question for part in parts])
+            residual, question = _join(parts)
             if out is None:
                 kept.append((residual, question.reshape(len(rows), -1)))
                 store.commit(rows)
@@ -159,6 +163,34 @@ class _Batch:
     rows: list[dict[str, Any]]
     residual: dict[str, Halves]
     question: Halves  # [rows, layers, neurons]
+
+
+def _join(parts: Sequence[_Batch]) -> tuple[dict[str, Halves], Halves]:
+    residual = {name: np.concatenate([part.residual[name] for part in parts]) for name in parts[0].residual}
+    return residual, np.concatenate([part.question for part in parts])
+
+
+def _put_aside(store: RowStore, parts: Sequence[_Batch]) -> None:
+    """Keep finished batches of a shard that is being stopped."""
+    from safetensors.numpy import save
+
+    if parts:
+        residual, question = _join(parts)
+        store.put_aside([row for part in parts for row in part.rows], save({**residual, "question": question}))
+
+
+def _read_pending(store: RowStore) -> list[_Batch]:
+    """What an earlier call had finished of a shard when it was stopped; of what is damaged, nothing."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    rows, store.pending = store.pending, []
+    try:
+        tensors = load(store.pending_data) if rows else {}
+        question = tensors.pop("question")
+    except (LookupError, SafetensorError):
+        return []
+    return [_Batch(rows, tensors, question)] if {len(rows)} == {len(v) for v in (question, *tensors.values())} else []
 
 
 class _Reader:
