@@ -16,6 +16,7 @@ from hneurons.answers.entailment import (
     measure_entailments,
     texts_of,
 )
+from hneurons.core.timing import read_timing
 from hneurons.core.types import Example, Question, Response
 from hneurons.models.nli import NLIModel
 from support.planted import read_tree
@@ -71,6 +72,8 @@ def test_every_pair_of_different_texts_of_a_located_answers_question_is_asked_on
     }
     assert found.table is not None and found.table["q0"]["Rome", "the quick fox"] == "entailment"
     assert found.table["q2"]["1600", "1601"] == "neutral" and "q1" not in found.table
+    spent = read_timing(tmp_path)["entailments"]
+    assert spent.passes == 8 and spent.items == pytest.approx(3)  # answers
     again = Planted()
     assert measure_entailments(again, *make_samples(), out=tmp_path) == found == load_entailments(tmp_path)
     assert again.asked == []

@@ -9,6 +9,7 @@ import torch
 from hneurons.answers import opinions
 from hneurons.answers.opinions import load_opinions, measure_opinions, parse_number
 from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.timing import read_timing
 from hneurons.core.types import Example, Question, Response
 from hneurons.models.options import Asked, OptionReader
 from support.planted import read_tree
@@ -91,9 +92,12 @@ def test_opinions_are_kept_and_go_on_where_they_were_stopped(tmp_path: Path, mon
     monkeypatch.setattr(opinions, "CHUNK", 3)
     whole = measure_opinions(model, examples, out=tmp_path / "whole")
     assert sum(whole.summary["unread"].values()) == sum(one.number is None for one in whole.rows)
+    spent = read_timing(tmp_path / "whole")
+    assert spent["P(True)"].items == spent["P(True)"].passes == 7 == spent["verbalised confidence"].items
+    assert 7 <= spent["verbalised confidence"].passes <= 7 * opinions.NUMBER_TOKENS
     asked: list[int] = []
 
-    def stop(self: Any, numbers: range) -> list[str]:
+    def stop(self: Any, numbers: range) -> tuple[list[str], int]:
         if asked:
             raise KeyboardInterrupt
         asked.extend(numbers)

@@ -25,6 +25,7 @@ from hneurons.answers.selection import select_examples
 from hneurons.core.artifacts import PENDING, RowStore
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError, PromptTooLongError
 from hneurons.core.files import read_checked, write_checked
+from hneurons.core.timing import TIMING
 from hneurons.core.types import Question, Response, Verdict
 from hneurons.models.engine import Ask, Engine, LocalEngine, RecordedEngine, Reply, decode_answer
 from hneurons.models.language_model import LanguageModel
@@ -221,7 +222,8 @@ def test_a_training_set_about_invented_and_real_things_is_pursued_and_selected_a
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix != ".tmp"}
+    kept = (p for p in sorted(folder.iterdir()) if p.suffix != ".tmp" and p.name != TIMING)
+    return {p.name: p.read_bytes() for p in kept}
 
 
 @pytest.mark.parametrize("crash_at", [0, 1, 2, 3])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hneurons.core.errors import ArtifactError, NotEnoughDataError
+from hneurons.core.timing import read_timing
 from hneurons.core.types import Example, Question, Response
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.states import PLACES, load_states, measure_states
@@ -89,6 +90,7 @@ def test_states_are_kept_resumed_and_read_again(tmp_path: Path, monkeypatch: pyt
             measure_states(model, examples, style=STYLE, out=tmp_path / "cut")
     measure_states(model, examples, style=STYLE, out=tmp_path / "cut")
     assert read_tree(tmp_path / "cut") == read_tree(tmp_path / "whole")
+    assert read_timing(tmp_path / "cut")["states"].items >= 7 and read_timing(tmp_path / "whole")["states"].passes == 7
     assert load_states(tmp_path / "cut").content == whole.content == memory.content
     for place in PLACES:
         assert np.array_equal(whole.read(place, 1, [6, 0]), memory.read(place, 1, [6, 0]))

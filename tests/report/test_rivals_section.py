@@ -21,7 +21,9 @@ def area(value: float) -> Estimate:
 def rival(method: str, needs: str, value: float) -> Rival:
     nan = float("nan")
     ahead = None if method == DETECTOR else area(0.7 - value)
-    return Rival(method, needs, True, 1, 0.0, 88.0, area(value), None, ahead, nan, nan, None, {"varied": area(value)})
+    kinds = {"varied": area(value)}
+    took = nan if method == DETECTOR else 0.1234
+    return Rival(method, needs, True, 1, 0.0, 88.0, area(value), None, ahead, nan, nan, None, kinds, took)
 
 
 def make_page(folder: Path, detector: str) -> Any:
@@ -44,6 +46,8 @@ def test_the_verdict_stands_before_the_scores_which_are_sorted_and_what_is_left_
     verdict, table = page.index("add nothing that was shown"), page.index("<tbody>")
     assert verdict < page.index("<svg") < table
     assert page.index('"method">perplexity') < page.index(f'"method">{DETECTOR}')
+    assert '"whole">1 / 0 / 88</td><td class="number">0.123</td>' in page
+    assert '"number">not measured</td>' in page
     assert "SAPLMA (no residual states are stored)" in page and "nan" not in page.lower()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from hneurons.core.artifacts import Manifest
 from hneurons.core.seeds import fingerprint
+from hneurons.core.timing import TIMING
 from hneurons.core.types import Example, ModelIdentity, Question, Response, identify
 from hneurons.detection.answer_rows import Dataset
 from hneurons.models.prompts import PromptStyle
@@ -15,8 +16,9 @@ from hneurons.neurons.states import PLACES, States
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its path."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Every file below a folder, by its path, but for the times that work took."""
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != TIMING]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
 
 
 def make_example(

@@ -13,6 +13,7 @@ from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.rows import from_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.timing import Clock
 from hneurons.core.types import Example, Question, Response
 
 if TYPE_CHECKING:
@@ -135,15 +136,18 @@ def measure_entailments(
     if not store.complete:
         read, lengths = judge.prepare(pairs) if pairs else (lambda numbers: (), [])
         order = sorted(range(len(pairs)), key=lambda number: (lengths[number], number))
+        clock, share = Clock(out, done=store.done), len(texts) / max(1, len(pairs))
         with progress("meanings", len(pairs), done=len(store.rows)) as advance:
             for start in chunks[store.done :]:
                 rows: list[dict[str, Any]] = []
                 chunk = order[start : start + CHUNK]
                 for first in range(0, len(chunk), BATCH):
                     numbers = chunk[first : first + BATCH]
-                    rows += map(_to_row, (pairs[number] for number in numbers), read(numbers))
+                    with clock.time(STAGE, len(numbers) * share, passes=len(numbers)):
+                        rows += map(_to_row, (pairs[number] for number in numbers), read(numbers))
                     advance(len(numbers))
                 store.commit(rows)
+                clock.save()
         said = Counter(row["relation"] for row in store.rows)
         store.finish({"questions": len(texts), "pairs": len(pairs), **{name: said[name] for name in _OPTIONS}})
     return _read(store.rows, store.manifest.settings["judge"], store.manifest.fingerprint)

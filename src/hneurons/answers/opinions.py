@@ -19,6 +19,7 @@ from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.rows import Row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.timing import Clock
 from hneurons.core.types import Example, identify
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from hneurons.models.options import Asked
 
 STAGE, VERSION = "opinions", 1
+TRUE, NUMBER = "P(True)", "verbalised confidence"
+"""The two kinds of work, as they are timed."""
 CHUNK = 128
 NUMBER_TOKENS = 8
 """Longest reply in which a number is looked for."""
@@ -84,21 +87,25 @@ def measure_opinions(
     inputs = {"examples": identify(located)}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
     if not store.complete:
-        asker = _Asker(model, order)
+        asker, clock = _Asker(model, order), Clock(out, done=store.done)
         with progress("opinions", len(order), done=len(store.rows)) as advance:
             for start in chunks[store.done :]:
                 odds: list[tuple[float, float]] = []
                 end = min(start + CHUNK, len(order))
                 for first in range(start, end, batch_size):
                     numbers = range(first, min(first + batch_size, end))
-                    odds += asker.read_true(numbers)
+                    with clock.time(TRUE, len(numbers), passes=len(numbers)):
+                        odds += asker.read_true(numbers)
                     advance(len(numbers) / 2)
-                said = asker.ask_numbers(range(start, end))
+                with clock.time(NUMBER, end - start):
+                    said, passes = asker.ask_numbers(range(start, end))
+                clock.add(NUMBER, 0.0, 0.0, passes)
                 advance((end - start) / 2)
                 store.commit([
                     Opinion(order[start + place].id, *odds[place], parse_number(text), text).to_row()
                     for place, text in enumerate(said)
                 ])  # fmt: skip
+                clock.save()
         store.finish(_summary(order, [Opinion.from_row(row) for row in store.rows]))
     return _read(store.rows, store.manifest.summary, store.manifest.fingerprint)
 
@@ -158,8 +165,8 @@ class _Asker:
         found = self.options.read(numbers)
         return [(round(float(a - b), 4), round(math.exp(a) + math.exp(b), 4)) for a, b in found]
 
-    def ask_numbers(self, numbers: Sequence[int]) -> list[str]:
-        """The greedy replies to the request for a number."""
+    def ask_numbers(self, numbers: Sequence[int]) -> tuple[list[str], int]:
+        """The greedy replies to the request for a number, and how many tokens these have: a pass each."""
         from hneurons.models.engine import decode_answer
         from hneurons.models.prefill import Prompts
         from hneurons.models.prompts import PromptStyle
@@ -167,15 +174,17 @@ class _Asker:
 
         said = [""] * len(numbers)
         if self.prefix_cache is None:
-            return said
+            return said, 0
+        lengths: list[int] = []
         sampling = Sampling(temperature=0.0, top_k=1, max_new_tokens=NUMBER_TOKENS)
         stops = self.model.stops(PromptStyle())
         prompts = [self.prompts[number] for number in numbers]
         ready = Prompts(self.model, prompts, self.prefix, self.prefix_cache, 1)
 
         def keep(branch: Branch, drawn: Generation) -> tuple[Branch, ...]:
+            lengths.append(len(drawn.token_ids))
             said[branch.prompt] = decode_answer(self.model, drawn.token_ids, stops)
             return ()
 
         generate(self.model, ready, [Branch(place, ()) for place in range(len(numbers))], sampling, stops, on_done=keep)
-        return said
+        return said, sum(lengths)

@@ -1,6 +1,7 @@
 """Stage `sample`: questions -> responses, drawn in rounds that stop as soon as a question cannot be consistent."""
 
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
+from hneurons.core.timing import Clock
 from hneurons.core.types import Question, Response, Verdict
 from hneurons.core.wording import count
 
@@ -143,19 +145,24 @@ def sample_responses(
         answering = source.prepare(questions, style, sampling)
         state = _Progress(questions, n, needed, quota, judge)
         state.count([Response.from_row(row) for row in store.rows])
+        clock = Clock(out, done=store.done)
         asked = min(store.done * engine.chunk, len(questions))
         with progress("sample", len(questions), done=asked) as advance:
             for chunk in chunks[store.done :]:
                 if state.full():
                     break
                 plan = _Plan(chunk, rounds if judge else (n,), state, extra)
+                start = time.perf_counter()
                 try:
                     answering.draw(plan.first_round(), partial(_take, plan, advance))
                 except BaseException:  # Ctrl-C, or an endpoint that was lost
                     store.put_aside([r.to_row() for r in plan.responses()])
                     raise
                 drawn = plan.responses()
+                if source is engine:  # a record takes no time
+                    clock.add(STAGE, time.perf_counter() - start, len(drawn), 0.0)
                 store.commit([r.to_row() for r in drawn])
+                clock.save()
                 state.count(drawn)
                 advance(0, state.note())
         found = [Response.from_row(row) for row in store.rows]

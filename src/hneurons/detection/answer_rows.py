@@ -1,6 +1,6 @@
 """The answer rows of a dataset, and what every comparison of neurons does with them: refit and decide."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from hneurons.answers.meanings import Meanings
 from hneurons.answers.opinions import Opinion, Opinions
 from hneurons.answers.responses import group_by_question
 from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.timing import Spent
 from hneurons.core.types import Example, ModelIdentity, Response
 from hneurons.detection.detector import Detector
 from hneurons.neurons.contributions import Contributions
@@ -29,6 +30,7 @@ class Dataset(NamedTuple):
     - `states`: what `measure_states` read in a pass of its own.
     - `opinions`: what the model says of its answers (`measure_opinions`).
     - `meanings`: which samples mean the same; strings by default.
+    - `spent`: what the work took by which this was made, by kind (`read_timing` of the stages' folders).
     """
 
     examples: Sequence[Example]
@@ -37,6 +39,7 @@ class Dataset(NamedTuple):
     states: States | None = None
     opinions: Opinions | None = None
     meanings: Meanings = Meanings()
+    spent: Mapping[str, Spent] = {}
 
 
 class AnswerRows(NamedTuple):
@@ -50,6 +53,7 @@ class AnswerRows(NamedTuple):
     - `state_rows`: the row of each answer there.
     - `opinions`: what the model says of each answer. Empty where it was not asked about every row.
     - `meanings`: which samples mean the same.
+    - `spent`: what the work took that these were made by, by kind.
     """
 
     examples: list[Example]
@@ -61,6 +65,7 @@ class AnswerRows(NamedTuple):
     state_rows: Sequence[int] = ()
     opinions: Sequence[Opinion] = ()
     meanings: Meanings = Meanings()
+    spent: Mapping[str, Spent] = {}
 
     @property
     def fewest_groups(self) -> int:
@@ -125,7 +130,7 @@ def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -
     said = {one.example_id: one for one in data.opinions.rows} if data.opinions else {}
     opinions = [said[e.id] for e in chosen] if all(e.id in said for e in chosen) else ()
     return AnswerRows(
-        chosen, labels, groups, matrix, samples, states, state_rows or (), opinions, data.meanings
+        chosen, labels, groups, matrix, samples, states, state_rows or (), opinions, data.meanings, data.spent
     )  # fmt: skip
 
 

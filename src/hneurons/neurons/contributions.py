@@ -16,6 +16,7 @@ from hneurons.core.progress import progress
 from hneurons.core.rows import from_row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
+from hneurons.core.timing import Clock
 from hneurons.core.types import Example, ModelIdentity, identify
 from hneurons.core.wording import count
 from hneurons.neurons.readable import Readable, keep_readable
@@ -121,14 +122,16 @@ def measure_contributions(
     kept: list[NDArray[np.float16]] = []
     done = sum(map(len, shards[: store.done]))
     meter = plan.meter()
+    clock = Clock(out, done=store.done)
     with progress("contributions", len(plan.order), done=done) as advance:
         for number in range(store.done, len(shards)):
-            rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance, store)
+            rows, values = _measure_shard(meter, plan, shards[number], batch_size, advance, store, clock)
             if out is None:
                 kept.append(values.reshape(len(values), -1))
                 store.commit(rows)
             else:
                 store.commit(rows, {f"shard-{number:05d}.safetensors": _pack_shard(values)})
+            clock.save()
     counted = Counter((r["region"], "wrong" if r["hallucinated"] else "right") for r in store.rows)
     summary: dict[str, Any] = {
         "examples": len(examples),
@@ -198,7 +201,7 @@ class _Plan:
 
 
 def _measure_shard(
-    meter: Any, plan: _Plan, order: list[int], batch_size: int, advance: Any, store: RowStore
+    meter: Any, plan: _Plan, order: list[int], batch_size: int, advance: Any, store: RowStore, clock: Clock
 ) -> tuple[list[dict[str, Any]], NDArray[np.float16]]:
     """The rows and values of a shard. Where it is stopped, the store keeps those of all finished batches."""
     from safetensors.numpy import save
@@ -208,7 +211,8 @@ def _measure_shard(
     try:
         for start in range(done, len(order), batch_size):
             batch = order[start : start + batch_size]
-            found, values = _measure_batch(meter, plan, batch)
+            with clock.time(STAGE, len(batch), passes=len(batch)):
+                found, values = _measure_batch(meter, plan, batch)
             rows, parts, done = rows + found, parts + values, start + len(batch)
             advance(len(batch))
     except BaseException:

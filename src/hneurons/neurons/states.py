@@ -17,6 +17,7 @@ from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.rows import from_row
 from hneurons.core.seeds import fingerprint
+from hneurons.core.timing import Clock
 from hneurons.core.types import Example, identify
 from hneurons.neurons.readable import keep_readable
 from hneurons.neurons.signals import CETT, SIGNALS
@@ -124,14 +125,17 @@ def measure_states(
     reader = _Reader(model, located, prompts, signal)
     kept: list[tuple[dict[str, Halves], Halves]] = []
     done = sum(map(len, shards[: store.done]))
+    clock = Clock(out, done=store.done)
     with progress("states", len(located), done=done) as advance:
         for number in range(store.done, len(shards)):
             shard, parts = shards[number], _read_pending(store)
             advance(sum(len(part.rows) for part in parts))
             try:
                 for start in range(sum(len(part.rows) for part in parts), len(shard), batch_size):
-                    parts.append(reader.read(shard[start : start + batch_size]))
-                    advance(len(parts[-1].rows))
+                    batch = shard[start : start + batch_size]
+                    with clock.time(STAGE, len(batch), passes=len(batch)):
+                        parts.append(reader.read(batch))
+                    advance(len(batch))
             except BaseException:
                 _put_aside(store, parts)
                 raise
@@ -142,6 +146,7 @@ def measure_states(
                 store.commit(rows)
             else:
                 store.commit(rows, _files(number, residual, question))
+            clock.save()
     store.finish({"examples": len(examples), "rows": len(store.rows), "passes": len(store.rows), **readable.summary})
     if out is not None:
         return load_states(out)

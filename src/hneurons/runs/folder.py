@@ -17,6 +17,7 @@ from hneurons.core.artifacts import MANIFEST, Manifest, load_rows
 from hneurons.core.errors import ArtifactError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
+from hneurons.core.timing import Spent, read_timing
 from hneurons.core.types import Example, Judgement, Question, Response, identify
 from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.plan import TRAIN, RunPlan
@@ -233,7 +234,11 @@ class RunFolder:
         opinions = self.load_opinions(name) if "opinions" in current else None
         responses = self.load_responses(name)
         meanings = self._meanings(name, located, responses)
-        return Dataset(located, self.load_contributions(name), responses, states, opinions, meanings)
+        spent: dict[str, Spent] = {}
+        for part in ("responses", "contributions", "states", "opinions"):
+            spent |= read_timing(self.place(name, part))
+        spent |= read_timing(self.entailments(name))
+        return Dataset(located, self.load_contributions(name), responses, states, opinions, meanings, spent)
 
     def entailments(self, dataset: str) -> Path:
         """The folder of what the plan's judge of meanings said of a dataset's samples."""

@@ -9,6 +9,7 @@ import pytest
 
 from hneurons.core.errors import InputError
 from hneurons.core.stats import auroc, bootstrap_aurocs
+from hneurons.core.timing import Spent
 from hneurons.core.types import Judgement, Question, Response
 from hneurons.detection.answer_rows import Dataset, answer_rows
 from hneurons.detection.detector import Detector
@@ -42,7 +43,7 @@ def make(n: int, *, neurons: bool, confidence: bool, prefix: str = "", seed: int
 
 def compare(train: Dataset, test: Dataset, *, refits: int = 0, out: Path | None = None) -> Comparison:
     detector = fit_detector(train.contributions, C=0.1, subsamples=0)
-    scores = {"new": score_answers(train, test, name="new")}
+    scores = {"new": score_answers(train, test, name="new", out=out and out / "scores")}
     return compare_rivals(detector, train, {"new": test}, scores, refits=refits, draws=2, out=out)["new"]
 
 
@@ -64,6 +65,7 @@ def test_a_planted_signal_is_attributed_to_the_family_that_has_it(neurons: bool,
 @pytest.mark.slow
 def test_a_comparison_is_kept_read_again_and_names_everything(tmp_path: Path) -> None:
     train, test = make(80, neurons=True, confidence=True), make(60, neurons=True, confidence=True, prefix="t", seed=3)
+    test = test._replace(spent={"states": Spent(6.3, 60, 60)})
     found = compare(train, test, refits=4, out=tmp_path)
     before = read_tree(tmp_path)
     assert load_rivals(tmp_path)["new"] == compare(train, test, refits=4, out=tmp_path)
@@ -71,6 +73,8 @@ def test_a_comparison_is_kept_read_again_and_names_everything(tmp_path: Path) ->
     named = {rival.method: rival for rival in found.rivals}
     assert named[DETECTOR].ahead is None and named["answer length"].ahead is not None
     assert named[DETECTOR].refitted is not None and named["all neurons, ridge"].refitted is not None
+    assert named["perplexity"].milliseconds < 100 < 105 < named["residual probe"].milliseconds
+    assert np.isnan(named["all neurons, ridge"].milliseconds) and named["residual probe"].passes == 1
     assert named["perplexity"].refitted is None and named["residual probe"].bytes == 2 * 8
     assert all(rival.p_holm >= rival.p for rival in found.rivals[1:])
     assert "fewer than 2 other samples" in found.left_out["semantic entropy"]

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hneurons.answers.responses import STAGE as SAMPLING
 from hneurons.core.artifacts import FileStage, read_result
 from hneurons.core.errors import OtherSettingsError
 from hneurons.core.progress import progress
 from hneurons.core.rows import dump_json, from_row, load_json
 from hneurons.core.stats import Estimate, auroc, bootstrap_aurocs, bounded_interval
+from hneurons.core.timing import Spent
 from hneurons.detection.answer_rows import (
     AnswerRows,
     Dataset,
@@ -46,8 +48,9 @@ from hneurons.detection.rivals.refits import (
 from hneurons.detection.rivals.results import Comparison, CurvePoint, Rival, Stack
 from hneurons.detection.scores import SCORES, FittedScore, Scores, check_scores
 from hneurons.detection.scores.residual import choose_state, read_states
+from hneurons.neurons.contributions import STAGE as CONTRIBUTIONS
 
-STAGE, RESULT, VERSION = "rivals", "rivals.json", 1
+STAGE, RESULT, VERSION = "rivals", "rivals.json", 2
 POSITIVE = "H-neurons alone"
 PROBE, RIDGE = "residual probe", "all neurons, ridge"
 REFITS = 50
@@ -146,7 +149,10 @@ class _Method(NamedTuple):
     values: Floats
     needs: str
     fitted: bool
-    passes: int
+    passes: float
+    work: tuple[str, ...] = (CONTRIBUTIONS,)
+    own: float = 0.0
+    """Milliseconds an answer of the score's own computing; NaN where they were not measured."""
 
 
 class _Job(NamedTuple):
@@ -197,7 +203,8 @@ class _Job(NamedTuple):
             columns = matrix.gather(detector.columns[positive], 1 << 28).astype(np.float64)
             found[POSITIVE] = _Method(detector.coef[positive] @ columns, "internals", True, 1)
         for one in self.scores.methods:
-            found[one.method] = _Method(one.decided.values, one.needs, one.fitted, one.cost.passes)
+            own = self.scores.spent.get(one.method, Spent()).milliseconds
+            found[one.method] = _Method(one.decided.values, one.needs, one.fitted, one.cost.passes, one.work, own)
         return found
 
     def _rivals(self, methods: Mapping[str, _Method], kinds: dict[str, Any], weights: Floats | None) -> list[Rival]:
@@ -221,7 +228,7 @@ class _Job(NamedTuple):
                     method=name,
                     needs=method.needs,
                     fitted=method.fitted,
-                    passes=method.passes,
+                    passes=self._passes(method),
                     samples=self._samples() if method.needs == "samples" else 0.0,
                     bytes=self._bytes(name, method.needs),
                     auroc=bounded_interval(points[name], areas[:, k], n, units=units, lowest=0, highest=1),
@@ -231,6 +238,7 @@ class _Job(NamedTuple):
                     p_holm=holm.get(name, float("nan")),
                     natural=None if weights is None else score_natural(method.values, test, weights),
                     kinds=areas_by_kind(method.values, test, kinds),
+                    milliseconds=self._milliseconds(method),
                 )
             )
         return found
@@ -259,13 +267,29 @@ class _Job(NamedTuple):
     def _samples(self) -> float:
         return float(np.mean([len(samples) for samples in self.test.samples]))
 
+    def _passes(self, method: _Method) -> float:
+        """Forward passes an answer, as they were counted, or else as the score says."""
+        counted = [self.test.spent[name] for name in method.work if name in self.test.spent]
+        passes = sum(spent.passes / spent.items for spent in counted if spent.items)
+        return round(passes, 2) or method.passes
+
+    def _milliseconds(self, method: _Method) -> float:
+        """Wall time an answer: the score's own, and that of the work it reads."""
+        found = method.own
+        for name in method.work:
+            each = self.test.spent.get(name, Spent()).milliseconds
+            found += each * self._samples() if name == SAMPLING else each
+        return found
+
     def _bytes(self, name: str, needs: str) -> float:
-        """Bytes stored an answer beyond its text: four a log-probability, two a value of the model's inside."""
+        """Bytes stored an answer beyond its text: four a log-probability or opinion, two a value of the inside."""
         tokens = [span[1] - span[0] for e in self.test.examples if (span := e.token_span) is not None]
         if needs == "log-probabilities":
             return 4 * float(np.mean(tokens))
         if needs == "samples":
             return float(np.mean([sum(len(s.text.encode()) for s in samples) for samples in self.test.samples]))
+        if needs == "another pass":
+            return 4.0
         if needs != "internals":
             return 0.0
         if name in (DETECTOR, POSITIVE):

@@ -25,6 +25,7 @@ class Rival(Row):
 
     - `needs`: the dearest thing it reads; `passes`, `samples`: further forward passes and answers to the question;
       `bytes`: what is stored an answer.
+    - `milliseconds`: wall time an answer took, NaN where it was not measured.
     - `auroc`: with an interval over test questions. `refitted`: the same with an interval that includes refitting on
       resampled training questions; None where nothing is fitted, or a refit takes too long.
     - `ahead`: AUROC of the detector minus this score's, paired; `p`: two-sided, by the bootstrap; `p_holm`: corrected
@@ -35,7 +36,7 @@ class Rival(Row):
     method: str
     needs: str
     fitted: bool
-    passes: int
+    passes: float
     samples: float
     bytes: float
     auroc: Estimate
@@ -45,6 +46,7 @@ class Rival(Row):
     p_holm: float
     natural: Natural | None
     kinds: dict[str, Estimate]
+    milliseconds: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

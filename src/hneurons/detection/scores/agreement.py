@@ -6,7 +6,7 @@ import numpy as np
 
 from hneurons.answers.meanings import cluster_meanings
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import lacks_meanings
+from hneurons.detection.scores.meanings import lacks_meanings, meaning_work
 from hneurons.detection.scores.score import SCORES, PlainScore
 
 
@@ -18,6 +18,9 @@ class Agreement(PlainScore):
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_meanings(rows)
+
+    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
+        return meaning_work(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
         """Share of the commonest meaning among the other samples, negative where the answer has it, float64 [rows]."""

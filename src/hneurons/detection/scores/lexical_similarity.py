@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from hneurons.answers.responses import STAGE as SAMPLING
 from hneurons.detection.answer_rows import AnswerRows, Floats
 from hneurons.detection.scores.meanings import lacks_samples
 from hneurons.detection.scores.score import SCORES, PlainScore
@@ -16,6 +17,7 @@ class LexicalSimilarity(PlainScore):
     """How little the other samples have in common word by word."""
 
     version, needs = 1, "samples"
+    work = (SAMPLING,)
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_samples(rows)

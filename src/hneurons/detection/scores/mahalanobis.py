@@ -15,6 +15,7 @@ class Mahalanobis(Score):
     """How far the residual stream over the answer is from that of right training answers."""
 
     version, needs, fitted, cost = 1, "internals", True, Cost(passes=1)
+    work = ("states",)
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_states(rows)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.score import SCORES, PlainScore, answer_entropies, lacks_entropies
+from hneurons.detection.scores.score import SCORES, PlainScore, answer_entropies, entropy_work, lacks_entropies
 
 
 @SCORES.register("mean token entropy")
@@ -14,6 +14,9 @@ class MeanEntropy(PlainScore):
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_entropies(rows)
+
+    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
+        return entropy_work(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
         return np.array([found.mean for found in answer_entropies(rows)])

@@ -4,7 +4,9 @@ from collections import Counter
 
 import numpy as np
 
-from hneurons.answers.meanings import cluster_meanings
+from hneurons.answers.entailment import STAGE as ENTAILMENTS
+from hneurons.answers.meanings import STRINGS, cluster_meanings
+from hneurons.answers.responses import STAGE as SAMPLING
 from hneurons.detection.answer_rows import AnswerRows, Floats
 
 FEWEST = 2
@@ -28,6 +30,11 @@ def entropy(weights: Floats) -> float:
     """Entropy in nats of weights that are divided by their sum."""
     shares = weights[weights > 0] / weights.sum()
     return float(-(shares * np.log(shares)).sum() + 0.0)
+
+
+def meaning_work(rows: AnswerRows) -> tuple[str, ...]:
+    """Sampling, and asking who means the same where that is not told from strings."""
+    return (SAMPLING,) if rows.meanings.judge == STRINGS else (SAMPLING, ENTAILMENTS)
 
 
 def lacks_samples(rows: AnswerRows) -> str:

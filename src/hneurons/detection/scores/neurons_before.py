@@ -11,6 +11,7 @@ class NeuronsBefore(Score):
     """A dense linear classifier on what every neuron contributes at the prompt's last token."""
 
     version, needs, fitted, cost = 1, "internals", True, Cost(passes=1)
+    work = ("states",)
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_states(rows)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hneurons.answers.opinions import TRUE
 from hneurons.detection.answer_rows import AnswerRows, Floats
 from hneurons.detection.scores.score import SCORES, Cost, PlainScore
 
@@ -11,6 +12,7 @@ class PTrue(PlainScore):
     """How likely the model finds "false" against "true" when it is asked about its answer."""
 
     version, needs, cost = 1, "another pass", Cost(passes=1)
+    work = (TRUE,)
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_opinions(rows)

@@ -13,6 +13,7 @@ class ProbeBefore(Score):
     """A linear probe on the residual stream at the prompt's last token."""
 
     version, needs, fitted, cost = 1, "internals", True, Cost(passes=1)
+    work = ("states",)
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_states(rows)

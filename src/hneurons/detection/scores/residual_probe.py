@@ -13,6 +13,7 @@ class ResidualProbe(Score):
     """A linear probe on the residual stream over the answer's tokens."""
 
     version, needs, fitted, cost = 1, "internals", True, Cost(passes=1)
+    work = ("states",)
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_states(rows)

@@ -10,6 +10,7 @@ class RidgeNeurons(Score):
     """A dense linear classifier on what every neuron contributes over the answer's tokens."""
 
     version, needs, fitted, cost = 1, "internals", True, Cost(passes=1)
+    work = ("contributions",)
 
     def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
         """Ridge on all standardised columns, its penalty chosen on training folds."""

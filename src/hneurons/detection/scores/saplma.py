@@ -14,6 +14,7 @@ class Saplma(Score):
     """A network of three hidden layers on the residual stream at the answer's last token."""
 
     version, needs, fitted, cost = 1, "internals", True, Cost(passes=1)
+    work = ("states",)
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_states(rows)

@@ -1,6 +1,6 @@
 """What a rival score is, what it may need, and the two usual ways to be one."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from hneurons.core.errors import InputError
 from hneurons.core.registry import Registry
 from hneurons.core.types import Example
 from hneurons.detection.answer_rows import AnswerRows, Decided, Floats, even_odds
+from hneurons.neurons.states import STAGE as STATES_STAGE
 
 Need = Literal["text", "log-probabilities", "samples", "another pass", "internals"]
 NEEDS: tuple[Need, ...] = ("text", "log-probabilities", "samples", "another pass", "internals")
@@ -27,13 +28,19 @@ class Score:
     """A way to score answers, registered by name as a class; the docstring's first line is shown to users.
 
     Higher means more likely made up. `needs` is the dearest thing it reads. `fitted` tells whether its values depend on
-    the labels of the training answers. `version` changes whenever a value may.
+    the labels of the training answers. `version` changes whenever a value may. `work` are the kinds of timed work whose
+    results it reads, such as "states": their time is part of what it costs.
     """
 
     version: int
     needs: Need
     fitted: bool
     cost = Cost()
+    work: ClassVar[tuple[str, ...]] = ()
+
+    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
+        """The kinds of work that it reads of these answers, where that depends on what is stored."""
+        return self.work
 
     def lacks(self, rows: AnswerRows) -> str:
         """What the answers lack for this score, in words; empty where nothing is missing."""
@@ -118,6 +125,11 @@ def answer_entropies(rows: AnswerRows) -> list[Entropies]:
             row = rows.states.rows[rows.state_rows[number]]
             found.append(Entropies(row["mean_entropy"], row["largest_entropy"]))
     return found
+
+
+def entropy_work(rows: AnswerRows) -> tuple[str, ...]:
+    """Nothing where all entropies were stored while sampling, or else the pass that read the states."""
+    return () if all(e.response.entropies for e in rows.examples) else (STATES_STAGE,)
 
 
 def lacks_entropies(rows: AnswerRows) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hneurons.core.errors import InputError
 from hneurons.core.files import stored_errors
 from hneurons.core.progress import progress
 from hneurons.core.showing import data_frame, html_table, one_line
+from hneurons.core.timing import Clock, Spent, read_timing
 from hneurons.core.types import identify
 from hneurons.core.wording import count, number
 from hneurons.detection.answer_rows import AnswerRows, Dataset, Decided, answer_rows, check_both_classes, check_unseen
@@ -29,7 +30,7 @@ STAGE = "scores"
 class Scored:
     """One score's values: `values` follow the ids of the `Scores` that hold it, higher meaning more likely made up.
 
-    An answer is called made up above `threshold`.
+    An answer is called made up above `threshold`. `work` are the kinds of timed work whose results it reads.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Scored:
     cost: Cost
     threshold: float
     values: tuple[float, ...]
+    work: tuple[str, ...] = ()
 
     @property
     def decided(self) -> Decided:
@@ -50,7 +52,7 @@ class Scores:
 
     `left_out`: the scores that could not be computed, with what was lacking. `content` identifies
     what was scored and by which versions, not the last digits of the values, which depend on the number of threads.
-    `meanings`: who said which samples mean the same, and by which rule.
+    `meanings`: who said which samples mean the same, and by which rule. `spent`: what computing each score took.
     """
 
     ids: tuple[str, ...]
@@ -58,6 +60,7 @@ class Scores:
     left_out: dict[str, str]
     content: str
     meanings: str = STRINGS
+    spent: dict[str, Spent] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         left_out = f"{len(self.left_out)} left out" if self.left_out else ""
@@ -114,19 +117,24 @@ def score_answers(train: Dataset, test: Dataset, *, name: str = "test", out: Pat
         inputs |= {"train samples": identify(train.responses), "test samples": identify(test.responses)}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(computable), replace=True)
     if not store.complete:
+        clock = Clock(out, done=store.done)
         with progress("scores", len(computable), done=store.done) as advance:
             for method, score in list(computable.items())[store.done :]:
-                store.commit([_to_row(_score(method, score, known, rows), rows)])
+                with clock.time(method, len(rows.examples)):
+                    row = _to_row(_score(method, score, known, rows), rows)
+                store.commit([row])
+                clock.save()
                 advance()
         store.finish({"answers": len(rows.examples), "scores": list(computable), "left_out": left_out})
-    return _read(store.rows, store.manifest)
+    spent = {} if out is None else read_timing(out)
+    return _read(store.rows, store.manifest, spent)
 
 
 def load_scores(folder: Path) -> Scores:
     """Read a finished `scores` folder. Raises `InputError` for another one, `ArtifactError` for a damaged one."""
     manifest, rows = load_rows(folder, stage=STAGE)
     with stored_errors(folder):
-        return _read(rows, manifest)
+        return _read(rows, manifest, read_timing(folder))
 
 
 def check_scores(scores: Scores, rows: AnswerRows, name: str) -> None:
@@ -160,7 +168,15 @@ def _score(name: str, score: Score, train: AnswerRows, test: AnswerRows) -> Scor
             f"the score '{name}' gave values of shape {list(values.shape)} for {len(test.labels)} answers, or values "
             "that are not finite: repair it, or uninstall the package it comes from"
         )
-    return Scored(name, score.needs, score.fitted, score.cost, float(decided.threshold), tuple(values.tolist()))
+    return Scored(
+        name,
+        score.needs,
+        score.fitted,
+        score.cost,
+        float(decided.threshold),
+        tuple(values.tolist()),
+        score.work_on(test),
+    )
 
 
 def _to_row(scored: Scored, rows: AnswerRows) -> dict[str, Any]:
@@ -171,6 +187,7 @@ def _to_row(scored: Scored, rows: AnswerRows) -> dict[str, Any]:
         "fitted": scored.fitted,
         "cost": scored.cost._asdict(),
         "threshold": scored.threshold,
+        "work": scored.work,
         "values": values,
     }
 
@@ -179,7 +196,7 @@ def _ends(values: tuple[float, ...]) -> tuple[str, str]:
     return number(min(values, default=math.nan)), number(max(values, default=math.nan))
 
 
-def _read(rows: list[dict[str, Any]], manifest: Manifest) -> Scores:
+def _read(rows: list[dict[str, Any]], manifest: Manifest, spent: dict[str, Spent]) -> Scores:
     methods = [
         Scored(
             row["method"],
@@ -188,9 +205,10 @@ def _read(rows: list[dict[str, Any]], manifest: Manifest) -> Scores:
             Cost(**row["cost"]),
             row["threshold"],
             tuple(row["values"].values()),
+            tuple(row.get("work", ())),
         )
         for row in rows
     ]
     ids = tuple(rows[0]["values"]) if rows else ()
     meanings = str(manifest.settings.get("meanings", STRINGS))
-    return Scores(ids, tuple(methods), dict(manifest.summary["left_out"]), manifest.fingerprint, meanings)
+    return Scores(ids, tuple(methods), dict(manifest.summary["left_out"]), manifest.fingerprint, meanings, spent)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import entropy, lacks_meanings, meaning_counts
+from hneurons.detection.scores.meanings import entropy, lacks_meanings, meaning_counts, meaning_work
 from hneurons.detection.scores.score import SCORES, PlainScore
 
 
@@ -15,6 +15,9 @@ class SemanticEntropy(PlainScore):
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_meanings(rows)
+
+    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
+        return meaning_work(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
         """Discrete semantic entropy in nats (Farquhar and others, Nature 630, 2024), float64 [rows]."""

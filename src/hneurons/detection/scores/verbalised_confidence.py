@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hneurons.answers.opinions import NUMBER
 from hneurons.detection.answer_rows import AnswerRows, Decided, Floats, even_odds
 from hneurons.detection.scores.p_true import lacks_opinions
 from hneurons.detection.scores.score import SCORES, Cost, Score
@@ -15,6 +16,7 @@ class VerbalisedConfidence(Score):
     """The percentage by which the model says that its answer is false."""
 
     version, needs, fitted, cost = 1, "another pass", False, Cost(passes=2)
+    work = (NUMBER,)
 
     def lacks(self, rows: AnswerRows) -> str:
         unread = sum(opinion.number is None for opinion in rows.opinions)

@@ -1,5 +1,6 @@
 """Section: what the neurons tell that cheaper things do not, where `scores` was run."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ def _block(result: Comparison) -> dict[str, Any]:
             "reading": read_difference(rival.ahead),
             "p": number(rival.p_holm) if rival.ahead else "",
             "natural": interval(rival.natural.auroc) if rival.natural else "",
-            "cost": f"{rival.passes} / {rival.samples:.0f} / {rival.bytes:,.0f}",
+            "cost": f"{rival.passes:.3g} / {rival.samples:.0f} / {rival.bytes:,.0f}",
+            "milliseconds": f"{rival.milliseconds:,.3g}" if math.isfinite(rival.milliseconds) else "not measured",
             "kinds": {kind: number(area.value, 2) for kind, area in rival.kinds.items()},
         }
         for rival in ranked
