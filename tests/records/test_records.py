@@ -118,9 +118,9 @@ def test_sources_that_cannot_be_read_give_one_sentence(tmp_path: Path) -> None:
     mapping = Mapping({"benchmark": "toy"})
     with pytest.raises(InputError, match="there is no file"):
         import_run(tmp_path / "none.csv", mapping)
-    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"must end in \.csv"):
-        import_run(tmp_path / "rows.parquet", mapping)
+    (tmp_path / "rows.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"ends in \.jsonl"):
+        import_run(tmp_path / "rows.xlsx", mapping)
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,alpha\n" * 1000, mtime=0)[:30])
     with pytest.raises(InputError, match="cannot be read"):
         import_run(tmp_path / "cut.csv.gz", mapping)
@@ -252,9 +252,9 @@ def flip(data: bytes) -> bytes:
         ("rows.jsonl.gz", b"no gzip", "cannot be read"),
         ("rows.csv", b"id,alpha\n\xff\xfe\xfa,1\n", "cannot be read"),
         ("rows.json", b"[" * 100_000, "nested too deep"),
-        ("rows.json", b"3", "neither a list of rows nor an object of columns"),
-        ("rows.json", b"null", "neither a list"),
-        ("rows.json", b'{"id": [1, 2], "alpha": [0]}', "cannot be read"),
+        ("rows.json", b"3", "holds no list of rows"),
+        ("rows.json", b"null", "holds no list of rows"),
+        ("rows.json", b'{"id": [1, 2], "alpha": [0]}', "no columns of one length"),
     ],
 )
 def test_damaged_sources_are_one_sentence(tmp_path: Path, name: str, data: bytes, said: str) -> None:

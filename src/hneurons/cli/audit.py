@@ -91,7 +91,7 @@ def _print_findings(report: "AuditReport") -> None:
 
 
 def import_records(
-    source: Annotated[Path, typer.Argument(help=".csv, .jsonl or .json file, gzip or not.")],
+    source: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet file, gzip or not.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run to write.")],
     map: Annotated[Path, typer.Option("--map", help="JSON file that maps columns; see docs/audits.md.")],
     items: Annotated[

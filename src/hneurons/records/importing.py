@@ -1,7 +1,5 @@
 """Turn foreign records (CSV, JSONL, columnar JSON; gzip or not) into a run, by a small mapping of columns."""
 
-import csv
-import io
 import logging
 import math
 import re
@@ -15,6 +13,7 @@ import regex  # type: ignore[import-untyped]
 
 from hneurons.core.errors import InputError
 from hneurons.core.files import file_hash
+from hneurons.core.foreign_rows import read_foreign_rows
 from hneurons.core.foreign_text import read_foreign_text
 from hneurons.core.rows import from_row, load_json
 from hneurons.records.record import Condition, RunSettings
@@ -217,50 +216,9 @@ def _score(row: dict[str, Any], rule: str) -> None:
 
 
 def read_source(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a .csv, .tsv, .jsonl or .json file, gzip or not. Raises `InputError` where it is none of these."""
-    suffixes = [s for s in path.suffixes if s != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
-    if path.is_file() and kind not in (".csv", ".tsv", ".jsonl", ".json"):
-        raise InputError(f"{path} must end in .csv, .jsonl or .json (or these with .gz)")
-    text = read_foreign_text(path)
-    try:
-        if kind in (".csv", ".tsv"):
-            yield from _table(text, "\t" if kind == ".tsv" else "")
-        elif kind == ".jsonl":
-            yield from (_json_line(line) for line in text.split("\n") if line.strip())
-        else:
-            yield from _columnar(load_json(text))
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read ({error})") from error
+    """Rows of a file of any kind of `read_foreign_rows`, and for what is no row one without columns.
 
-
-def _table(text: str, delimiter: str) -> Iterator[dict[str, Any]]:
-    """Rows of a table; the delimiter is what its header has most of. A row of more cells than the header is empty."""
-    delimiter = delimiter or max(",;\t|", key=text.split("\n", 1)[0].count)
-    limit = csv.field_size_limit(len(text) + 1)
-    try:
-        for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter):
-            yield {} if None in row else row
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _json_line(line: str) -> dict[str, Any]:
-    """A line that is no object becomes a row without fields, so that it is named with its number, not fatal."""
-    try:
-        row = load_json(line)
-    except ValueError:
-        return {}
-    return row if isinstance(row, dict) else {}
-
-
-def _columnar(value: Any) -> Iterator[dict[str, Any]]:
-    """A list of objects, or an object whose list-valued entries are columns of equal length."""
-    if isinstance(value, list):
-        yield from (row if isinstance(row, dict) else {} for row in value)
-        return
-    if not isinstance(value, dict):
-        raise ValueError("it is neither a list of rows nor an object of columns")
-    columns = {key: column for key, column in value.items() if isinstance(column, list)}
-    for cells in zip(*columns.values(), strict=True):
-        yield dict(zip(columns, cells, strict=True))
+    So it is named by its number, and is not fatal. Raises `InputError` where the file cannot be read.
+    """
+    for row in read_foreign_rows(path):
+        yield row.value if isinstance(row.value, dict) else {}

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from hneurons.answers.judges.gold import unpack
 from hneurons.answers.judges.normalize import LETTER, fold
-from hneurons.answers.questions.files import SUFFIXES, read_records
 from hneurons.core.errors import EndpointError, InputError, MissingExtraError, SchemaError
+from hneurons.core.foreign_rows import SUFFIXES, read_foreign_rows
 from hneurons.core.registry import Registry
 from hneurons.core.types import Question
 
@@ -130,17 +130,21 @@ def _flatten(value: Any) -> Iterator[Any]:
 
 
 def read_rows(files: Sequence[Path]) -> Iterator[Row]:
-    """All rows of local files (JSONL, JSON, CSV, TSV or Parquet, gzip or not).
+    """All rows of local files (JSONL, JSON, CSV, TSV or Parquet, gzip or not). Empty cells of a table are left out.
 
     Raises `InputError` where a file is missing, empty or of another kind, `SchemaError` where a row is no object.
     """
     for path in files:
         empty = True
-        for where, value in read_records(path):
+        table = path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+        for where, value, fault in read_foreign_rows(path):
             empty = False
+            if fault:
+                raise SchemaError(f"{where} {fault}")
             if not isinstance(value, dict):
                 raise SchemaError(f"{where} is {type(value).__name__}, not an object with named fields")
-            yield Row(where, value)
+            filled = {name: cell for name, cell in value.items() if cell and cell.strip()} if table else value
+            yield Row(where, filled)
         if empty:
             raise InputError(f"{path} has no rows: give a file with at least one question")
 

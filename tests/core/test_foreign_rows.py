@@ -1,4 +1,4 @@
-"""Question files as others write them."""
+"""Files as others write them, whoever reads them: questions, answers to score, and records to import."""
 
 import gzip
 import json
@@ -7,7 +7,61 @@ from pathlib import Path
 import pytest
 
 from hneurons.answers.questions import load_questions, question_key
+from hneurons.answers.questions.rows import read_rows
 from hneurons.core.errors import InputError, SchemaError
+from hneurons.core.foreign_rows import bare_name
+from hneurons.detection.answer_files import read_answers
+from hneurons.records.importing import read_source
+
+
+def as_table(delimiter: str, *, index: bool = False) -> str:
+    rows = [("question", "response", "note"), ("Who?", f"Ann {delimiter} Bo", ""), ("Which?", "x" * 200_000, "n")]
+    quoted = [[f'"{cell}"' if delimiter in cell else cell for cell in row] for row in rows]
+    return "".join(delimiter.join([str(n - 1) if n else ""] * index + row) + "\r\n" for n, row in enumerate(quoted))
+
+
+ROWS = [{"question": "Who?", "response": "Ann"}, {"question": "Which?", "response": "\ud800" + "x" * 200_000}]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+COLUMNS = json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]}).encode()
+FOREIGN = {
+    "a.csv": as_table(",").encode(),
+    "excel.csv": b"\xef\xbb\xbf" + as_table(";").encode(),
+    "frame.csv": as_table(",", index=True).encode(),
+    "a.tsv.gz": gzip.compress(as_table("\t").encode("utf-16")),
+    "BAR.CSV": as_table("|").encode(),
+    "a.jsonl": b"\xef\xbb\xbf" + LINES,
+    "a.json": json.dumps(ROWS).encode(),
+    "nested.json": json.dumps({"of": 3, "questions": ROWS}).encode(),
+    "columns.json.gz": gzip.compress(COLUMNS),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_questions_answers_and_records_are_read_in_one_way(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(FOREIGN[name])
+    taken = [
+        [row.values for row in read_rows([path])],
+        [{"question": answer.question, "response": answer.response} for answer in read_answers(path)],
+        list(read_source(path)),
+    ]
+    for rows in taken:
+        assert [row["question"] for row in rows] == ["Who?", "Which?"] and "" not in rows[0]
+        assert rows[0]["response"].startswith("Ann") and len(rows[1]["response"]) >= 200_000
+
+
+def test_parquet_is_read_by_all_of_them(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"question": ["Who?"], "response": ["Ann"]}), path)
+    assert [row.values for row in read_rows([path])] == list(read_source(path)) == [ROWS[0]]
+    assert [answer.response for answer in read_answers(path)] == ["Ann"]
+
+
+@pytest.mark.parametrize(("file", "name"), [("a/nq.v2.jsonl.gz", "nq.v2"), ("my file.CSV", "my file"), ("x.txt", "x")])
+def test_a_file_is_called_what_stands_before_its_kind(file: str, name: str) -> None:
+    assert bare_name(Path(file)) == name
 
 
 def load(path: Path, data: bytes) -> list[tuple[str, tuple[str, ...]]]:
@@ -74,7 +128,7 @@ def test_a_word_for_false_makes_a_question_unanswerable(tmp_path: Path) -> None:
 
 
 def test_a_file_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hneurons.answers.questions.files.MAX_BYTES", 1000)
+    monkeypatch.setattr("hneurons.core.foreign_text.MAX_BYTES", 1000)
     with pytest.raises(InputError, match="split it"):
         load(tmp_path / "a.jsonl.gz", gzip.compress(json.dumps({"question": "x" * 2000}).encode()))
 
