@@ -1,5 +1,6 @@
 """The `locate` stage: answers become token spans, both classes by the same rules, and what is not found is counted."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -7,6 +8,7 @@ from tokenizers import normalizers
 
 from hneurons.answers.locating import FINDERS, find_extract, locate_answers
 from hneurons.answers.selection import load_examples
+from hneurons.answers.token_offsets import encode_text
 from hneurons.core.errors import EndpointError, InputError
 from hneurons.core.types import Example, Question, Response
 from hneurons.models.endpoint import Endpoint
@@ -86,6 +88,31 @@ def test_a_response_without_token_ids_is_encoded_and_counted():
     assert located.token_span is not None
     assert tokenizer().decode(located.response.token_ids[slice(*located.token_span)]).strip() == "Paris"
     assert found.summary["encoded_here"] == 1
+
+
+@pytest.mark.parametrize("before, after", [((), ()), ((" ",), ("<eos>",)), (("<think></think>", "\n\n"), ("\n",))])
+def test_log_probabilities_stay_where_the_endpoints_tokens_are_cut_like_ours(before, after):
+    text = "The answer is Paris."
+    offsets = encode_text(tokenizer(), text).offsets
+    told = [*before, *(text[start:end] for start, end in offsets), *after]
+    values = tuple(-0.1 * n for n in range(len(told)))
+    given = example(0, text, with_ids=False)
+    response = replace(given.response, logprobs=values, entropies=values, token_texts=tuple(told))
+    found = locate_answers([replace(given, response=response)], tokenizer=tokenizer())
+    located = found.examples[0].response
+    assert located.logprobs == located.entropies == values[len(before) : len(before) + len(offsets)]
+    assert len(located.token_ids) == len(offsets) and located.token_texts == () and found.summary["logprobs_kept"] == 1
+
+
+@pytest.mark.parametrize(
+    "told", [("The answer is", " Paris."), ("The", " answer", " is", " Rome."), (), tuple("The answer is Paris.")]
+)
+def test_log_probabilities_of_tokens_that_are_cut_otherwise_are_let_go_of(told):
+    given = example(0, "The answer is Paris.", with_ids=False)
+    values = tuple(-0.1 for _ in told) or (-0.1, -0.2)
+    response = replace(given.response, logprobs=values, token_texts=told)
+    found = locate_answers([replace(given, response=response)], tokenizer=tokenizer())
+    assert found.examples[0].response.logprobs == () and "logprobs_kept" not in found.summary
 
 
 def normalising_tokenizer(*steps):

@@ -1,7 +1,9 @@
 """The endpoint client against a server that fails in every way servers do; nothing leaves the machine."""
 
 import json
+import math
 import socket
+import sqlite3
 import threading
 import time
 
@@ -9,6 +11,7 @@ import pytest
 
 from hneurons.answers.responses import sample_endpoint
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, MissingExtraError, NotEnoughDataError
+from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question
 from hneurons.models.endpoint import ChatRequest, Endpoint, redact_url
 from hneurons.models.prompts import PromptStyle, question_turns
@@ -127,7 +130,7 @@ def test_a_server_without_log_probabilities_is_asked_without_them():
 
     with ChatServer(answer) as server:
         endpoint = Endpoint(server.url, "m")
-        assert endpoint.complete(ask("a", logprobs=True)) == ("fine", "stop", (), 7, 3)
+        assert endpoint.complete(ask("a", logprobs=True))[:5] == ("fine", "stop", (), 7, 3)
         assert endpoint.complete(ask("b", logprobs=True)).logprobs == ()
     assert [("logprobs" in body) for body in server.bodies] == [True, False, False]
 
@@ -136,7 +139,7 @@ def test_the_cache_answers_the_same_request_and_no_other(tmp_path):
     with ChatServer(lambda n, body: Reply(f"call {n}", logprobs=(-0.5,), finish_reason="length")) as server:
         first = Endpoint(server.url, "m", cache=tmp_path / "c.sqlite").complete(ask("hi", logprobs=True))
         endpoint = Endpoint(server.url, "m", cache=tmp_path / "c.sqlite")
-        assert endpoint.complete(ask("hi", logprobs=True)) == first == ("call 0", "length", (-0.5,), 7, 3)
+        assert endpoint.complete(ask("hi", logprobs=True)) == first == ("call 0", "length", (-0.5,), 7, 3, (), ("x",))
         assert (endpoint.usage.calls, endpoint.usage.cache_hits) == (0, 1)
         assert endpoint.complete(ask("hi", seed=1, logprobs=True)).text == "call 1"
         assert (
@@ -254,6 +257,71 @@ def test_a_parameter_that_the_server_does_not_know_is_left_out_from_then_on(refu
     assert set(second) - set(first) == ({"max_completion_tokens"} if refused == "max_tokens" else set())
     assert endpoint.refused == {refused} and endpoint.usage.retries == 0
     assert caplog.text.count(f"refuses '{refused}'") == 1
+
+
+def name_tokens(*places):
+    """The `logprobs` of a choice: each place's token, and the likeliest tokens there with their probabilities."""
+    tokens = [
+        {"token": token, "logprob": math.log(named.get(token, 0.1)),
+         "top_logprobs": [{"token": one, "logprob": math.log(share)} for one, share in named.items()]}
+        for token, named in places
+    ]  # fmt: skip
+    return answer_with(logprobs=json.dumps({"content": tokens}))
+
+
+def test_entropies_of_the_likeliest_tokens_count_the_rest_as_one_token():
+    sure, open_ = {"a": 0.5, "b": 0.25}, {"c": 0.6, "d": 0.2}
+    with ChatServer(lambda n, body: name_tokens(("b", sure), ("x", open_), ("e", {"e": 1.0}))) as server:
+        found = Endpoint(server.url, "m").complete(ask("hi", logprobs=True, top_logprobs=5))
+    half, quarter = 0.5 * math.log(2), 0.25 * math.log(4)
+    third = -sum(p * math.log(p) for p in (0.6, 0.2, 0.1, 0.1))  # the token that was drawn, and what is left
+    assert found.entropies == pytest.approx([half + 2 * quarter, third, 0.0], abs=1e-4)
+    assert found.token_texts == ("b", "x", "e") and server.bodies[0]["top_logprobs"] == 5
+
+
+def test_entropies_from_the_likeliest_tokens_are_lower_bounds_that_grow_with_their_number():
+    shares = dict(zip("abcdefgh", [0.3, 0.2, 0.15, 0.1, 0.1, 0.08, 0.05, 0.02], strict=True))
+    whole = -sum(p * math.log(p) for p in shares.values())
+    found = []
+    for k in (1, 2, 4, 7, 8):
+        with ChatServer(lambda n, body, k=k: name_tokens(("a", dict(list(shares.items())[:k])))) as server:
+            found += Endpoint(server.url, "m").complete(ask("hi", logprobs=True, top_logprobs=k)).entropies
+    assert found == sorted(found) and found[-1] == pytest.approx(whole, abs=1e-4) and found[-2] <= whole
+
+
+@pytest.mark.parametrize("named", [[], [{"token": "a", "logprob": None}], [{"token": "a", "logprob": "-1"}]])
+def test_without_likeliest_tokens_at_every_place_there_are_no_entropies(named):
+    first = {"token": "a", "logprob": -0.1, "top_logprobs": [{"token": "a", "logprob": -0.1}]}
+    content = json.dumps({"content": [first, {**first, "top_logprobs": named}]})
+    with ChatServer(lambda n, body: answer_with(logprobs=content)) as server:
+        found = Endpoint(server.url, "m").complete(ask("hi", logprobs=True, top_logprobs=5))
+    assert found.entropies == () and found.logprobs == (-0.1, -0.1)
+
+
+def test_a_server_that_names_fewer_tokens_is_asked_for_none_and_keeps_the_log_probabilities():
+    def answer(number, body):
+        if "top_logprobs" in body:
+            return Reply(status=400, raw='{"error": {"message": "top_logprobs must be at most 5"}}')
+        return Reply("fine", logprobs=(-0.5,))
+
+    with ChatServer(answer) as server:
+        endpoint = Endpoint(server.url, "m", retries=0)
+        assert endpoint.complete(ask("hi", logprobs=True, top_logprobs=20)).logprobs == (-0.5,)
+    assert endpoint.refused == {"top_logprobs"} and server.bodies[-1]["logprobs"] is True
+
+
+def test_completions_of_earlier_versions_are_known_without_entropies(tmp_path):
+    with ChatServer(lambda n, body: Reply("new")) as server:
+        endpoint = Endpoint(server.url, "m", cache=tmp_path / "c.sqlite")
+        row = {"messages": [["user", "hi"]], "max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "top_k": None,
+               "seed": None, "logprobs": True}  # fmt: skip
+        key = fingerprint([server.url, "m", row])
+        with sqlite3.connect(tmp_path / "c.sqlite") as database:
+            value = json.dumps(["old", "stop", [-0.5], 7, 3])
+            database.execute("INSERT INTO completions VALUES (?, ?)", (key, value))
+        assert endpoint.complete(ask("hi", logprobs=True)) == ("old", "stop", (-0.5,), 7, 3, (), ())
+        both = [endpoint.complete(ask("hi", logprobs=True, top_logprobs=5)) for _ in range(2)]
+    assert both[0] == both[1] and both[0].text == "new"
 
 
 def test_a_server_that_knows_no_parameter_at_all_is_asked_with_messages_alone():
@@ -398,6 +466,7 @@ def test_sampling_gives_every_sample_a_seed_of_its_own_and_keeps_what_the_server
     assert (first.logprobs, first.finish_reason, first.token_ids) == ((-0.1, -0.2), "length", ())
     assert found.summary["truncated"] == found.summary["with_logprobs"] == 12
     assert [m["role"] for m in server.bodies[0]["messages"]] == ["user", "assistant", "user"]
+    assert first.token_texts == ("x", "x") and server.bodies[0]["top_logprobs"] == 20
     assert question_turns("Why?", style)[0] == ("user", "Who? Be short.")
 
 

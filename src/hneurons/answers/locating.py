@@ -10,7 +10,7 @@ from hneurons.answers import spans
 from hneurons.answers.judges.reasoning import cut_reasoning
 from hneurons.answers.selection import Examples
 from hneurons.answers.spans import find_answer
-from hneurons.answers.token_offsets import encode_text, own_offsets, token_span
+from hneurons.answers.token_offsets import Encoded, encode_text, own_offsets, text_offsets, token_span
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError
 from hneurons.core.progress import progress
@@ -149,9 +149,27 @@ def _place(example: Example, char_span: Span | None, tokenizer: Any) -> Example:
         encoded = encode_text(tokenizer, response.text)
         if encoded is None:
             return replace(example, char_span=char_span, token_span=None)
-        response, offsets = replace(response, token_ids=encoded.ids, logprobs=(), entropies=()), encoded.offsets
+        response, offsets = encode_response(response, encoded), encoded.offsets
     place = None if char_span is None else token_span(offsets, char_span)
     return replace(example, response=response, char_span=char_span, token_span=place)
+
+
+def encode_response(response: Response, encoded: Encoded) -> Response:
+    """The response with token ids.
+
+    Log-probabilities and entropies are kept where the endpoint's tokens, as it wrote them, are cut at the same
+    characters. Otherwise they are let go of.
+    """
+    texts = response.token_texts
+    places = text_offsets(texts, response.text) if len(texts) == len(response.logprobs) else []
+    inside = [n for n, (start, end) in enumerate(places) if start < end]
+    same = [places[n] for n in inside] == encoded.offsets
+
+    def keep(values: Sequence[float]) -> tuple[float, ...]:
+        return tuple(values[n] for n in inside) if same and len(values) == len(texts) else ()
+
+    logprobs, entropies = keep(response.logprobs), keep(response.entropies)
+    return replace(response, token_ids=encoded.ids, token_texts=(), logprobs=logprobs, entropies=entropies)
 
 
 def _check_tokens(located: Sequence[Example], tokenizer: Any) -> list[str]:
@@ -173,12 +191,14 @@ def _summary(given: Sequence[Example], located: Sequence[Example], other_tokens:
     found = Counter(classes[example.hallucinated] for example in located if example.token_span is not None)
     total = Counter(classes[example.hallucinated] for example in located)
     encoded = sum(not a.response.token_ids and bool(b.response.token_ids) for a, b in zip(given, located, strict=True))
+    kept = sum(not a.response.token_ids and bool(b.response.logprobs) for a, b in zip(given, located, strict=True))
     lost = {"other_tokens": {"responses": len(other_tokens), "first": other_tokens[:NAMED]}} if other_tokens else {}
     return {
         "examples": len(located),
         "found": {name: found[name] for name in ("right", "wrong")},
         "not_found": {name: total[name] - found[name] for name in ("right", "wrong")},
         "encoded_here": encoded,
+        **({"logprobs_kept": kept} if kept else {}),
         "not_encoded": sum(bool(example.response.text) and not example.response.token_ids for example in located),
         **lost,
     }

@@ -230,6 +230,7 @@ def _summary(engine: "Engine", responses: list[Response], n: int, counts: dict[s
     else:
         summary["identical"] = sum(len({r.text for r in rs}) == 1 for rs in drawn)
         summary["with_logprobs"] = sum(bool(r.logprobs) for r in responses)
+        summary["with_entropies"] = sum(bool(r.entropies) for r in responses)
     return summary
 
 

@@ -4,7 +4,7 @@ Tokens are found from the generated ids, not from token strings, so apostrophes,
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from hneurons.core.errors import InputError
@@ -46,6 +46,18 @@ def own_offsets(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[Spa
         return token_offsets(tokenizer, token_ids, text)
     except (InputError, OverflowError, IndexError, TypeError):  # ids beyond the vocabulary
         return None
+
+
+def text_offsets(pieces: Sequence[str], text: str) -> list[Span]:
+    """The characters of `text` that each piece of a longer text holds, half-open; nothing where it is not in there.
+
+    The longer text may have white space and special tokens around it. Pieces outside `text` get an empty span.
+    """
+    start = "".join(pieces).find(text)
+    if start < 0 or not text:
+        return []
+    ends = [0, *accumulate(map(len, pieces))]
+    return [(_clip(a - start, len(text)), _clip(b - start, len(text))) for a, b in pairwise(ends)]
 
 
 class Encoded(NamedTuple):

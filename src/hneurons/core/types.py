@@ -50,8 +50,9 @@ class Response(Row):
     `token_ids` are the generated ids, the stop token included if one was generated (`finish_reason="stop"`);
     `logprobs` the natural-log probabilities of these tokens at temperature 1 without truncation. Both are empty
     where an endpoint does not give them. `entropies` are those of the distributions that the tokens were drawn from, in
-    nats, likewise at temperature 1; empty, too, in responses of earlier versions. `text` is the decoded text without
-    the stop token.
+    nats, likewise at temperature 1; empty, too, in responses of earlier versions. An endpoint's are lower bounds, from
+    its likeliest tokens. `token_texts` is how an endpoint wrote each token. `text` is the decoded text without the stop
+    token.
     """
 
     question_id: str
@@ -61,6 +62,7 @@ class Response(Row):
     logprobs: tuple[float, ...] = ()
     finish_reason: FinishReason = "stop"
     entropies: tuple[float, ...] = ()
+    token_texts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return one_line(self, self.id, count(len(self.token_ids), "token"), self.finish_reason, repr(self.text))
@@ -70,8 +72,8 @@ class Response(Row):
         return f"{self.question_id}#{self.sample}"
 
     def to_row(self) -> dict[str, Any]:
-        row = field_row(self)
-        return row if self.entropies else {k: v for k, v in row.items() if k != "entropies"}
+        absent = {name for name in ("entropies", "token_texts") if not getattr(self, name)}
+        return {name: value for name, value in field_row(self).items() if name not in absent}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,12 @@ class Example(Row):
 def identify(values: Sequence[Question | Response | Judgement | Example]) -> str:
     """16 hex digits of what the values say, by which a stage knows its inputs again.
 
-    Log-probabilities and entropies are left out. In their last digit they depend on the threads and on how many rows
-    run at a time, so the same answers would give another identity.
+    Log-probabilities and entropies are left out, and so is how an endpoint wrote its tokens. In their last digit they
+    depend on the threads and on how many rows run at a time, so the same answers would give another identity.
     """
     rows = [value.to_row() for value in values]
     for row in rows:
-        for name in ("logprobs", "entropies"):
+        for name in ("logprobs", "entropies", "token_texts"):
             row.get("response", row).pop(name, None)
     return fingerprint(rows)
 

@@ -4,20 +4,27 @@ import json
 import sqlite3
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hneurons.core.errors import ArtifactError, StorageError
 from hneurons.core.types import FinishReason
 
 
 class Completion(NamedTuple):
-    """What came back. `logprobs` (natural log, one a token) is empty where the server gives none."""
+    """What came back. `logprobs` (natural log, one a token) is empty where the server gives none.
+
+    - `entropies`: in nats, one a token, from the likeliest tokens that the server names; the rest counts as one token.
+      So each is a lower bound of the entropy over the vocabulary. Empty where the server names none.
+    - `token_texts`: the text of each token. Empty where the server does not tell it.
+    """
 
     text: str
     finish_reason: FinishReason
     logprobs: tuple[float, ...]
     prompt_tokens: int
     completion_tokens: int
+    entropies: tuple[float, ...] = ()
+    token_texts: tuple[str, ...] = ()
 
 
 class CompletionCache:
@@ -45,8 +52,9 @@ class CompletionCache:
             row = self._database.execute("SELECT value FROM completions WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
-        text, finish_reason, logprobs, prompt_tokens, completion_tokens = json.loads(row[0])
-        return Completion(text, finish_reason, tuple(logprobs), prompt_tokens, completion_tokens)
+        text, finish_reason, logprobs, prompt_tokens, completion_tokens, *rest = json.loads(row[0])
+        told: list[tuple[Any, ...]] = [tuple(part) for part in rest]  # nothing in caches of earlier versions
+        return Completion(text, finish_reason, tuple(logprobs), prompt_tokens, completion_tokens, *told)
 
     def put(self, key: str, completion: Completion) -> None:
         try:

@@ -20,7 +20,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.models.completion_cache import Completion, CompletionCache
 
 KEY_VARIABLE = "HNEURONS_API_KEY"
-_OPTIONAL = ("logprobs", "seed", "top_k", "top_p", "temperature", "max_tokens", "max_completion_tokens")
+_OPTIONAL = ("top_logprobs", "logprobs", "seed", "top_k", "top_p", "temperature", "max_tokens", "max_completion_tokens")
 _REFUSAL = re.compile(
     r"support|unknown|unrecogni[sz]ed|unexpected|deprecated|extra|only the default|not (?:allowed|permitted|accepted)",
     re.I,
@@ -33,7 +33,10 @@ Message = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One call. Equal requests to the same model share one cached completion, so samples need different seeds."""
+    """One call. Equal requests to the same model share one cached completion, so samples need different seeds.
+
+    `top_logprobs`: of how many of the likeliest tokens the probabilities are wanted at every place; needs `logprobs`.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int = 256
@@ -42,6 +45,7 @@ class ChatRequest:
     top_k: int | None = None
     seed: int | None = None
     logprobs: bool = False
+    top_logprobs: int = 0
 
 
 @dataclass
@@ -106,7 +110,10 @@ class Endpoint:
 
     def complete(self, request: ChatRequest) -> Completion:
         """One completion. Raises `EndpointError` when the server cannot be had, or refuses."""
-        key = fingerprint([self._address, self.model, asdict(request)])
+        asked = asdict(request)
+        if not request.top_logprobs:  # as in earlier versions, whose completions are still known
+            del asked["top_logprobs"]
+        key = fingerprint([self._address, self.model, asked])
         if self._cache is not None and (known := self._cache.get(key)) is not None:
             with self._lock:
                 self.usage.cache_hits += 1
@@ -199,7 +206,8 @@ class Endpoint:
         if status in (408, 409, 429) or status >= 500:
             raise _TryAgainError(f"answered with status {status} ({self._short(text)})", wait=wait)
         named = next((n for n in _OPTIONAL if n in _sent(arguments) and re.search(rf"\b{n}\b", text)), None)
-        if named is not None and _REFUSAL.search(text):
+        # A limit on the number of likeliest tokens is worded in many ways, and an answer can do without them.
+        if named == "top_logprobs" or (named is not None and _REFUSAL.search(text)):
             raise _ParameterRefusedError(named)
         raise EndpointError(f"{self.url} refused the request with status {status} ({self._short(text)})")
 
@@ -221,6 +229,8 @@ class Endpoint:
             arguments["seed"] = request.seed
         if request.logprobs:
             arguments["logprobs"] = True
+            if request.top_logprobs and "logprobs" not in self.refused:
+                arguments["top_logprobs"] = request.top_logprobs
         if request.top_k is not None:
             arguments["extra_body"] = {"top_k": request.top_k}
         if "top_k" in self.refused:
@@ -299,7 +309,34 @@ def read_completion(answer: Any) -> Completion:
         logprobs=tuple(float(value) for value in logprobs) if told else (),
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         completion_tokens=int(usage.get("completion_tokens") or 0),
+        entropies=_entropies(tokens) if told else (),
+        token_texts=_texts(tokens) if told else (),
     )
+
+
+def _entropies(tokens: Sequence[Any]) -> tuple[float, ...]:
+    """A lower bound of the entropy at every token, in nats; nothing where a place has no likeliest tokens.
+
+    The probabilities are not scaled up to a sum of 1. What the named tokens leave counts as one more token, and joining
+    tokens never adds entropy.
+    """
+    found = []
+    for token in tokens:
+        named = {str(one.get("token")): one.get("logprob") for one in token.get("top_logprobs") or ()}
+        if not named:
+            return ()
+        named.setdefault(str(token.get("token")), token["logprob"])
+        if not all(isinstance(value, int | float) and value <= 1e-3 for value in named.values()):
+            return ()
+        shares = [math.exp(value) for value in named.values()]
+        shares.append(max(0.0, 1.0 - sum(shares)))
+        found.append(round(-sum(share * math.log(share) for share in shares if share > 0) + 0.0, 4))
+    return tuple(found)
+
+
+def _texts(tokens: Sequence[Any]) -> tuple[str, ...]:
+    texts = [token.get("token") for token in tokens]
+    return tuple(mend_characters(text) for text in texts) if all(isinstance(text, str) for text in texts) else ()
 
 
 def _text(content: Any) -> str:

@@ -13,6 +13,9 @@ from hneurons.models.prefill import Prompts, prefill_shared
 from hneurons.models.prompts import PromptStyle, common_prefix, question_turns
 from hneurons.models.sampling import Branch, Generation, Sampling, generate
 
+TOP_LOGPROBS = 20
+"""Likeliest tokens that an endpoint is asked for at every place; most servers name no more."""
+
 
 class Ask(NamedTuple):
     """One answer that is wanted: to which question, and the number of the sample, which seeds it."""
@@ -22,13 +25,14 @@ class Ask(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One answer. `token_ids`, `logprobs` and `entropies` are empty where the engine does not give them."""
+    """One answer. All that is there for each token is empty where the engine does not give it: see `Response`."""
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish_reason: FinishReason = "stop"
     entropies: tuple[float, ...] = ()
+    token_texts: tuple[str, ...] = ()
 
     def to_response(self, ask: Ask) -> Response:
         return Response(ask.question.id, ask.sample, *self)
@@ -147,7 +151,13 @@ class _EndpointAnswering(NamedTuple):
             replies = self.endpoint.complete_all([self._request(ask) for ask in waiting])
             following: list[Ask] = []
             for ask, found in zip(waiting, replies, strict=True):
-                reply = Reply(found.text.strip(), logprobs=found.logprobs, finish_reason=found.finish_reason)
+                reply = Reply(
+                    found.text.strip(),
+                    logprobs=found.logprobs,
+                    finish_reason=found.finish_reason,
+                    entropies=found.entropies,
+                    token_texts=found.token_texts,
+                )
                 following += on_reply(ask, reply)
             waiting = following
 
@@ -161,6 +171,7 @@ class _EndpointAnswering(NamedTuple):
             top_k=sampling.top_k,
             seed=derive_seed("endpoint", sampling.seed, ask.question.id, ask.sample) % 2**31,
             logprobs=True,
+            top_logprobs=TOP_LOGPROBS,
         )
 
 
@@ -221,7 +232,9 @@ class _RecordedAnswering:
             ask = waiting.pop()
             found = self.engine.replies.get((ask.question.id, ask.sample))
             if found is not None:
-                reply = Reply(found.text, found.token_ids, found.logprobs, found.finish_reason, found.entropies)
+                reply = Reply(
+                    found.text, found.token_ids, found.logprobs, found.finish_reason, found.entropies, found.token_texts
+                )
                 waiting += on_reply(ask, reply)
             elif self.engine.missing is not None:
                 unknown.append(ask)
