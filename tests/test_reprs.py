@@ -21,7 +21,7 @@ from hneurons.core.errors import MissingExtraError
 from hneurons.core.showing import LINE, html_table, one_line
 from hneurons.core.stats import Estimate
 from hneurons.core.types import Judgement
-from hneurons.detection.assessing import Assessment, Assessments, TokenRisk
+from hneurons.detection.assessment import Assessment, Assessments, TokenRisk
 from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DatasetResult, Score
 from hneurons.detection.like_for_like import RandomNeurons

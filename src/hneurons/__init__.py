@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from hneurons.core.progress import enable_progress
     from hneurons.core.types import Example, Judgement, Question, Response
     from hneurons.detection.answer_rows import Dataset
-    from hneurons.detection.assessing import Answer, assess_answers
+    from hneurons.detection.assessing import assess_answers
+    from hneurons.detection.assessment import Answer
     from hneurons.detection.detector import Detector, open_detector
     from hneurons.detection.evaluation import evaluate_detector
     from hneurons.detection.fitting import fit_detector
@@ -41,7 +42,7 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that importing the package costs nothing.
 _HOMES = {
-    "Answer": "detection.assessing",
+    "Answer": "detection.assessment",
     "Contributions": "neurons.contributions",
     "Dataset": "detection.answer_rows",
     "Detector": "detection.detector",

@@ -13,7 +13,8 @@ from hneurons.answers.responses import sample_responses
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.types import Example, Question
 from hneurons.detection import assessing as assessing_module
-from hneurons.detection.assessing import Answer, Assessment, assess_answers
+from hneurons.detection.assessing import assess_answers
+from hneurons.detection.assessment import Answer, Assessment
 from hneurons.detection.detector import Detector
 from hneurons.models.endpoint import Completion, Endpoint
 from hneurons.models.language_model import LanguageModel

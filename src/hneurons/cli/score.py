@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hneurons.detection.assessing import Answer, Assessment
+    from hneurons.detection.assessment import Answer, Assessment
 
 
 def score(
@@ -65,7 +65,7 @@ def score(
 def _read(question: str | None, answer: str | None, context: str, file: Path | None) -> "list[Answer]":
     from hneurons.core.errors import InputError
     from hneurons.detection.answer_files import read_answers
-    from hneurons.detection.assessing import Answer
+    from hneurons.detection.assessment import Answer
 
     if file is not None:
         if question or answer or context:
@@ -81,7 +81,7 @@ def _print_one(answer: "Answer", found: "Assessment") -> None:
     from rich.table import Table
 
     from hneurons.cli.output import make_console
-    from hneurons.detection.assessing import probability
+    from hneurons.detection.assessment import probability
 
     if found.span is None:
         return

@@ -12,7 +12,7 @@ from hneurons.answers.questions.answer_fields import (
 )
 from hneurons.answers.questions.rows import Row
 from hneurons.core.errors import SchemaError
-from hneurons.detection.assessing import Answer
+from hneurons.detection.assessment import Answer
 from hneurons.models.endpoint import Message
 
 
