@@ -11,6 +11,7 @@ import typer
 
 from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
+from hneurons.cli.decisions import calibrate
 from hneurons.cli.examples import EXAMPLES
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
@@ -327,10 +328,19 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Test the detector on unseen questions, beside random neurons and leak checks."""
-    from hneurons.cli.output import print_evaluation, print_json, results_row
+    from hneurons.cli.output import make_console, print_evaluation, print_json, results_row
+    from hneurons.runs.calibrated import evaluate_calibration
 
-    results = Run(folder).evaluate(detector=detector, out=out)
-    print_json(results_row(results)) if as_json else print_evaluation(results)
+    run = Run(folder)
+    results = run.evaluate(detector=detector, out=out)
+    calibrated = evaluate_calibration(run) if detector is None and out is None else {}
+    if as_json:
+        print_json({k: row | ({"calibrated": calibrated[k]} if k in calibrated else {}) for k, row in
+                    results_row(results).items()})  # fmt: skip
+        return
+    print_evaluation(results)
+    for name, found in calibrated.items():
+        make_console().print(found.sentence(name))
 
 
 @app.command()
@@ -390,6 +400,7 @@ def list_kind(
 
 
 app.command()(score)
+app.command()(calibrate)
 app.command()(bench)
 app.command()(audit)
 app.command()(export)

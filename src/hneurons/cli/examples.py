@@ -9,6 +9,7 @@ EXAMPLES = {
     "contributions": "hneurons contributions my-run",
     "fit": "hneurons fit my-run --labels 3-vs-1 --out my-run/detector-3-vs-1",
     "score": 'hneurons score my-run --question "What is the capital of Australia?" --answer Sydney',
+    "calibrate": "hneurons calibrate my-run --method platt",
     "scores": "hneurons scores my-run",
     "evaluate": "hneurons evaluate my-run --detector other-run --out other-on-mine",
     "report": "hneurons report my-run",

@@ -72,7 +72,8 @@ def publish(
 
     run = RunFolder(folder)
     run.check_current()
-    release = save_release(out, run.load_detector(), run.load_evaluation(), plan=asdict(run.plan))
+    plan = asdict(run.plan)
+    release = save_release(out, run.load_detector(), run.load_evaluation(), plan=plan, learned=run.detector)
     address = push_release(out, push, public=public) if push is not None else None
     if json:
         print_json({"folder": str(out), "address": address, **release.about})

@@ -1,5 +1,6 @@
 """`hneurons score`: what a detector says of answers that exist."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,9 +34,10 @@ def score(
     json: Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")] = False,
 ) -> None:
     """Score an answer that exists: its risk of being made up, for the whole and for every token."""
-    from hneurons.cli.output import print_json, print_tree
+    from hneurons.cli.output import make_console, print_json, print_tree
     from hneurons.core.errors import InputError
     from hneurons.detection.assessing import assess_answers
+    from hneurons.detection.decisions.deciding import load_decisions
     from hneurons.models.endpoint import open_endpoint
     from hneurons.models.language_model import load_model
     from hneurons.runs.detectors import open_for_answers
@@ -46,10 +48,11 @@ def score(
     source = open_for_answers(detector)
     if not (model or source.model):
         raise InputError(f"{detector} does not say which model it belongs to: add --model")
+    decisions = load_decisions(source.folder, source.detector)
     guest = load_model(model or source.model, dtype=dtype or source.dtype, device=device)  # type: ignore[arg-type]
     found = assess_answers(
         guest, source.detector, asked, style=source.style, finder=source.finder,
-        endpoint=open_endpoint(judge_url, judge_model), batch_size=rows, out=out,
+        endpoint=open_endpoint(judge_url, judge_model), decisions=decisions, batch_size=rows, out=out,
     )  # fmt: skip
     if out is not None:
         summary = {**found.manifest.summary, "scores": str(out)}
@@ -58,6 +61,8 @@ def score(
         print_json(found.rows[0].to_row())
     else:
         _print_one(asked[0], found.rows[0])
+        for sentence in decisions.sentences().values():
+            make_console().print(sentence)
     if not any(row.made_up is not None for row in found.rows):
         raise InputError(f"no answer could be scored: {found.rows[0].problem}")
 
@@ -87,7 +92,9 @@ def _print_one(answer: "Answer", found: "Assessment") -> None:
         return
     console, said = make_console(), answer.response[slice(*found.span)]
     verdict = "likely made up" if found.made_up else "not called made up"
-    console.print(f"'{said}' is {verdict}: risk {found.risk:.2f} (not calibrated), log odds {found.log_odds:+.2f}")
+    known = math.isfinite(found.probability)
+    sure = f"probability {found.probability:.2f}" if known else f"risk {found.risk:.2f} (not calibrated)"
+    console.print(f"'{said}' is {verdict}: {sure}, log odds {found.log_odds:+.2f}")
     if not found.own_tokens:
         console.print("The text was encoded here; the model that wrote it may have used other tokens.")
     table = Table("token", "risk", "log-probability")

@@ -24,6 +24,7 @@ from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Example, Question, Response, Span
 from hneurons.detection.answer_rows import AnswerRows
 from hneurons.detection.assessment import Answer, Assessment, Assessments, TokenRisk, probability
+from hneurons.detection.decisions.deciding import Decisions
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores.score import SCORES, PlainScore
 from hneurons.detection.token_scores import TokenScores
@@ -47,6 +48,7 @@ def assess_answers(
     style: PromptStyle | None = None,
     finder: str = "response",
     endpoint: Endpoint | None = None,
+    decisions: Decisions | None = None,
     batch_size: int = 16,
     out: Path | None = None,
 ) -> Assessments:
@@ -54,7 +56,8 @@ def assess_answers(
 
     `style` is how questions were put when the detector was fitted, which detectors remember. `finder` finds the short
     answer in each response, as it did then. An answer that cannot be scored gets a `problem` in words and no number.
-    Resumable with `out`; Ctrl-C keeps every finished batch.
+    `decisions` are what was learned on labelled answers, such as a calibration. Resumable with `out`; Ctrl-C keeps
+    every finished batch.
 
     Raises `InputError`:
 
@@ -69,6 +72,7 @@ def assess_answers(
     repeated = [name for name, count in Counter(answer.id for answer in answers).items() if count > 1]
     if repeated:
         raise InputError(f"the id '{repeated[0]}' stands for several answers: give each an id of its own")
+    decisions = decisions or Decisions()
     reader = _Reader(model, detector, style, batch_size)
     settings = {
         "model": model.identity.to_row(),
@@ -78,6 +82,7 @@ def assess_answers(
         "scores": {name: score.version for name, score in reader.rivals.items()},
         "batch_size": batch_size,
         **model.dtype_setting,
+        **decisions.settings(),
     }
     chunks = [answers[first : first + CHUNK] for first in range(0, len(answers), CHUNK)]
     inputs = {"answers": fingerprint([answer.to_row() for answer in answers])}
@@ -91,7 +96,7 @@ def assess_answers(
             except BaseException:
                 store.put_aside([one.to_row() for one in found.values()])
                 raise
-            store.commit([found[answer.id].to_row() for answer in chunk])
+            store.commit([decisions.apply(found[answer.id]).to_row() for answer in chunk])
     rows = [Assessment.from_row(row) for row in store.rows]
     if not store.complete:
         store.finish(
@@ -101,6 +106,7 @@ def assess_answers(
                 "made_up": sum(bool(row.made_up) for row in rows),
                 "text_encoded_here": sum(not row.own_tokens for row in rows if not row.problem),
                 "problems": dict(Counter(row.problem for row in rows if row.problem)),
+                **decisions.sentences(),
             }
         )
     return Assessments(rows, store.manifest)

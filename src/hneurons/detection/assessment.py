@@ -58,6 +58,7 @@ class Assessment(Row):
     - `span`: the characters of the response that were taken for the answer.
     - `tokens`: every token of the response.
     - `scores`: other scores by name, higher meaning more likely made up.
+    - `probability`: the calibrated probability of a wrong answer; NaN where the detector was not calibrated.
     - `own_tokens`: whether the response came with token ids; else its text was encoded here.
     """
 
@@ -70,13 +71,15 @@ class Assessment(Row):
     scores: dict[str, float]
     own_tokens: bool
     problem: str = ""
+    probability: float = math.nan
 
     def __repr__(self) -> str:
         if self.made_up is None:
             return one_line(self, self.id, f"no score: {self.problem}")
+        calibrated = f"probability {number(self.probability, 2)}" if math.isfinite(self.probability) else ""
         odds = f"risk {number(self.risk, 2)}", f"log odds {number(self.log_odds, 2, sign=True)}"
         said = "likely made up" if self.made_up else "not called made up"
-        return one_line(self, self.id, said, *odds, count(len(self.tokens), "token"))
+        return one_line(self, self.id, said, calibrated, *odds, count(len(self.tokens), "token"))
 
 
 def probability(log_odds: float) -> float:
@@ -107,10 +110,10 @@ class Assessments(NamedTuple):
     def to_pandas(self) -> "DataFrame":
         """One row an answer, in the order of the answers. Needs the extra `pandas`.
 
-        Columns: id (the index), risk, log_odds, made_up, start and end of the short answer in characters, own_tokens,
-        problem, and one for each other score. What an answer does not have is NaN or None.
+        Columns: id (the index), probability, risk, log_odds, made_up, start and end of the short answer in characters,
+        own_tokens, problem, and one for each other score. What an answer does not have is NaN or None.
         """
-        names = ("id", "risk", "log_odds", "made_up", "own_tokens", "problem")
+        names = ("id", "probability", "risk", "log_odds", "made_up", "own_tokens", "problem")
         found: dict[str, list[Any]] = {name: [getattr(row, name) for row in self.rows] for name in names}
         for place, name in enumerate(("start", "end")):
             found[name] = [math.nan if row.span is None else row.span[place] for row in self.rows]

@@ -18,7 +18,9 @@ RELEASE_VERSION = 1
 WANTED = "give the folder of a run, a detector, a neuron set or a release, or a hub id (owner/name)"
 _DETECTOR = "detector"
 _SET = ("neurons.json", "neurons.safetensors")
-_FETCHED = (RELEASE_JSON, "README.md", "detector.json", "detector.safetensors", *_SET)
+LEARNED = ("calibration.json",)
+"""Files that may lie beside a detector: what was learned on labelled answers. Each holds its own checksum."""
+_FETCHED = (RELEASE_JSON, "README.md", "detector.json", "detector.safetensors", *_SET, *LEARNED)
 
 
 class NeuronSource(NamedTuple):

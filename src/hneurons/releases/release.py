@@ -3,6 +3,7 @@
 hneurons.json             everything a reader needs, in one file: model, neurons, thresholds, data, domains
 README.md                 the model card, written from the same values
 detector.* neurons.*      the detector and its neuron set as `Detector.save` writes them
+calibration.json          where the detector was calibrated: what `calibrate` wrote
 """
 
 import math
@@ -24,7 +25,7 @@ from hneurons.core.wording import count, interval
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.detection.evaluation import DatasetResult, check_evaluated
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
-from hneurons.neurons.opening import RELEASE_JSON, RELEASE_VERSION, damaged_release, fetch_folder, read_release
+from hneurons.neurons.opening import LEARNED, RELEASE_JSON, RELEASE_VERSION, damaged_release, fetch_folder, read_release
 from hneurons.releases.domains import domain_row
 
 if TYPE_CHECKING:
@@ -67,13 +68,18 @@ class Release:
 
 
 def save_release(
-    folder: Path, detector: Detector, results: Mapping[str, DatasetResult], *, plan: Mapping[str, Any] | None = None
+    folder: Path,
+    detector: Detector,
+    results: Mapping[str, DatasetResult],
+    *,
+    plan: Mapping[str, Any] | None = None,
+    learned: Path | None = None,
 ) -> Release:
     """Write a detector, its test results and the model card to a folder; equal inputs give equal bytes.
 
     `plan` says on the card how the run was made. A domain has failed where the interval of the AUROC includes 0.5, or
     where the detector cannot be told from as many random neurons. Where one class is missing it was not testable.
-    An earlier release is replaced.
+    `learned` is the detector's own folder, from which a calibration is taken along. An earlier release is replaced.
 
     Raises, before anything is written:
 
@@ -94,6 +100,10 @@ def save_release(
     card = render_card(about)
     for name, data in files.items():
         write_atomic(folder / name, data)
+    for name in LEARNED:
+        (folder / name).unlink(missing_ok=True)
+        if learned is not None and (learned / name).is_file():
+            write_atomic(folder / name, (learned / name).read_bytes())
     write_checked(folder / RELEASE_JSON, about)
     write_atomic(folder / CARD, card)
     return Release(folder, detector, about)
@@ -192,7 +202,7 @@ def push_release(folder: Path, repo: str, *, public: bool = False) -> str:
     api = HfApi()
     try:
         api.create_repo(repo, private=not public, exist_ok=True)
-        files = [RELEASE_JSON, CARD, *_FILES]
+        files = [RELEASE_JSON, CARD, *_FILES, *LEARNED]
         api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=files, commit_message="hneurons release")
     except Exception as error:  # the hub's client raises errors of several libraries
         raise EndpointError(f"could not push to {repo}: {_first_line(error)}; log in with 'hf auth login'") from error

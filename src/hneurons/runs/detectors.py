@@ -19,6 +19,8 @@ class DetectorSource(NamedTuple):
     model: str
     dtype: str
     finder: str
+    folder: Path
+    """Where the detector lies, and beside it what was learned on labelled answers."""
 
 
 def open_for_answers(source: str | Path) -> DetectorSource:
@@ -26,10 +28,10 @@ def open_for_answers(source: str | Path) -> DetectorSource:
 
     Raises what `open_detector` raises, and `InputError` where it is not known how its questions were put.
     """
-    detector, run = open_detector(source), find_neurons(source).run
+    detector, (place, run) = open_detector(source), find_neurons(source)
     if run is None:
-        return DetectorSource(detector, detector.style, "", "auto", "response")
+        return DetectorSource(detector, detector.style, "", "auto", "response", place)
     folder = RunFolder(run)
     style = detector.style if "style" in detector.data else folder.load_style()
     plan = folder.plan
-    return DetectorSource(detector, style, plan.model, plan.measure_dtype or plan.dtype, plan.finder)
+    return DetectorSource(detector, style, plan.model, plan.measure_dtype or plan.dtype, plan.finder, place)

@@ -1,0 +1,92 @@
+"""`hneurons calibrate`: from scores to probabilities and decisions."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hneurons.models.language_model import LanguageModel
+    from hneurons.runs.labelled import Labelled
+
+Source = Annotated[str, typer.Argument(help="Run, folder of a detector, or release.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Test set of the run, or FILE of recorded answers with labels; default: the first test set."),
+]
+ModelName = Annotated[
+    str | None, typer.Option(help="Hub id, local folder, .gguf file or packaged model; default: the run's.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: cuda where there is one.")]
+Rows = Annotated[int, typer.Option(min=1, help="Answers that run at a time; lower it when memory is short.")]
+Json = Annotated[bool, typer.Option("--json", help="Result as JSON on standard output, nothing else.")]
+JudgeUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the llm finder.")]
+JudgeModel = Annotated[str, typer.Option(help="Model name at that endpoint.")]
+
+
+def calibrate(
+    source: Source,
+    data: Data = None,
+    method: Annotated[str, typer.Option(help="shift (threshold only), platt, beta or isotonic.")] = "platt",
+    error_rate: Annotated[
+        float | None, typer.Option(help="Share of wrong answers to state for; default: that of the data.")
+    ] = None,
+    model: ModelName = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = "default",
+    device: Device = None,
+    rows: Rows = 16,
+    json: Json = False,
+) -> None:
+    """Turn a detector's log odds into probabilities, on labelled answers as they were drawn."""
+    from hneurons.cli.output import make_console, print_json
+    from hneurons.detection.decisions.calibration import calibrate_scores, describe_calibration
+
+    found = _labelled(source, data, model, judge_url, judge_model, device, rows)
+    calibration = calibrate_scores(found.scores, method=method, error_rate=error_rate)  # type: ignore[arg-type]
+    place = calibration.save(found.folder)
+    if json:
+        print_json({**{k: v for k, v in calibration.to_row().items() if k != "groups"}, "calibration": str(place)})
+        return
+    console = make_console()
+    console.print(describe_calibration(calibration))
+    console.print(_quality_table(calibration))
+    _print_left_out(console, calibration.left_out)
+    console.print(f"calibration: {place}", soft_wrap=True)
+
+
+def _labelled(
+    source: str,
+    data: str | None,
+    model: str | None,
+    judge_url: str | None,
+    judge_model: str,
+    device: str | None,
+    rows: int,
+) -> "Labelled":
+    from hneurons.models.endpoint import open_endpoint
+    from hneurons.runs.labelled import label_and_score
+
+    def load(name: str, dtype: str) -> "LanguageModel":
+        from hneurons.models.language_model import load_model
+
+        return load_model(name, dtype=dtype, device=device)  # type: ignore[arg-type]
+
+    endpoint = open_endpoint(judge_url, judge_model)
+    return label_and_score(source, data, load=load, model=model, endpoint=endpoint, batch_size=rows)
+
+
+def _quality_table(calibration: Any) -> Any:
+    from rich.table import Table
+
+    from hneurons.core.wording import interval
+
+    table = Table("map", "calibration error", "Brier score", title="on answers that the fit left out")
+    for quality in calibration.qualities:
+        chosen = " (chosen)" if quality.method == calibration.calibrator.method else ""
+        table.add_row(f"{quality.method}{chosen}", interval(quality.error), interval(quality.brier))
+    return table
+
+
+def _print_left_out(console: Any, left_out: dict[str, int]) -> None:
+    if left_out:
+        console.print("left out: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))

@@ -1,0 +1,167 @@
+"""`hneurons calibrate` on a finished run: its natural answers, a file, what `score` then says, and bad input."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hneurons.detection.decisions.calibration import load_calibration
+from hneurons.models.language_model import LanguageModel
+from hneurons.runs.folder import RunFolder
+from hneurons.runs.labelled import label_and_score
+from hneurons.runs.run import Run
+from support.command_line import CLI, command_line
+from support.tiny_run import make_plan, plant_judge, write_questions
+
+pytestmark = pytest.mark.slow  # the run takes some seconds
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("decisions")
+    with pytest.MonkeyPatch.context() as patch:
+        plant_judge(patch)
+        plan = make_plan(folder)
+        write_questions(folder / "other.jsonl", 120, prefix="o")
+        done = Run(folder / "run", make_plan(folder, tests=(f"file:{folder / 'other.jsonl'}",), model=plan.model))
+        for stage in (done.sample, done.label, done.select, done.locate, done.contributions):
+            stage()
+        done.fit(C=2)
+        done.evaluate()
+        assert len(done.load_detector().columns)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    """A run of one's own."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CLI:
+    return command_line(monkeypatch, capsys)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def labelled(n: int, wrong: int) -> list[dict[str, Any]]:
+    return [{"question": f"What is {i} + {i}?", "response": f"It is {i * 3}", "correct": i >= wrong} for i in range(n)]
+
+
+def test_a_run_is_calibrated_on_its_natural_answers_and_score_and_evaluate_say_so(run: Path, cli: CLI) -> None:
+    folder = RunFolder(run)
+    said = cli("calibrate", run, "--data", "file-2", "--json")
+    assert said.code == 0, said.err
+    row = json.loads(said.out)
+    judged = [j.verdict for j in folder.load_judgements("file-2")]
+    right, wrong = judged.count("correct"), judged.count("incorrect")
+    located = folder.manifests("file-2")["spans"].summary["found"]
+    lost = sum(row["left_out"].values())
+    assert row["right"] + row["wrong"] + lost == len(folder.load_questions("file-2"))
+    assert located["right"] <= row["right"] <= right and row["wrong"] <= wrong
+    assert row["right"] + row["wrong"] > sum(located.values())  # nothing is balanced
+    one = json.loads(cli("score", run, "--question", "Which river?", "--answer", "The Nile", "--json").out)
+    calibration = load_calibration(folder.detector, folder.load_detector())
+    assert calibration is not None
+    assert one["probability"] == pytest.approx(float(calibration.calibrator.probability(one["log_odds"])), abs=1e-6)
+    text = cli("score", run, "--question", "Which river?", "--answer", "The Nile").out.replace("\n", " ")
+    assert "probability 0." in text and "answers of file-2" in text
+    evaluated = json.loads(cli("evaluate", run, "--json").out)
+    assert evaluated["file-2"]["calibrated"]["answers"] == 0 and evaluated["file"]["calibrated"]["answers"] > 0
+    assert "calibrated on file-2" in cli("evaluate", run).out.replace("\n", " ")
+    cli("report", run)
+    page = (run / "report.html").read_text()
+    assert "What a probability of this detector is worth" in page and "Reliability on file-2" in page
+
+
+def test_log_odds_are_those_of_the_evaluation_and_are_not_computed_twice(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, dtype: str) -> LanguageModel:
+        from hneurons.models.language_model import load_model
+
+        return load_model(name, dtype=dtype)  # type: ignore[arg-type]
+
+    found = label_and_score(run, "file-2", load=load).scores
+    folder = RunFolder(run)
+    expected = {example: value for example, _, value in folder.load_evaluation()["file-2"].items}
+    size = abs(folder.load_detector().coef).sum()
+    own = {row.id: row.log_odds for row in found.rows}
+    assert expected.keys() <= own.keys()
+    assert all(own[k] == pytest.approx(v, abs=1e-3 * max(1, size)) for k, v in expected.items())
+    assert label_and_score(run, "file-2", load=None).scores == found  # type: ignore[arg-type]
+
+
+def test_a_file_of_labelled_answers_calibrates_a_detector_without_its_run(run: Path, cli: CLI, tmp_path: Path) -> None:
+    shutil.copytree(run / "detector", tmp_path / "alone")
+    file = write(tmp_path / "mine.jsonl", [*labelled(60, 20), {"question": "Why?", "response": "", "correct": True}])
+    model = RunFolder(run).plan.model
+    said = cli("calibrate", tmp_path / "alone", "--data", file, "--model", model, "--method", "beta", "--json")
+    row = json.loads(said.out)
+    assert (row["right"], row["wrong"], row["data"]) == (40, 20, "mine.jsonl")
+    assert row["left_out"] == {"the response is empty": 1} and row["calibrator"]["method"] == "beta"
+
+
+def test_a_release_takes_the_calibration_with_it_and_can_be_calibrated_anew(
+    run: Path, cli: CLI, tmp_path: Path
+) -> None:
+    release, model = tmp_path / "release", RunFolder(run).plan.model
+    assert cli("calibrate", run, "--data", "file-2").code == 0
+    assert cli("publish", run, "--out", release).code == 0
+    asked = ("score", release, "--question", "Which river?", "--answer", "The Nile", "--model", model)
+    assert "answers of file-2" in cli(*asked).out.replace("\n", " ")
+    file = write(tmp_path / "mine.jsonl", labelled(60, 20))
+    assert cli("calibrate", release, "--data", file, "--model", model).code == 0
+    assert "answers of mine.jsonl" in cli(*asked).out.replace("\n", " ")
+
+
+def test_questions_that_were_trained_on_calibrate_nothing(run: Path, cli: CLI, tmp_path: Path) -> None:
+    asked = RunFolder(run).load_questions("train")[0].text
+    rows = [*labelled(60, 20), {"question": asked.upper(), "response": "x", "correct": True}]
+    row = json.loads(cli("calibrate", run, "--data", write(tmp_path / "mine.jsonl", rows), "--json").out)
+    assert row["left_out"] == {"trained on": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--data", "train"), 2, "was fitted on 'train'"),
+        (("--data", "nothing"), 2, "neither a file nor a test set of the run (file, file-2)"),
+        (("--data", "{}/five.jsonl"), 1, "needs at least 10 right and 10 wrong answers"),
+        (("--data", "{}/right.jsonl"), 1, "has 30 right and 0 wrong"),
+        (("--data", "{}/unlabelled.jsonl"), 1, "no answer that is known to be right or wrong (30 unscored)"),
+        (("--data", "{}/empty.jsonl"), 1, "no answer of 'empty.jsonl' could be scored: the response is empty"),
+        (("--data", "{}/long.jsonl"), 1, "could be scored: prompt and response are longer than the model's window"),
+        (("--data", "{}/bad.jsonl"), 2, "'correct' should be true or false"),
+        (("--data", "file-2", "--method", "best"), 2, "known are shift, platt, beta, isotonic"),
+        (("--data", "file-2", "--error-rate", "1"), 2, "should lie between 0 and 1"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    run: Path, cli: CLI, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    write(tmp_path / "five.jsonl", labelled(5, 2))
+    write(tmp_path / "right.jsonl", labelled(30, 0))
+    write(tmp_path / "unlabelled.jsonl", [{k: v for k, v in r.items() if k != "correct"} for r in labelled(30, 0)])
+    write(tmp_path / "empty.jsonl", [{**r, "response": ""} for r in labelled(3, 1)])
+    write(tmp_path / "long.jsonl", [{**r, "response": "word " * 3000} for r in labelled(1, 1)])
+    write(tmp_path / "bad.jsonl", [{**r, "correct": "perhaps"} for r in labelled(3, 1)])
+    found = cli("calibrate", run, *(argument.replace("{}", str(tmp_path)) for argument in arguments))
+    assert found.code == code and said in found.err and "Traceback" not in found.err, found.err
+
+
+def test_another_detector_leaves_the_calibration_behind_and_says_so(run: Path, cli: CLI) -> None:
+    assert cli("calibrate", run, "--data", "file-2").code == 0
+    kept = (run / "detector" / "calibration.json").read_bytes()
+    Run(run).fit(C=3, replace=True)
+    (run / "detector" / "calibration.json").write_bytes(kept)
+    said = cli("score", run, "--question", "Which river?", "--answer", "The Nile")
+    assert said.code == 1 and "of another detector" in said.err and "run 'calibrate' again" in said.err
+    assert cli("calibrate", run, "--data", "file-2").code == 0
+    assert cli("score", run, "--question", "Which river?", "--answer", "The Nile").code == 0
