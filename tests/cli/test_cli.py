@@ -17,10 +17,12 @@ import pytest
 
 from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
 from hneurons.core.artifacts import Manifest
+from hneurons.core.errors import InputError
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores import load_scores
 from hneurons.models import checkpoints, endpoint
 from hneurons.runs.folder import RunFolder
+from hneurons.runs.plan import RunPlan
 from hneurons.runs.run import Run
 from support.command_line import CLI, Said, command_line
 from support.planted import read_tree
@@ -327,6 +329,39 @@ def test_json_is_all_that_a_verb_prints(cli: CLI, copy: Path, verb: str) -> None
         assert {score["method"] for score in found["file"]["scores"]} >= {"H-neuron detector", "answer length"}
     if verb == "show":
         assert found["stages"]["detector"]["state"] == "complete"
+
+
+def test_the_papers_preset_reaches_the_run_and_flags_beat_it(
+    cli: CLI, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[RunPlan] = []
+
+    def stop(out: Path, plan: RunPlan, **options: object) -> None:
+        seen.append(plan)
+        raise InputError("stopped here")
+
+    monkeypatch.setattr("hneurons.cli.app.Run", stop)
+    arguments = ["run", "--model", "m", "--questions", "facts", "--out", tmp_path, "--preset", "paper", "-n", "3"]
+    said = cli(*arguments, "--scaling", "standardized")
+    assert "without --judge-url: the judge 'alias' and the finder 'response'" in said.err
+    (plan,) = seen
+    assert (plan.n, plan.scaling, plan.labels, plan.selection) == (3, "standardized", "3-vs-1", "capability")
+    cli(*arguments, "--judge-url", "http://localhost:1/v1", "--finder", "response", "--test", "facts")
+    assert (seen[1].judge, seen[1].finder, seen[1].tests) == ("llm", "response", ("facts",))
+    cli(*(a for a in arguments if a not in ("--preset", "paper")))
+    assert (seen[2].labels, seen[2].selection) == ("1-vs-1", "held-out")
+
+
+@pytest.mark.slow
+def test_a_run_in_the_papers_setting_fits_as_it_says(cli: CLI, place: Path, tmp_path: Path) -> None:
+    arguments = [a for a in plan_arguments(make_plan(place)) if a not in ("--judge", "alias")]
+    chosen = ["--preset", "paper", "--capability", "facts", "--capability-limit", "5", "--out", tmp_path / "run"]
+    assert cli("run", *arguments, *chosen).code == 0
+    settings = Detector.load(tmp_path / "run" / "detector").settings
+    assert (settings["labels"], settings["columns"], settings["choice"]["benchmark"]) == ("3-vs-1", "raw", "facts")
+    wrong = cli("run", *arguments, "--preset", "paper", "--capability", "falseqa", "--out", tmp_path / "other")
+    assert wrong.code == 2 and "'falseqa' needs a file" in wrong.err.strip().splitlines()[-1]
+    assert not (tmp_path / "other" / "train" / "responses").exists()
 
 
 def test_scores_take_another_judge_of_meanings_and_the_run_remembers_it(cli: CLI, place: Path, tmp_path: Path) -> None:

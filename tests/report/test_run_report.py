@@ -441,6 +441,19 @@ def test_a_fit_of_other_settings_is_reproduced_stage_by_stage() -> None:
     ]
 
 
+def test_a_fit_as_the_plan_says_is_reproduced_by_the_plan() -> None:
+    plan = RunPlan(
+        model="m", questions="facts", labels="3-vs-1", scaling="raw", selection="capability", capability="facts"
+    )
+    fit = {"labels": "3-vs-1", "columns": "raw", "C": None, "choice": {"benchmark": "facts", "n": 7}}
+    assert reproduce_command(plan, "out", fit=fit) == (
+        "hneurons run --model m --questions facts --labels 3-vs-1 --scaling raw --select capability --capability facts "
+        "--out out"
+    )
+    other = reproduce_command(plan, "out", fit={**fit, "labels": "1-vs-1", "choice": None}).splitlines()
+    assert "hneurons fit out --labels 1-vs-1 --select held-out" in other
+
+
 def _forge_results(run: Run, results: dict[str, dict[str, object]]) -> None:
     folder = run.folder / "evaluation"
     write_atomic(folder / "evaluation.json", json.dumps(results))

@@ -1,11 +1,9 @@
 """All verbs. Nothing heavy is imported before a verb runs, so that --help answers at once."""
 
-import inspect
 import logging
-from collections.abc import Callable
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,11 +14,13 @@ from hneurons.cli.examples import EXAMPLES
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
 from hneurons.cli.output import echo
+from hneurons.cli.plan_flags import given_options, plan_options, with_recorded
 from hneurons.cli.score import score
 from hneurons.cli.verify import verify
 from hneurons.models.endpoint import open_endpoint
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import RunPlan
+from hneurons.runs.presets import apply_preset
 from hneurons.runs.run import Run
 
 if TYPE_CHECKING:
@@ -76,49 +76,6 @@ def configure(
     enable_progress()
 
 
-def plan_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `plan` one option for each field of `RunPlan`, with its default and help."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "plan"]
-    hints = get_type_hints(RunPlan)
-    options = []
-    for item in fields(RunPlan):
-        hint: Any = list[str] if item.name == "tests" else hints[item.name]
-        flag = [item.metadata["flag"]] if item.metadata["flag"] else []
-        default = inspect.Parameter.empty if item.default is MISSING else item.default
-        annotation = Annotated[hint, typer.Option(*flag, help=item.metadata["help"])]
-        options.append(
-            inspect.Parameter(
-                item.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=list(default) if isinstance(default, tuple) else default,
-                annotation=annotation,
-            )
-        )
-
-    def with_plan(**values: Any) -> None:
-        planned = {o.name: values.pop(o.name) for o in options}
-        command(plan=RunPlan(**{**planned, "tests": tuple(planned["tests"])}), **values)
-
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    required = [p for p in [*options, *parameters] if p.default is inspect.Parameter.empty]
-    optional = [p for p in [*options, *parameters] if p.default is not inspect.Parameter.empty]
-    with_plan.__signature__ = inspect.Signature([*required, *optional])  # type: ignore[attr-defined]
-    with_plan.__annotations__ = {p.name: p.annotation for p in [*options, *parameters]}
-    with_plan.__name__, with_plan.__doc__ = command.__name__, command.__doc__
-    return with_plan
-
-
-def _with_recorded(plan: RunPlan, responses: Path | None) -> RunPlan:
-    from hneurons.answers.questions.recorded import RECORDED
-    from hneurons.core.errors import InputError
-
-    if responses is None:
-        return plan
-    if plan.questions:
-        raise InputError("--questions and --responses exclude each other: the recorded answers bring their questions")
-    return replace(plan, questions=f"{RECORDED}:{responses}")
-
-
 def _report_usage(*endpoints: "Endpoint | None") -> None:
     """What endpoints were asked for, on standard error."""
     for endpoint in endpoints:
@@ -139,9 +96,13 @@ def _emit(value: Any, as_json: bool, title: str) -> None:
 @app.command()
 @plan_options
 def run(
+    context: typer.Context,
     plan: RunPlan,
     out: Out,
     responses: Recorded = None,
+    preset: Annotated[
+        str | None, typer.Option(help="'paper': the settings of arXiv 2512.01797; a flag that is given beats it.")
+    ] = None,
     device: Device = None,
     rows: Rows = 128,
     judge_url: JudgeUrl = None,
@@ -156,17 +117,14 @@ def run(
     from hneurons.report.run_report import write_run_report
 
     judge, sampler = open_endpoint(judge_url, judge_model), open_endpoint(sample_url, sample_model)
-    plan = _with_recorded(plan, responses)
-    job = Run(
-        out,
-        plan,
-        resample=resample,
-        device=device,
-        max_rows=rows,
-        endpoint=judge,
-        sampler=sampler,
-    )
+    plan = with_recorded(plan, responses)
+    if preset is not None:
+        plan, said = apply_preset(plan, preset, given=given_options(context), endpoint=judge is not None)
+        if said:
+            echo(said, err=True)
+    job = Run(out, plan, resample=resample, device=device, max_rows=rows, endpoint=judge, sampler=sampler)
     job.demand_endpoint()
+    job.check_capability()
     for stage in (job.sample, job.label, job.select, job.locate, job.contributions):
         stage()
     job.fit(replace=True)
@@ -194,7 +152,7 @@ def sample(
 ) -> None:
     """Ask the questions and draw the responses; starts a run, whose folder the later stages take."""
     sampler = open_endpoint(sample_url, sample_model)
-    plan = _with_recorded(plan, responses)
+    plan = with_recorded(plan, responses)
     job = Run(out, plan, resample=resample, device=device, max_rows=rows, sampler=sampler)
     _emit(job.sample(), as_json, "sample")
     _report_usage(sampler)
@@ -245,40 +203,41 @@ def contributions(folder: Folder, device: Device = None, as_json: Json = False) 
 def fit(
     folder: Folder,
     labels: Annotated[
-        str | None, typer.Option(help="1-vs-1 (answers; default) or 3-vs-1 (answers and other tokens).")
+        str | None, typer.Option(help="1-vs-1 (answers) or 3-vs-1 (answers and other tokens); default: the run's.")
     ] = None,
-    scaling: Annotated[str | None, typer.Option(help="standardized (default) or raw contributions.")] = None,
+    scaling: Annotated[str | None, typer.Option(help="standardized or raw contributions; default: the run's.")] = None,
     columns: Annotated[str | None, typer.Option(hidden=True)] = None,
     C: Annotated[
         float | None, typer.Option("--C", help="Fix the penalty (liblinear's C) instead of choosing it.")
     ] = None,
-    chosen_by: Annotated[
-        str, typer.Option("--select", help="held-out, or capability: held-out accuracy + ability without the neurons.")
-    ] = "held-out",
-    capability: Annotated[str, typer.Option(help="Benchmark of ability, NAME or NAME:FILE.")] = "triviaqa",
-    capability_limit: Annotated[int, typer.Option(min=1, help="Items of that benchmark.")] = 100,
+    selection: Annotated[
+        str | None,
+        typer.Option("--select", help="held-out, or capability: held-out accuracy + ability without the neurons."),
+    ] = None,
+    capability: Annotated[str | None, typer.Option(help="Benchmark of ability, NAME or NAME:FILE.")] = None,
+    capability_limit: Annotated[int | None, typer.Option(min=1, help="Items of that benchmark.")] = None,
     device: Device = None,
     rows: Rows = 64,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write it; default: the run's detector.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a detector fitted in another way.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit the sparse classifier; its positive weights are the H-neurons."""
+    """Fit the sparse classifier; its positive weights are the H-neurons. What is not given is as the run was told."""
     from hneurons.cli.output import detector_row, print_detector, print_json
     from hneurons.core.errors import InputError
 
-    if chosen_by not in ("held-out", "capability"):
-        raise InputError(f"unknown way to select '{chosen_by}': known are capability, held-out")
+    if selection not in ("held-out", "capability", None):
+        raise InputError(f"unknown way to select '{selection}': known are capability, held-out")
     if columns is not None:
         echo("--columns is now called --scaling: use that from now on", err=True)
         if scaling not in (None, columns):
             raise InputError(f"--scaling {scaling} and --columns {columns} contradict each other: give --scaling only")
-    by = capability if chosen_by == "capability" else None
     detector = Run(folder, device=device, max_rows=rows).fit(
         labels=labels,
         columns=scaling or columns,
         C=C,
-        capability=by,
+        selection=selection or ("held-out" if C is not None else None),
+        capability=capability,
         capability_limit=capability_limit,
         out=out,
         replace=replace,

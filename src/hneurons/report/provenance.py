@@ -3,11 +3,9 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from inspect import signature
 from typing import Any
 
 from hneurons.core.artifacts import Manifest
-from hneurons.detection.fitting import fit_detector
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import STAGES, RunPlan
 
@@ -32,7 +30,7 @@ def reproduce_command(
 ) -> str:
     """The command lines that make the same run, with every option that is not the default.
 
-    `fit` are the settings of the `fit` stage; where they are not the defaults the stages are called one by one.
+    `fit` are the settings of the `fit` stage; where they are not the plan's the stages are called one by one.
     `judge` and `sampler` are the models of the endpoints that judged or located, and that sampled, if any.
     """
     words = []
@@ -45,12 +43,16 @@ def reproduce_command(
             words += [flag, str(part)]
     words += ["--sample-url", "URL", "--sample-model", sampler] if sampler else []
     judging = ["--judge-url", "URL", "--judge-model", judge] if judge else []
-    defaults = signature(fit_detector).parameters
-    changed = {k: v for k, v in (fit or {}).items() if k in ("labels", "columns", "C") and v != defaults[k].default}
+    planned = {"labels": plan.labels, "columns": plan.scaling, "C": None}
+    changed = {k: v for k, v in (fit or {}).items() if k in planned and v != planned[k]}
     choice = (fit or {}).get("choice")
-    if not changed and choice is None:
+    benchmark = plan.capability.partition(":")[0] if plan.selection == "capability" else None
+    as_planned = choice is not None and choice["benchmark"] == benchmark
+    if not changed and (as_planned or fit is None or (choice is None and plan.selection == "held-out")):
         return shlex.join(["hneurons", "run", *words, *judging, "--out", out])
     own = {"label": judging, "locate": judging, "fit": [w for k, v in changed.items() for w in (_FIT_FLAGS[k], str(v))]}
+    if choice is None and plan.selection == "capability":
+        own["fit"] += ["--select", "held-out"]
     if choice is not None:
         own["fit"] += ["--select", "capability", "--capability", choice["benchmark"]]
         own["fit"] += ["--capability-limit", str(choice["n"])]

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, Self
 from hneurons.core.errors import ArtifactError, InputError, check_most
 from hneurons.core.files import read_checked, storage_errors, write_checked
 from hneurons.core.rows import Row
+from hneurons.core.wording import did_you_mean
 from hneurons.neurons.opening import RUN_JSON
 
 if TYPE_CHECKING:
     from hneurons.models.sampling import Sampling
 
 TRAIN = "train"
-_MOST = {"n": 1000, "shots": 1000, "max_new_tokens": 100_000}
+_MOST = {"capability_limit": 1_000_000, "n": 1000, "shots": 1000, "max_new_tokens": 100_000}
+_KNOWN = {
+    "labels": ("1-vs-1", "3-vs-1"), "scaling": ("raw", "standardized"), "selection": ("capability", "held-out"),
+}  # fmt: skip
 STAGES = ("sample", "label", "select", "locate", "contributions", "fit", "evaluate", "report")
 
 
@@ -64,6 +68,15 @@ class RunPlan(Row):
         "both", "Two samples mean the same if 'both' or 'either' entails, or 'no-contradiction'."
     )
     signal: str = _option("cett", "What is measured of every neuron; see 'list signals'.")
+    labels: str = _option("1-vs-1", "What is fitted: 1-vs-1 (answers), or 3-vs-1 (answers and other tokens).")
+    scaling: str = _option("standardized", "What is fitted of the contributions: standardized or raw.")
+    selection: str = _option(
+        "held-out",
+        "What chooses the penalty: held-out, or capability (held-out accuracy + ability without the neurons).",
+        "--select",
+    )
+    capability: str = _option("triviaqa", "Benchmark of ability that --select capability asks, NAME or NAME:FILE.")
+    capability_limit: int = _option(100, "Items of that benchmark.")
     dtype: str = _option("auto", "Number type of the model: float32, bfloat16, float16 or what is fast.", draws=True)
     measure_dtype: str | None = _option(None, "Number type in which contributions are measured; by default --dtype.")
     seed: int = _option(0, "Seed of everything that is random.", draws=True)
@@ -86,6 +99,10 @@ class RunPlan(Row):
         choose_thresholds(self.judge, self.judge_threshold)
         FINDERS.get(self.finder)
         check_rule(self.meaning_rule)
+        for flag, known in _KNOWN.items():
+            if getattr(self, flag) not in known:
+                given = getattr(self, flag)
+                raise InputError(f"unknown {flag} '{given}'{did_you_mean(given, known)}")
         SIGNALS.get(self.signal)
         for spec in (self.questions, *self.tests):
             QUESTIONS.get(spec.partition(":")[0])

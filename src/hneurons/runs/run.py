@@ -22,6 +22,7 @@ from hneurons.runs.plan import TRAIN, RunPlan
 
 if TYPE_CHECKING:
     from hneurons.answers.entailment import EntailmentJudge
+    from hneurons.benchmarks.benchmark import Benchmark, Item
     from hneurons.benchmarks.capability import CapabilityChoice
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
@@ -356,24 +357,30 @@ class Run(RunFolder):
         labels: str | None = None,
         columns: str | None = None,
         C: float | None = None,
+        selection: str | None = None,
         capability: str | None = None,
         capability_limit: int | None = None,
         out: Path | None = None,
         replace: bool = False,
     ) -> "Detector":
-        """Stage `fit`; None stands for `fit_detector`'s default and for the run's own detector folder.
+        """Stage `fit`; None stands for what the plan says and for the run's own detector folder.
 
-        capability: the benchmark, NAME or NAME:FILE, by which the penalty is chosen as in the paper
-        (`CapabilityChoice`); questions of the run's test sets are left out of it. The run's own detector is fitted anew
-        where contributions changed, and so is a fit that was never finished. A detector fitted in another way is
-        refused with `OtherSettingsError`; with `replace`, that of the run is kept in `earlier`.
+        selection: "held-out", or "capability" for the paper's way to choose the penalty (`CapabilityChoice`) by the
+        benchmark `capability`, NAME or NAME:FILE. Questions of the run's test sets are left out of it.
+
+        The run's own detector is fitted anew where contributions changed, and so is a fit that was never finished. A
+        detector fitted in another way is refused with `OtherSettingsError`; with `replace`, that of the run is kept in
+        `earlier`.
         """
         from hneurons.detection.fitting import fit_detector
 
         place = out or self.detector
-        chosen: dict[str, Any] = {k: v for k, v in (("labels", labels), ("columns", columns)) if v is not None}
-        if capability is not None:
-            chosen["choice"] = self._capability(capability, capability_limit)
+        plan = self.plan
+        chosen: dict[str, Any] = {"labels": labels or plan.labels, "columns": columns or plan.scaling}
+        by = selection or ("capability" if capability else "held-out" if C is not None else plan.selection)
+        if by == "capability":
+            limit = capability_limit or plan.capability_limit
+            chosen["choice"] = self._capability(capability or plan.capability, limit)
 
         def fit() -> "Detector":
             return fit_detector(self.load_contributions(TRAIN), C=C, seed=self.plan.seed, out=place, **chosen)
@@ -394,16 +401,26 @@ class Run(RunFolder):
             (place / MANIFEST).unlink(missing_ok=True)
             return fit()
 
-    def _capability(self, spec: str, limit: int | None) -> "CapabilityChoice":
-        from hneurons.answers.questions import question_key
+    def check_capability(self) -> None:
+        """Raise `InputError` where the benchmark that is to choose the penalty cannot be had, before hours of work."""
+        if self.plan.selection == "capability":
+            self._ability(self.plan.capability)
+
+    def _ability(self, spec: str) -> "tuple[Benchmark, list[Item]]":
         from hneurons.benchmarks import load_items
-        from hneurons.benchmarks.capability import CapabilityChoice
 
         benchmark, items = load_items(spec, seed=self.plan.seed)
         if not benchmark.shows_ability:
             raise InputError(
                 f"the benchmark of --capability should show an ability, such as triviaqa or facts; '{spec}' does not"
             )
+        return benchmark, items
+
+    def _capability(self, spec: str, limit: int) -> "CapabilityChoice":
+        from hneurons.answers.questions import question_key
+        from hneurons.benchmarks.capability import CapabilityChoice
+
+        benchmark, items = self._ability(spec)
         tested = [q for name, asked in self.questions.items() if name != TRAIN for q in asked]
         texts, facts = {question_key(q.text) for q in tested}, {q.group for q in tested}
         kept = [
