@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Container, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -33,8 +34,6 @@ LAYERS = (
     "evaluators",
     "cli",
 )
-FILES = sorted(SOURCE.rglob("*.py"))
-PLACED = [p for p in FILES if p.parent != SOURCE or p.stem in LAYERS]
 TESTS = Path(__file__).parent
 NO_ROOMS = {"support", "plugin"}  # helpers of tests, and a package that tests install
 HEAVY = ("torch", "transformers", "sklearn", "scipy", "matplotlib", "datasets", "openai", "pyarrow", "jinja2")
@@ -65,54 +64,71 @@ def imports_of(tree: ast.AST, modules: Container[str] = ()) -> Iterator[str]:
         yield from imports_of(child, modules)
 
 
-@pytest.mark.parametrize("path", PLACED, ids=name_of)
-def test_imports_go_down_only(path: Path) -> None:
-    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    assert own in LAYERS, f"put '{own}' into its place in LAYERS"
-    for module in imports_of(ast.parse(path.read_text())):
-        if not module.startswith("hneurons."):
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
+
+
+@cache
+def imports() -> dict[Path, set[str]]:
+    return {path: set(imports_of(tree)) for path, tree in trees().items()}
+
+
+def test_imports_go_down_only() -> None:
+    wrong = []
+    for path, modules in imports().items():
+        own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if path.parent == SOURCE and own not in LAYERS:
             continue
-        other = layer_of(module)
-        assert LAYERS.index(other) <= LAYERS.index(own), f"{name_of(path)} imports {module}, which stands above it"
+        assert own in LAYERS, f"put '{own}' into its place in LAYERS"
+        for module in modules:
+            if module.startswith("hneurons.") and LAYERS.index(layer_of(module)) > LAYERS.index(own):
+                wrong.append(f"{name_of(path)} imports {module}, which stands above it")
+    assert not wrong
 
 
 def test_no_file_imports_itself_through_others() -> None:
-    names = {".".join(("hneurons", *p.relative_to(SOURCE).with_suffix("").parts)): p for p in FILES}
+    names = {".".join(("hneurons", *p.relative_to(SOURCE).with_suffix("").parts)): p for p in trees()}
     homes = {name.removesuffix(".__init__"): path for name, path in names.items()}
-    graph = {name: set(imports_of(ast.parse(path.read_text()), homes)) for name, path in homes.items()}
+    graph = {name: set(imports_of(trees()[path], homes)) for name, path in homes.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" <- ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if "cli" not in p.relative_to(SOURCE).parts], ids=name_of)
-def test_nothing_is_printed_outside_the_command_line(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    called = [n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
-    assert "print" not in called
+def test_nothing_is_printed_outside_the_command_line() -> None:
+    printing = [
+        name_of(path)
+        for path, tree in trees().items()
+        if "cli" not in path.relative_to(SOURCE).parts
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
+    ]
+    assert not printing
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_modules_and_public_functions_and_classes_have_a_docstring_and_annotations(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    assert ast.get_docstring(tree) or not tree.body or path.stem == "__main__", "a module says what it is for"
-    for node in tree.body:
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
-            continue
-        # A one-line class of an error or protocol, and a function whose name and types say all, need no words.
-        if isinstance(node, ast.FunctionDef):
-            assert node.returns is not None, f"{node.name} has no return type"
+def test_modules_and_public_functions_have_a_docstring_and_annotations() -> None:
+    wrong = []
+    for path, tree in trees().items():
+        if not (ast.get_docstring(tree) or not tree.body or path.stem == "__main__"):
+            wrong.append(f"{name_of(path)} does not say what it is for")
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+                continue
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            assert all(a.annotation is not None for a in arguments), f"{node.name} has arguments without type"
-            assert ast.get_docstring(node) or len(node.body) <= 12, f"{node.name} has no docstring"
+            if node.returns is None or any(a.annotation is None for a in arguments):
+                wrong.append(f"{name_of(path)}: {node.name} is not fully annotated")
+            # A function whose name and types say all needs no words.
+            if not ast.get_docstring(node) and len(node.body) > 12:
+                wrong.append(f"{name_of(path)}: {node.name} has no docstring")
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_no_file_pickles_and_none_is_called_utils(path: Path) -> None:
-    modules = set(imports_of(ast.parse(path.read_text())))
-    assert not modules & {"pickle", "joblib", "dill", "cloudpickle"}
-    assert path.stem != "utils"
+def test_no_file_pickles_and_none_is_called_utils() -> None:
+    for path, modules in imports().items():
+        assert not modules & {"pickle", "joblib", "dill", "cloudpickle"}, name_of(path)
+        assert path.stem != "utils", name_of(path)
 
 
 def test_every_folder_of_tests_mirrors_a_room() -> None:
@@ -121,10 +137,11 @@ def test_every_folder_of_tests_mirrors_a_room() -> None:
         assert place.parts[0] in NO_ROOMS or (SOURCE / place).is_dir(), f"tests/{place} tests no folder of the package"
 
 
-@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))
-def test_no_test_imports_a_test(path: Path) -> None:
-    for module in imports_of(ast.parse(path.read_text())):
-        assert not module.rpartition(".")[2].startswith("test_") and not module.startswith("tests"), module
+def test_no_test_imports_a_test() -> None:
+    for path in TESTS.rglob("*.py"):
+        for module in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
+            is_test = module.rpartition(".")[2].startswith("test_") or module.startswith("tests")
+            assert not is_test, f"{path.relative_to(TESTS)} imports {module}"
 
 
 def test_the_picture_of_the_architecture_shows_every_room() -> None:
