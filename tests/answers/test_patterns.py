@@ -16,7 +16,7 @@ from hneurons.answers.judges.refusals import refuses
 from hneurons.answers.spans import find_answer
 from hneurons.core.types import Question
 
-LENGTH = 100_000
+LENGTH = 60_000
 PIECES = [
     "-", " ", "a", "A ", "1", "1,", "1.", "(", "[", "<", "<think>", "\n", ". ", ", ", "not ", "i ", "the ", "is ",
     "by ", "I think ", "sure! ", "it is not ", "of ", "“", "\"", "'", "a-", "A. ", "1) ", "in a, ", "answer ",
@@ -38,11 +38,12 @@ def patterns():
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", patterns())
 def test_a_pattern_takes_less_than_a_second_for_a_hundred_thousand_characters(pattern):
+    """A time that grows with the square of the length is 0.36 s for 60,000 where it is a second for 100,000."""
     for piece in PIECES:
         text = (piece * (LENGTH // len(piece) + 1))[:LENGTH] + "!"
         start = time.process_time()
         sum(1 for _ in pattern.finditer(text))
-        assert time.process_time() - start < 1, piece
+        assert time.process_time() - start < 0.36, piece
 
 
 READERS = {
@@ -61,4 +62,4 @@ def test_a_reader_takes_few_seconds_for_a_hundred_thousand_characters(reader):
     for piece in PIECES:
         start = time.process_time()
         READERS[reader]((piece * (LENGTH // len(piece) + 1))[:LENGTH])
-        assert time.process_time() - start < 1.5, piece
+        assert time.process_time() - start < 0.54, piece

@@ -27,12 +27,13 @@ from hneurons.runs.run import Run
 from support.command_line import CLI, Said, command_line
 from support.planted import read_tree
 from support.tiny_models import tiny_tokenizer, tiny_transformer
-from support.tiny_run import make_plan, plan_arguments, plant_judge, save_tiny_model, write_questions
+from support.tiny_run import compare_quickly, make_plan, plan_arguments, plant_judge, save_tiny_model, write_questions
 
 
 @pytest.fixture(autouse=True)
 def planted_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plant_judge(monkeypatch)
+    compare_quickly(monkeypatch)
     monkeypatch.setenv("HNEURONS_CACHE", str(tmp_path / "cache"))
 
 
@@ -47,6 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
+        compare_quickly(patch)
         run = Run(folder / "run", make_plan(folder))
         for stage in (run.sample, run.label, run.select, run.locate, run.contributions, run.fit, run.states):
             stage()

@@ -32,19 +32,19 @@ def tiny_tokenizer(*, chat: bool = False) -> Any:
 
 def _config(family: str) -> Any:
     t = transformers
-    gated = {
-        "llama": t.LlamaConfig,
-        "mistral": t.MistralConfig,
-        "gemma2": t.Gemma2Config,
-        "gemma3": t.Gemma3TextConfig,
-        "qwen2": t.Qwen2Config,
-        "qwen3": t.Qwen3Config,
-        "phi3": t.Phi3Config,
-        "olmo2": t.Olmo2Config,
+    gated = {  # by name: to name the classes would import them all
+        "llama": "LlamaConfig",
+        "mistral": "MistralConfig",
+        "gemma2": "Gemma2Config",
+        "gemma3": "Gemma3TextConfig",
+        "qwen2": "Qwen2Config",
+        "qwen3": "Qwen3Config",
+        "phi3": "Phi3Config",
+        "olmo2": "Olmo2Config",
     }
     if family in gated:
         extra: dict[str, Any] = {"head_dim": 8} if family in ("gemma2", "gemma3", "qwen3", "mistral") else {}
-        return gated[family](**GATED, **extra, pad_token_id=0, bos_token_id=0, eos_token_id=1)
+        return getattr(t, gated[family])(**GATED, **extra, pad_token_id=0, bos_token_id=0, eos_token_id=1)
     if family == "gpt2":
         return t.GPT2Config(n_embd=32, n_layer=3, n_head=4, vocab_size=300, bos_token_id=0, eos_token_id=1)
     if family == "gpt_neox":

@@ -3,12 +3,14 @@
 import gzip
 import json
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from hneurons.core.types import Question, Verdict
+from hneurons.detection.rivals.compare import compare_rivals
 from hneurons.runs.plan import RunPlan
 from support.tiny_models import tiny_tokenizer, tiny_transformer
 
@@ -30,6 +32,12 @@ def judge_by_number(question: Question, text: str, *, thresholds: object = None)
 def plant_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """`sample` and `label` both take the alias judge from its module."""
     monkeypatch.setattr("hneurons.answers.judges.alias.judge_alias", judge_by_number)
+
+
+def compare_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rivals of a run with two refits and one random set in place of fifty and twenty."""
+    quick = partial(compare_rivals, refits=2, draws=1)
+    monkeypatch.setattr("hneurons.detection.rivals.compare.compare_rivals", quick)
 
 
 def save_tiny_model(folder: Path, family: str = "llama", *, chat: bool = False) -> Path:

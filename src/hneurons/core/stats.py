@@ -94,37 +94,54 @@ def bootstrap_aurocs(
     seed: int = 0,
     draws: int = BOOTSTRAPS,
     weights: Floats | None = None,
+    strata: NDArray[np.int64] | None = None,
 ) -> Floats:
     """AUROC of every column of `scores` (rows x methods) under `draws` resamples of whole groups, draws x methods.
 
-    `weights` [rows] say how often each row counts when it is drawn, by default once. All methods share the resample,
-    so any difference of columns is paired. NaN where a draw lacks a class.
+    `weights` [rows] say how often each row counts when it is drawn, by default once. With `strata` [rows] only pairs
+    of rows of one stratum count. All methods share the resample, so any difference of columns is paired. NaN where a
+    draw has no pair of both classes.
     """
     members = _members(groups)
     owner = np.empty(len(labels), dtype=np.int64)
     for number, rows in enumerate(members):
         owner[rows] = number
     positive = np.asarray(labels, dtype=bool)
+    parts = _parts(np.zeros(len(labels), dtype=np.int64) if strata is None else strata)
     found = []
     for block in _resample_blocks(len(members), seed, draws):
         times = block[:, owner].astype(np.float64)
         if weights is not None:
             times *= weights
-        found.append(np.stack([_weighted_aurocs(positive, column, times) for column in scores.T], axis=1))
+        found.append(np.stack([_weighted_aurocs(positive, column, times, parts) for column in scores.T], axis=1))
     return np.concatenate(found)
 
 
-def _weighted_aurocs(positive: NDArray[np.bool_], scores: Floats, times: Floats) -> Floats:
-    """AUROC with each row counted as often as each row of `times` [draws, rows] says; ties half."""
-    order = np.argsort(scores)
-    ordered, weights = scores[order], times[:, order]
-    negatives = np.zeros((len(times), len(scores) + 1))
-    np.cumsum(weights * ~positive[order], axis=1, out=negatives[:, 1:])
-    at = positive[order]
-    low, high = (np.searchsorted(ordered, ordered[at], side=side) for side in ("left", "right"))
-    wins = (weights[:, at] * (negatives[:, low] + negatives[:, high])).sum(axis=1) / 2
+def stratified_auroc(labels: NDArray[np.bool_], scores: Floats, strata: NDArray[np.int64]) -> float:
+    """AUROC over pairs of rows of one stratum, ties counted half; NaN where no stratum has both classes."""
+    parts = _parts(strata)
+    return float(_weighted_aurocs(np.asarray(labels, dtype=bool), scores, np.ones((1, len(scores))), parts)[0])
+
+
+def _parts(strata: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+
+
+def _weighted_aurocs(
+    positive: NDArray[np.bool_], scores: Floats, times: Floats, parts: Sequence[NDArray[np.int64]]
+) -> Floats:
+    """AUROC with each row counted as often as each row of `times` [draws, rows] says, pairs within a part."""
+    wins, pairs = np.zeros(len(times)), np.zeros(len(times))
+    for rows in parts:
+        order = rows[np.argsort(scores[rows])]
+        ordered, weights, at = scores[order], times[:, order], positive[order]
+        negatives = np.zeros((len(times), len(order) + 1))
+        np.cumsum(weights * ~at, axis=1, out=negatives[:, 1:])
+        low, high = (np.searchsorted(ordered, ordered[at], side=side) for side in ("left", "right"))
+        wins += (weights[:, at] * (negatives[:, low] + negatives[:, high])).sum(axis=1) / 2
+        pairs += weights[:, at].sum(axis=1) * negatives[:, -1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(wins / (weights[:, at].sum(axis=1) * negatives[:, -1]))
+        return np.asarray(wins / pairs)
 
 
 def _members(groups: Sequence[Any]) -> list[NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,17 +126,23 @@ def cross_validate_path(
 
 def split_groups(y: Floats, groups: Sequence[Any], folds: int, seed: int) -> NDArray[np.int64]:
     """The fold of each row; a group is never divided and the labels are spread evenly."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
     if len(groups) != len(y):
         raise InputError(f"{len(y)} rows but {len(groups)} groups: give one group a row")
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     available = int(codes.max()) + 1
     if not 2 <= folds <= available:
         raise NotEnoughDataError(f"{available} groups cannot be held out in {folds} folds: use 2 to {available} folds")
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
-    result = np.empty(len(y), dtype=np.int64)
-    for fold, (_, rows) in enumerate(splitter.split(codes, y, codes)):
+    return _folds(np.asarray(y, dtype=np.float64).tobytes(), codes.tobytes(), folds, seed % 2**32).copy()
+
+
+@lru_cache(maxsize=32)  # fits to other columns of the same rows ask for the same folds, which take a while
+def _folds(y: bytes, groups: bytes, folds: int, seed: int) -> NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels, codes = np.frombuffer(y), np.frombuffer(groups, dtype=np.int64)
+    result = np.empty(len(labels), dtype=np.int64)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for fold, (_, rows) in enumerate(splitter.split(codes, labels, codes)):
         result[rows] = fold
     return result
 

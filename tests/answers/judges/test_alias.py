@@ -266,8 +266,9 @@ def test_it_agrees_with_recorded_judgements_of_a_real_model():
             ((qid, row),) = json.loads(line).items()
             text = row["question"].removesuffix(" Respond with the answer only, without any explanation.")
             question = Question(qid, text, tuple(row["ground_truth"]))
+            verdicts = {reply: judge_alias(question, reply).verdict for reply in set(row["responses"])}
             for reply, recorded in zip(row["responses"], row["judges"], strict=True):
-                verdict = judge_alias(question, reply).verdict
+                verdict = verdicts[reply]
                 decided += verdict in ("correct", "incorrect")
                 agreed += (verdict, recorded) in (("correct", "true"), ("incorrect", "false"))
                 total += 1

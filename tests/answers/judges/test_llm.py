@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -141,8 +142,14 @@ def real_server(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.real_model
-def test_a_real_server_judges_and_its_words_become_verdicts_or_unscored(real_server, tmp_path):
+def test_a_real_server_judges_and_its_words_become_verdicts_or_unscored(real_server, tmp_path, monkeypatch):
     url, model = real_server
+    complete = Endpoint.complete  # a small model always talks to the limit
+
+    def complete_briefly(self, request):
+        return complete(self, replace(request, max_tokens=24))
+
+    monkeypatch.setattr(Endpoint, "complete", complete_briefly)
     given = responses("Paris", "I do not know.")
     endpoint = Endpoint(url, model, concurrency=2, cache=tmp_path / "cache.sqlite")
     found = judge_with_llm([(PARIS, r) for r in given], endpoint)

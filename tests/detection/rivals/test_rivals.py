@@ -23,7 +23,8 @@ from hneurons.detection.rivals.kinds import wrong_kinds
 from hneurons.detection.rivals.natural import Drawn, count_drawn, natural_weights, score_natural
 from hneurons.detection.rivals.refits import refit_detector
 from hneurons.detection.rivals.results import Comparison
-from hneurons.detection.scores import score_answers
+from hneurons.detection.scores import score_answers, scored
+from hneurons.detection.scores.score import SCORES
 from support.planted import make_dataset, plant_states, read_tree
 
 NEURONS = {(0, 7): 3.0, (1, 3): 3.0}
@@ -151,6 +152,9 @@ def test_a_signal_that_is_only_the_stratum_is_nothing_within_it() -> None:
     values = np.array([float(s[1]) for s in strata]) + 0.01 * rng.normal(size=200)
     groups = [str(i) for i in range(200)]
     assert auroc(labels, values) > 0.65
+    pairs = [(i, j) for i in range(200) for j in range(200) if labels[i] > labels[j] and strata[i] == strata[j]]
+    won = np.mean([float(values[i] > values[j]) for i, j in pairs])
+    assert area_within(labels, values, strata, groups).value == pytest.approx(won)
     assert abs(area_within(labels, values, strata, groups).value - 0.5) < 0.1
 
 
@@ -171,7 +175,11 @@ def test_permuted_labels_give_one_half_and_no_rejection_beyond_the_nominal_rate(
 
 
 @pytest.mark.slow
-def test_stacks_with_permuted_labels_add_nothing_more_often_than_the_nominal_rate() -> None:
+def test_stacks_with_permuted_labels_add_nothing_more_often_than_the_nominal_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the one score besides the detector that the stacks read; the others are compared, not stacked."""
+    monkeypatch.setattr(scored, "known_scores", lambda: iter([("residual probe", SCORES.get("residual probe"))]))
     said = 0
     for seed in range(50):
         train = make(60, neurons=False, confidence=False, seed=seed)
@@ -179,5 +187,6 @@ def test_stacks_with_permuted_labels_add_nothing_more_often_than_the_nominal_rat
         detector: Detector = fit_detector(train.contributions, C=0.1, subsamples=0)
         scores = {"new": score_answers(train, test)}
         found = compare_rivals(detector, train, {"new": test}, scores, refits=0, draws=0)["new"]
+        assert [stack.name for stack in found.stacks] == ["confidence", "confidence and residual probe"]
         said += not found.reading.startswith("The neurons add nothing")
     assert said <= 4  # nominal: 2.5% on the upper side; P(more than 4 of 50) = 0.8%

@@ -13,6 +13,7 @@ from hneurons.core.stats import (
     bootstrap_means,
     bounded_interval,
     percentile_interval,
+    stratified_auroc,
 )
 from hneurons.core.wording import interval
 from hneurons.detection.answer_rows import AnswerRows, Bools, Floats
@@ -101,18 +102,9 @@ def _fit_stack(parts: Sequence[Values], labels: Bools) -> Floats:
 def area_within(labels: Bools, values: Floats, strata: Sequence[object], groups: Sequence[str]) -> Estimate:
     """AUROC over pairs of a wrong and a right answer of the same stratum."""
     codes = np.unique(np.asarray([str(stratum) for stratum in strata]), return_inverse=True)[1]
-
-    def statistic(rows: np.ndarray) -> float:
-        wins = pairs = 0.0
-        for code in np.unique(codes[rows]):
-            chosen = rows[codes[rows] == code]
-            wrong = int(labels[chosen].sum())
-            number = wrong * (len(chosen) - wrong)
-            if number:
-                wins, pairs = wins + number * auroc(labels[chosen], values[chosen]), pairs + number
-        return wins / pairs if pairs else float("nan")
-
-    return bootstrap(statistic, len(labels), groups=groups, draws=DRAWS, bounds=(0, 1))
+    areas = bootstrap_aurocs(labels, values[:, None], groups=groups, draws=DRAWS, strata=codes)[:, 0]
+    n = len(set(groups))
+    return bounded_interval(stratified_auroc(labels, values, codes), areas, n, units=n, lowest=0, highest=1)
 
 
 def areas_within(test: AnswerRows, values: Floats) -> dict[str, Estimate]:
