@@ -11,16 +11,18 @@ from support.tiny_models import tiny_tokenizer
 HIDDEN, NEURONS, LAYERS, HEADS = 64, 96, 2, 4
 
 
-def write_tiny_gguf(path: Path, *, without: str = "") -> dict[str, np.ndarray[Any, Any]]:
+def write_tiny_gguf(
+    path: Path, *, without: str = "", hidden: int = HIDDEN, neurons: int = NEURONS, layers: int = LAYERS
+) -> dict[str, np.ndarray[Any, Any]]:
     """Write random weights, all but the tensor `without`; the values by their names in the file."""
     tokenizer = tiny_tokenizer()
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_context_length(128)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(NEURONS)
+    writer.add_embedding_length(hidden)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(neurons)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS // 2)
     writer.add_layer_norm_rms_eps(1e-5)
@@ -35,7 +37,7 @@ def write_tiny_gguf(path: Path, *, without: str = "") -> dict[str, np.ndarray[An
     rng, values = np.random.default_rng(0), {}
 
     def add(name: str, *shape: int) -> None:
-        value = rng.normal(size=shape).astype(np.float32)
+        value = rng.standard_normal(shape, dtype=np.float32)
         if name == without:
             return
         values[name] = value
@@ -47,18 +49,18 @@ def write_tiny_gguf(path: Path, *, without: str = "") -> dict[str, np.ndarray[An
         else:
             writer.add_tensor(name, value)
 
-    add("token_embd.weight", len(tokens), HIDDEN)
-    add("output_norm.weight", HIDDEN)
-    for layer in range(LAYERS):
-        add(f"blk.{layer}.attn_norm.weight", HIDDEN)
-        add(f"blk.{layer}.ffn_norm.weight", HIDDEN)
-        add(f"blk.{layer}.attn_q.weight", HIDDEN, HIDDEN)
-        add(f"blk.{layer}.attn_k.weight", HIDDEN // 2, HIDDEN)
-        add(f"blk.{layer}.attn_v.weight", HIDDEN // 2, HIDDEN)
-        add(f"blk.{layer}.attn_output.weight", HIDDEN, HIDDEN)
-        add(f"blk.{layer}.ffn_gate.weight", NEURONS, HIDDEN)
-        add(f"blk.{layer}.ffn_up.weight", NEURONS, HIDDEN)
-        add(f"blk.{layer}.ffn_down.weight", HIDDEN, NEURONS)
+    add("token_embd.weight", len(tokens), hidden)
+    add("output_norm.weight", hidden)
+    for layer in range(layers):
+        add(f"blk.{layer}.attn_norm.weight", hidden)
+        add(f"blk.{layer}.ffn_norm.weight", hidden)
+        add(f"blk.{layer}.attn_q.weight", hidden, hidden)
+        add(f"blk.{layer}.attn_k.weight", hidden // 2, hidden)
+        add(f"blk.{layer}.attn_v.weight", hidden // 2, hidden)
+        add(f"blk.{layer}.attn_output.weight", hidden, hidden)
+        add(f"blk.{layer}.ffn_gate.weight", neurons, hidden)
+        add(f"blk.{layer}.ffn_up.weight", neurons, hidden)
+        add(f"blk.{layer}.ffn_down.weight", hidden, neurons)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
