@@ -130,17 +130,22 @@ class Meanings:
         """Identifies how samples are told apart."""
         return fingerprint([self.judge, self.rule, self.content])
 
+    def says(self, question_id: str) -> Callable[[str, str], Relation]:
+        """What one sample of this question says about another; what nobody was asked about is left open."""
+        relations = (self.table or {}).get(question_id, {})
+        firsts = list(dict.fromkeys(text for pair in relations for text in pair))
+
+        def say(one: str, other: str) -> Relation:
+            if same_strings(one, other):
+                return "entailment"
+            a, b = (next((text for text in firsts if same_strings(text, said)), said) for said in (one, other))
+            return "entailment" if a == b else relations.get((a, b), "neutral")
+
+        return say
+
     def of(self, question_id: str) -> SameMeaning:
         """Whether two samples of this question mean the same."""
         if self.judge == STRINGS:
             return same_strings
-        relations = (self.table or {}).get(question_id, {})
-        firsts, rule = list(dict.fromkeys(text for pair in relations for text in pair)), RULES[self.rule]
-
-        def same(one: str, other: str) -> bool:
-            if same_strings(one, other):
-                return True
-            a, b = (next((text for text in firsts if same_strings(text, said)), said) for said in (one, other))
-            return a == b or ((a, b) in relations and rule(relations[a, b], relations[b, a]))
-
-        return same
+        rule, say = RULES[self.rule], self.says(question_id)
+        return lambda one, other: rule(say(one, other), say(other, one))

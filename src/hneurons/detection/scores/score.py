@@ -1,5 +1,6 @@
 """What a rival score is, what it may need, and the two usual ways to be one."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -7,10 +8,12 @@ import numpy as np
 from hneurons.core.errors import InputError
 from hneurons.core.registry import Registry
 from hneurons.core.types import Example
-from hneurons.detection.answer_rows import AnswerRows, Decided, Floats, even_odds
+from hneurons.detection.answer_rows import AnswerRows, Decided, Floats, Indices, even_odds
 from hneurons.neurons.states import STAGE as STATES_STAGE
+from hneurons.sparse.cross_validation import split_groups
 
 Need = Literal["text", "log-probabilities", "samples", "another pass", "internals"]
+FOLDS = 5
 NEEDS: tuple[Need, ...] = ("text", "log-probabilities", "samples", "another pass", "internals")
 """What a score reads, the cheapest first."""
 
@@ -92,6 +95,21 @@ class PlainScore(Score):
 
     def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
         return Decided(self.values(test), even_odds(self.values(train), train.labels.astype(np.int64)))
+
+
+def cross_fit(train: AnswerRows, decide: Callable[[Indices, Indices], Floats]) -> Floats:
+    """Values of the training answers, each by a fit without its fold: `decide` (rows to fit on, rows to decide).
+
+    Folds keep the answers of a group together. With one group of a class nothing can be held out, and all values are 0.
+    """
+    labels = train.labels
+    fewest = min(len({g for g, wrong in zip(train.groups, labels, strict=True) if wrong == of}) for of in (True, False))
+    found = np.zeros(len(labels))
+    if fewest >= 2:
+        folds = split_groups(labels.astype(np.float64), train.groups, min(FOLDS, fewest), 0)
+        for fold in np.unique(folds):
+            found[folds == fold] = decide(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
+    return found
 
 
 def answer_span(example: Example) -> tuple[int, int]:
