@@ -18,6 +18,7 @@ import pytest
 from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import InputError
+from hneurons.core.timing import TIMING
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores import load_scores
 from hneurons.models import checkpoints, endpoint
@@ -50,7 +51,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plant_judge(patch)
         compare_quickly(patch)
         run = Run(folder / "run", make_plan(folder))
-        for stage in (run.sample, run.label, run.select, run.locate, run.contributions, run.fit, run.states):
+        for stage in (run.sample, run.label, run.select, run.locate, run.contributions, run.fit, run.states,
+                      run.opinions):  # fmt: skip
             stage()
         run.rivals(run.scores())
         run.evaluate()
@@ -257,8 +259,12 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
         small_disk(-1)
         assert_one_sentence(said, 1, "disk is full", "run the same command again")
         assert cli(*verb).code == 0
-    expected = {k: v for k, v in read_tree(place / "run").items() if not k.endswith((".tmp", ".html"))}
-    assert {k: v for k, v in read_tree(run).items() if not k.endswith((".tmp", ".html"))} == expected
+    trees = [
+        # How long the scores took is beside them and among the rivals.
+        {k: v for k, v in tree.items() if not k.endswith((".tmp", ".html", TIMING)) and not k.startswith("rivals/")}
+        for tree in (read_tree(place / "run"), read_tree(run))
+    ]
+    assert trees[0] == trees[1]
 
 
 def test_a_disk_that_fills_in_the_middle_of_a_write_keeps_what_was_finished(
@@ -323,12 +329,12 @@ def test_json_is_all_that_a_verb_prints(cli: CLI, copy: Path, verb: str) -> None
     found = json.loads(said.out)
     assert "NaN" not in said.out
     if verb in JSON_VERBS[:4]:
-        assert set(found) == {"train", "file", "file-2"}
+        assert set(found) == {"train", "held-out", "test"}
     if verb == "scores":
-        assert {"perplexity", "P(True)"} <= set(found["file"]["scores"])
-        assert "fewer than 2 other samples" in found["file"]["left_out"]["semantic entropy"]
+        assert {"perplexity", "P(True)"} <= set(found["held-out"]["scores"])
+        assert "fewer than 2 other samples" in found["held-out"]["left_out"]["semantic entropy"]
     if verb == "evaluate":
-        assert {score["method"] for score in found["file"]["scores"]} >= {"H-neuron detector", "answer length"}
+        assert {score["method"] for score in found["held-out"]["scores"]} >= {"H-neuron detector", "answer length"}
     if verb == "show":
         assert found["stages"]["detector"]["state"] == "complete"
 
@@ -373,18 +379,18 @@ def test_scores_take_another_judge_of_meanings_and_the_run_remembers_it(cli: CLI
         stage()
     del run
     said = cli("scores", folder, "--stored", "--meanings", "model", "--json")
-    assert "'model' was not asked" in json.loads(said.out)["file"]["left_out"]["semantic entropy"]
+    assert "'model' was not asked" in json.loads(said.out)["held-out"]["left_out"]["semantic entropy"]
     said = cli("scores", folder, "--meanings", "model", "--meaning-rule", "either", "--json")
-    assert said.code == 0 and "semantic entropy" in json.loads(said.out)["file"]["scores"]
+    assert said.code == 0 and "semantic entropy" in json.loads(said.out)["held-out"]["scores"]
     again = RunFolder(folder)
     assert (again.plan.meanings, again.plan.meaning_rule) == ("model", "either")
-    assert again.dataset("file").meanings.name == "model, either"
-    found = load_scores(again.place("file", "scores"))
-    assert found.meanings == "model, either" and Run(folder).scores()["file"] == found
-    before = Manifest.load(again.entailments("file")).content
+    assert again.dataset("held-out").meanings.name == "model, either"
+    found = load_scores(again.place("held-out", "scores"))
+    assert found.meanings == "model, either" and Run(folder).scores()["held-out"] == found
+    before = Manifest.load(again.entailments("held-out")).content
     other = cli("scores", folder, "--stored", "--meaning-rule", "both", "--json")
-    assert other.code == 0 and Manifest.load(again.entailments("file")).content == before
-    assert load_scores(again.place("file", "scores")).meanings == "model, both"
+    assert other.code == 0 and Manifest.load(again.entailments("held-out")).content == before
+    assert load_scores(again.place("held-out", "scores")).meanings == "model, both"
     assert_one_sentence(cli("scores", folder, "--meaning-rule", "none"), 2, "unknown meaning rule 'none'")
     assert_one_sentence(cli("scores", folder, "--meanings", str(tmp_path)), 2, "could not load the model")
 
@@ -491,4 +497,4 @@ def test_a_run_of_ours_is_put_through_the_stability_audit(cli: CLI, copy: Path) 
     tables = json.loads(said.out)["audits"][0]["tables"]
     tried = Detector.load(copy / "detector").settings["path"]
     assert len(tables["path"]) == len(tried)
-    assert {row["condition"] for row in tables["neurons"]} == {"file", "file-2"}
+    assert {row["condition"] for row in tables["neurons"]} == {"held-out", "test"}

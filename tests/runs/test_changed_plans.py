@@ -382,7 +382,7 @@ def test_a_question_file_that_moved_is_the_same_and_one_that_changed_is_not(
     run = Run(copy, plan)
     run.sample()
     assert {sample.split("#")[0] for sample in drawn} <= {"q90", "q91"}
-    assert sum(len(run.load_questions(name)) for name in (TRAIN, "file")) == 92
+    assert sum(len(run.load_questions(name)) for name in (TRAIN, "held-out")) == 92
 
 
 def test_a_run_of_an_earlier_version_goes_on_without_questions_of_its_own(place: Path, copy: Path) -> None:
@@ -402,9 +402,9 @@ def test_a_run_of_an_earlier_version_goes_on_without_questions_of_its_own(place:
 
 def test_the_folder_knows_its_datasets_and_finished_parts(copy: Path) -> None:
     folder = RunFolder(copy)
-    assert folder.datasets() == [TRAIN, "file", "file-2"] == folder.testable()
-    assert list(folder.manifests("file-2")) == [part for part in PARTS if part != "states"]
+    assert folder.datasets() == [TRAIN, "held-out", "test"] == folder.testable()
+    assert list(folder.manifests("test")) == [part for part in PARTS if part not in ("states", "opinions")]
     assert RunPlan(model="m", questions="a", tests=("a:x", "b", "a:y")).datasets() == [TRAIN, "a", "a-2", "b", "a-3"]
     assert {q.id for q in folder.load_questions(TRAIN)} >= {r.question_id for r in folder.load_responses(TRAIN)}
-    assert len(folder.dataset("file").contributions.rows) > 0
-    assert folder.load_detector().columns.dtype.kind == "i" and set(folder.load_evaluation()) == {"file", "file-2"}
+    assert len(folder.dataset("held-out").contributions.rows) > 0
+    assert folder.load_detector().columns.dtype.kind == "i" and set(folder.load_evaluation()) == {"held-out", "test"}

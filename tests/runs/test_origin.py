@@ -89,7 +89,7 @@ def test_the_base_model_answers_the_runs_test_questions_in_base_format(place: Pa
 def test_all_results_are_in_one_file_and_read_again(place: Path) -> None:
     found = load_origin(place / "run" / "origin")
     assert found is not None and found == measure_origin(Run(place / "run"), str(place / "base"), draws=3)
-    assert set(found.transfer) == {"file", "file-2"}
+    assert set(found.transfer) == {"held-out", "test"}
     for result in found.transfer.values():
         assert result.methods[0].method == DETECTOR and result.on_tuned
     assert found.ranks is not None and not found.ranks.equal
@@ -125,7 +125,7 @@ def test_the_command_prints_tables_and_json_and_refreshes_the_page(place: Path) 
     for said in ("random neurons of the same layers", "mean rank", "changed", "report:"):
         assert said in words
     row = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
-    assert set(row["transfer"]) == {"file", "file-2"} and row["ranks"]["population"] == 3 * 48
+    assert set(row["transfer"]) == {"held-out", "test"} and row["ranks"]["population"] == 3 * 48
     page = (place / "run" / "report.html").read_text(encoding="utf-8")
     assert 'id="origin"' in page and "Were the neurons there before tuning?" in page and "<svg" in page
     assert 'id="origin"' not in write_run_report(RunFolder(place / "bare")).read_text(encoding="utf-8")

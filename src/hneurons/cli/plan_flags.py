@@ -16,7 +16,7 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "plan"]
     hints = get_type_hints(RunPlan)
     options = []
-    for item in fields(RunPlan):
+    for item in (one for one in fields(RunPlan) if one.metadata["help"]):
         hint: Any = list[str] if item.name == "tests" else hints[item.name]
         flag = [item.metadata["flag"]] if item.metadata["flag"] else []
         default = inspect.Parameter.empty if item.default is MISSING else item.default

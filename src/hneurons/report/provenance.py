@@ -36,7 +36,7 @@ def reproduce_command(
     words = []
     for item in fields(plan):
         value = getattr(plan, item.name)
-        if value is None or (item.default is not MISSING and value == item.default):
+        if not item.metadata["help"] or value is None or (item.default is not MISSING and value == item.default):
             continue
         flag = item.metadata["flag"] or f"--{item.name.replace('_', '-')}"
         for part in value if isinstance(value, tuple) else (value,):

@@ -4,16 +4,18 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import ArtifactError, InputError, check_most
 from hneurons.core.files import read_checked, storage_errors, write_checked
 from hneurons.core.rows import Row
 from hneurons.core.wording import did_you_mean
 from hneurons.neurons.opening import RUN_JSON
+from hneurons.runs.naming import TRAIN as TRAIN
+from hneurons.runs.naming import check_names, known_by, name_as_before, name_datasets
 
 if TYPE_CHECKING:
     from hneurons.models.sampling import Sampling
 
-TRAIN = "train"
 _MOST = {"capability_limit": 1_000_000, "n": 1000, "shots": 1000, "max_new_tokens": 100_000}
 _KNOWN = {
     "labels": ("1-vs-1", "3-vs-1"), "scaling": ("raw", "standardized"), "selection": ("capability", "held-out"),
@@ -22,7 +24,10 @@ STAGES = ("sample", "label", "select", "locate", "contributions", "fit", "evalua
 
 
 def _option(default: Any, help: str, flag: str = "", *, draws: bool = False) -> Any:
-    """A field of `RunPlan` with its help, its flag where that is not its name, and whether it decides what is drawn."""
+    """A field of `RunPlan` with its help, its flag where that is not its name, and whether it decides what is drawn.
+
+    A field without help is no option of the command line.
+    """
     return field(default=default, metadata={"help": help, "flag": flag, "draws": draws})
 
 
@@ -80,6 +85,8 @@ class RunPlan(Row):
     dtype: str = _option("auto", "Number type of the model: float32, bfloat16, float16 or what is fast.", draws=True)
     measure_dtype: str | None = _option(None, "Number type in which contributions are measured; by default --dtype.")
     seed: int = _option(0, "Seed of everything that is random.", draws=True)
+    names: tuple[str, ...] = _option((), "")
+    """What the held-out part of `questions` and then `tests` are called in the run, once there is one."""
 
     def check(self) -> None:
         """Raise `InputError` for a name or number that a later stage would refuse, before anything is done."""
@@ -124,7 +131,7 @@ class RunPlan(Row):
     def settle(self, folder: Path, device: str | None) -> Self:
         """This plan with number types by name in place of "auto": those of the run in `folder`, or what is fast here.
 
-        So a run that moves to other hardware goes on as it began.
+        Datasets keep the names that they have there. So a run that moves to other hardware goes on as it began.
         """
         from hneurons.models.precision import choose_dtype
 
@@ -134,7 +141,15 @@ class RunPlan(Row):
             dtype = earlier.dtype if earlier else choose_dtype("auto", device)
         if measure == "auto":
             measure = (earlier and earlier.measure_dtype) or choose_dtype("auto", device)
-        return replace(self, dtype=dtype, measure_dtype=measure)
+        names = earlier._names_for(self, folder) if earlier else name_datasets((self.questions, *self.tests))
+        return replace(self, dtype=dtype, measure_dtype=measure, names=names)
+
+    def _names_for(self, following: "RunPlan", folder: Path) -> tuple[str, ...]:
+        """What the datasets of the plan that follows this one in the folder are called."""
+        place, specs = folder / TRAIN / "questions", (self.questions, *self.tests)
+        read = Manifest.load(place).inputs if (place / MANIFEST).is_file() else {}
+        wanted = [known_by(spec, specs, read) for spec in (following.questions, *following.tests)]
+        return name_datasets(wanted, zip(specs, self.names, strict=True))
 
     def changes(self, earlier: Self) -> dict[str, str]:
         """Field -> what it was in an earlier plan and what it is now."""
@@ -150,7 +165,7 @@ class RunPlan(Row):
         """Write `run.json`. Raises `StorageError`."""
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_checked(folder / RUN_JSON, self.to_row())
+        write_checked(folder / RUN_JSON, replace(self, names=tuple(self.datasets()[1:])).to_row())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -158,22 +173,19 @@ class RunPlan(Row):
         if not path.is_file():
             raise InputError(f"{folder} is no run: it has no {RUN_JSON}; start one with 'run' or 'sample'")
         try:
-            return cls.from_row(read_checked(path))
+            plan = cls.from_row(read_checked(path))
+            specs = (plan.questions, *plan.tests)
+            named = replace(plan, names=plan.names or name_as_before(specs))
+            check_names(specs, named.names)
+            return named
         except ValueError as error:
             raise ArtifactError(
                 f"{path} is damaged ({error}): move it away and give the same 'run' again, which keeps what fits"
             ) from error
 
     def datasets(self) -> list[str]:
-        """Dataset names: "train", the held-out part of `questions`, then `tests`; repeated names are numbered."""
-        names: list[str] = [TRAIN]
-        for spec in (self.questions, *self.tests):
-            base = spec.partition(":")[0]
-            name, number = base, 2
-            while name in names:
-                name, number = f"{base}-{number}", number + 1
-            names.append(name)
-        return names
+        """Dataset names: "train", the held-out part of `questions`, then `tests`; see `name_datasets`."""
+        return [TRAIN, *(self.names or name_datasets((self.questions, *self.tests)))]
 
     def recorded_files(self, dataset: str) -> list[Path]:
         """The files of answers that were recorded elsewhere; empty for a dataset whose questions the model is asked."""

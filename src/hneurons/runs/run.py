@@ -206,11 +206,13 @@ class Run(RunFolder):
         place = self.place(name, "responses")
         if files := self.plan.recorded_files(name):
             return self._record(name, questions, files)
+        engine = self._engine()
         following = place.with_name("responses.next")
         if following.is_dir() and not place.is_dir():  # a run was killed between two renames
             following.rename(place)
         try:
-            summary = self._draw(name, questions, self._engine(), place)
+            fresh = not place.is_dir() and self._nameless()
+            summary = self._draw(name, questions, self._recorded(questions, engine) if fresh else engine, place)
         except OtherSettingsError as change:
             if draws_otherwise(change.differences) and not self.resample:
                 raise
@@ -237,17 +239,25 @@ class Run(RunFolder):
         return summary
 
     def _draw_again(self, name: str, questions: list[Question], out: Path) -> None:
-        from hneurons.models.engine import RecordedEngine
-
-        engine = self._engine()
-        settings = {**engine.settings(self.plan.sampling()), "style": self.style.to_row()}
-        folders = [self.place(dataset, "responses").parent for dataset in self.questions]
-        record = RecordedEngine(recorded_responses(folders, questions, settings), settings, missing=engine)
+        record = self._recorded(questions, self._engine())
         try:
             self._draw(name, questions, record, out)
         except OtherSettingsError:  # left behind by a change that was not finished
             log.warning("%s: responses of an unfinished change are kept in %s", name, put_aside(out.parent, out.name))
             self._draw(name, questions, record, out)
+
+    def _nameless(self) -> list[Path]:
+        """Test sets that the run asked under other names, when it was asked other questions."""
+        known = {self.place(dataset, "responses").parent for dataset in self.questions}
+        return [place for place in sorted((self.folder / "test").glob("*")) if place not in known and place.is_dir()]
+
+    def _recorded(self, questions: list[Question], engine: "Engine") -> "Engine":
+        """An engine that gives what was drawn earlier anywhere in the run, and draws what was not."""
+        from hneurons.models.engine import RecordedEngine
+
+        settings = {**engine.settings(self.plan.sampling()), "style": self.style.to_row()}
+        folders = [*self._nameless(), *(self.place(dataset, "responses").parent for dataset in self.questions)]
+        return RecordedEngine(recorded_responses(folders, questions, settings), settings, missing=engine)
 
     def _engine(self) -> "Engine":
         from hneurons.models.engine import EndpointEngine, LocalEngine
