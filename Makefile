@@ -13,6 +13,9 @@ demo: $(VENV)/ready
 	$(BIN)/hneurons run --model smollm2-135m --questions facts --limit 1600 --shots 5 --temperature 0.2 \
 	  --per-class 150 --test-per-class 120 --max-new-tokens 24 --out $(OUT)
 
+# Every worker and many tests start Python anew: with its bytecode kept it compiles nothing twice.
+fast test: export PYTHONDONTWRITEBYTECODE =
+
 # Tests that need nothing but the code and take no long time.
 fast: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not real_model and not shared"
