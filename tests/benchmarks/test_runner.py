@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,9 @@ def make_sets(model: Any) -> dict[str, NeuronSet]:
     return {"h_neurons": chosen, "random_layer_matched_0": draw_control(chosen, "layer_matched")}
 
 
-def run(model: Any, benchmark: Benchmark | None = None, **options: Any) -> BenchmarkRun:
+def run(model: Any, benchmark: Benchmark | None = None, *, items: int = 5, **options: Any) -> BenchmarkRun:
     settings: dict[str, Any] = {"alphas": (0.0, 1.0, 6.0), "max_new_tokens": TOKENS, **options}
-    return run_benchmark(model, "toy", benchmark or Toy(), make_items(5), make_sets(model), **settings)
+    return run_benchmark(model, "toy", benchmark or Toy(), make_items(items), make_sets(model), **settings)
 
 
 @torch.inference_mode()
@@ -157,15 +158,19 @@ def test_every_reply_of_a_conversation_is_what_a_separate_run_of_it_gives(
 ) -> None:
     model = tiny_model(family, chat=True)
     sets = make_sets(model)
-    records = run(model, benchmark, scope=scope, max_rows=7).records
+    records = run(model, benchmark, items=3, scope=scope, max_rows=7).records
+    assert len(records) == 3 * 2 * 3
+
+    @cache
+    def alone(turns: tuple[str, ...], condition: str, alpha: float) -> str:
+        return reply_alone(model, turns, sets[condition], alpha, scope=scope)
+
     for record in records:
-        item = next(item for item in make_items(5) if item.id == record.id)
-        neurons, replies = sets[record.condition], json.loads(record.judge or "")
-        alpha = 1.0 if benchmark.first_turn_unscaled else record.alpha
-        first = reply_alone(model, item.turns, neurons, alpha, scope=scope)
-        second = reply_alone(model, (*item.turns, first, "Are you sure?"), neurons, record.alpha, scope=scope)
+        item = next(item for item in make_items(3) if item.id == record.id)
+        first = alone(item.turns, record.condition, 1.0 if benchmark.first_turn_unscaled else record.alpha)
+        second = alone((*item.turns, first, "Are you sure?"), record.condition, record.alpha)
         turns = (*item.turns, first, "Are you sure?", second, "So what is it?")
-        assert replies == [first, second, reply_alone(model, turns, neurons, record.alpha, scope=scope)]
+        assert json.loads(record.judge or "") == [first, second, alone(turns, record.condition, record.alpha)]
     assert len({record.judge for record in records}) > 3
 
 
