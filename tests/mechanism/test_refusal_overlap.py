@@ -148,8 +148,8 @@ def instructions(name: str, count: int) -> list[str]:
 @pytest.mark.skipif(not DATA.is_dir(), reason="the instructions are not beside the project")
 def test_smollm2_has_a_refusal_direction_and_aligned_neurons_stand_out() -> None:
     model = smollm2()
-    train = [capture_last_tokens(model, instructions(f"{kind}_train", 32)).residual for kind in ("harmful", "harmless")]
-    held = [capture_last_tokens(model, instructions(f"{kind}_val", 16)).residual for kind in ("harmful", "harmless")]
+    train = [capture_last_tokens(model, instructions(f"{kind}_train", 16)).residual for kind in ("harmful", "harmless")]
+    held = [capture_last_tokens(model, instructions(f"{kind}_val", 10)).residual for kind in ("harmful", "harmless")]
     found = find_refusal_directions(train[0], train[1], held_out=(held[0], held[1]))
     assert max(found.accuracy) > 0.8
     layer = 20
@@ -159,7 +159,7 @@ def test_smollm2_has_a_refusal_direction_and_aligned_neurons_stand_out() -> None
     rng = np.random.default_rng(0)
     layers = np.concatenate([rng.integers(0, 30, 12), np.full(3, layer)])
     neurons = np.concatenate([rng.integers(0, 1536, 12), aligned])
-    prompts = [(f"harmful_{i}", text) for i, text in enumerate(instructions("harmful_val", 6))]
+    prompts = [(f"harmful_{i}", text) for i, text in enumerate(instructions("harmful_val", 4))]
     runs = audit_refusal_overlap(model, layers, neurons, prompts, found, null_sets=20)
     gaps = {row["layer"]: row["gap"] for row in audit_geometry(runs).tables["layers"]}
     assert max(gaps, key=lambda k: gaps[k]) == layer

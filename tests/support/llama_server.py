@@ -8,6 +8,8 @@ from urllib.request import Request, urlopen
 
 import torch
 
+from hneurons.models.gguf_conversion import open_gguf
+
 
 class LlamaServer:
     """A running `llama-server`: its address, and the model it serves."""
@@ -59,9 +61,9 @@ def serve(model: Path, vocabulary: int, *, lora: Path | None = None) -> Iterator
 
 def write_float32(source: Path, out: Path) -> Path:
     """A copy of a GGUF file with every tensor dequantised, which llama.cpp then computes in float32 throughout."""
-    from gguf import GGUFReader, GGUFValueType, GGUFWriter, dequantize
+    from gguf import GGUFValueType, GGUFWriter, dequantize
 
-    reader = GGUFReader(source)
+    reader = open_gguf(source)
     writer = GGUFWriter(out, str(reader.fields["general.architecture"].contents()))
     for name, field in reader.fields.items():
         if not name.startswith("GGUF.") and name != "general.architecture":

@@ -12,6 +12,7 @@ from hneurons.core.files import file_hash
 from hneurons.interventions.export import export_neurons
 from hneurons.interventions.export.gguf_edit import SCALES, scale_row
 from hneurons.models.checkpoints import PACKAGED
+from hneurons.models.gguf_conversion import open_gguf
 from hneurons.models.language_model import load_model
 from support.tiny_exports import (
     PLACES,
@@ -157,7 +158,7 @@ def test_smollm2_edited_gives_the_logits_of_the_hook(tmp_path: Path, monkeypatch
     old, new = (np.memmap(path, mode="r") for path in (PACKAGED["smollm2-135m"].gguf(), out))
     changed = np.flatnonzero(old != new)
     inside = 0
-    for tensor in gguf.GGUFReader(out).tensors:
+    for tensor in open_gguf(out).tensors:
         if tensor.name in [f"blk.{layer}.ffn_up.weight" for layer in PLACES]:
             layer = int(tensor.name.split(".")[1])
             values = gguf.dequantize(np.asarray(tensor.data), tensor.tensor_type)

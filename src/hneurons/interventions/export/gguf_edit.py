@@ -16,6 +16,7 @@ from hneurons.core.errors import InputError, MissingExtraError, UnsupportedModel
 from hneurons.interventions.export.source import neurons_by_layer
 from hneurons.interventions.export.target import copy_file, replacing
 from hneurons.models.checkpoints import PACKAGED
+from hneurons.models.gguf_conversion import open_gguf
 from hneurons.models.stored_weights import StoredModel
 from hneurons.neurons.neuron_set import NeuronSet
 
@@ -117,11 +118,11 @@ class GGUFFile(NamedTuple):
 def read_gguf(source: Path) -> GGUFFile:
     """Open a GGUF file. Raises `InputError` where it is damaged, `MissingExtraError` without the gguf package."""
     try:
-        from gguf import GGUFEndian, GGUFReader
+        from gguf import GGUFEndian
     except ImportError as error:
         raise MissingExtraError("gguf", "gguf", "reading a .gguf file") from error
     try:
-        reader = GGUFReader(source)
+        reader = open_gguf(source)
         architecture = str(reader.fields["general.architecture"].contents())
     except Exception as error:  # a damaged file fails wherever its bytes happen to lead the reader
         raise InputError(f"{source} could not be read as GGUF: {(str(error) or type(error).__name__)[:200]}") from error
