@@ -1,4 +1,4 @@
-"""`hneurons calibrate` on a finished run: its natural answers, a file, what `score` then says, and bad input."""
+"""`hneurons calibrate` and `abstain` on a finished run: natural answers, a file, what `score` says, bad input."""
 
 import json
 import shutil
@@ -106,6 +106,65 @@ def test_a_file_of_labelled_answers_calibrates_a_detector_without_its_run(run: P
     row = json.loads(said.out)
     assert (row["right"], row["wrong"], row["data"]) == (40, 20, "mine.jsonl")
     assert row["left_out"] == {"the response is empty": 1} and row["calibrator"]["method"] == "beta"
+
+
+def test_abstention_is_decided_by_score_and_told_with_its_guarantee(run: Path, cli: CLI, tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.jsonl", labelled(90, 0))
+    said = cli("abstain", run, "--data", file, "--json")
+    assert said.code == 0, said.err
+    row = json.loads(said.out)
+    assert row["found"] and row["untouched"]["precision"]["value"] == 1 and row["curve"]["prr"]["value"] is None
+    assert row["steps"][0]["answered"] == 22
+    rows = [{"question": f"Which {i}?", "response": f"It is {i}"} for i in range(20)]
+    scored = cli("score", run, "--file", write(tmp_path / "in.jsonl", rows), "--out", tmp_path / "out", "--json")
+    summary = json.loads(scored.out)
+    found = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert all((one["decision"] == "answer") == (one["log_odds"] < row["threshold"]) for one in found)
+    assert sum(summary["decisions"].values()) == 20 and "of mine.jsonl" in summary["guarantee"]
+    text = cli("abstain", run, "--data", file, "--target-precision", 0.8).out
+    text = " ".join(text.split())
+    assert "a precision of at least 0.8 at confidence 0.9" in text and "right answers withheld" in text
+    cli("report", run)
+    page = (run / "report.html").read_text()
+    assert "Which answers may be given" in page and "Risk and coverage on mine.jsonl" in page
+
+
+def test_that_no_threshold_exists_is_a_result(run: Path, cli: CLI) -> None:
+    said = cli("abstain", run, "--data", "file-2")
+    assert said.code == 0 and "No threshold exists" in said.out
+    one = json.loads(cli("score", run, "--question", "Which river?", "--answer", "The Nile", "--json").out)
+    assert one["decision"] == "abstain"
+    cli("report", run)
+    assert "No threshold exists" in (run / "report.html").read_text()
+
+
+def test_labels_are_counted_before_there_are_any(cli: CLI) -> None:
+    said = cli("abstain", "--expected-coverage", 0.5, "--expected-precision", 0.95)
+    assert said.code == 0 and "needs 256 labelled answers" in said.out.replace("\n", " ")
+    assert json.loads(cli("abstain", "--expected-coverage", 1, "--expected-precision", 1, "--json").out) == {
+        "without_errors": 22, "expected": 22,
+    }  # fmt: skip
+    for arguments in ((), ("--expected-coverage", 0.5)):
+        said = cli("abstain", *arguments)
+        assert said.code == 2 and "to count the labels it needs" in said.err
+    assert "expect more than the target" in cli("abstain", "--expected-coverage", 1, "--expected-precision", 0.9).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--data", "{}/five.jsonl"), 1, "has 5 labelled answers, and a guarantee needs at least 10"),
+        (("--data", "file-2", "--target-precision", "1"), 2, "--target-precision should lie between 0 and 1"),
+        (("--data", "file-2", "--confidence", "0"), 2, "--confidence should lie between 0 and 1"),
+        (("--data", "train"), 2, "was fitted on 'train'"),
+    ],
+)
+def test_bad_input_to_abstain_is_one_sentence(
+    run: Path, cli: CLI, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    write(tmp_path / "five.jsonl", labelled(5, 2))
+    found = cli("abstain", run, *(argument.replace("{}", str(tmp_path)) for argument in arguments))
+    assert found.code == code and said in found.err and "Traceback" not in found.err, found.err
 
 
 def test_a_release_takes_the_calibration_with_it_and_can_be_calibrated_anew(

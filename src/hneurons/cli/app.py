@@ -9,7 +9,7 @@ import typer
 
 from hneurons.cli.audit import audit, import_records, measure_overlap
 from hneurons.cli.bench import bench
-from hneurons.cli.decisions import calibrate
+from hneurons.cli.decisions import abstain, calibrate
 from hneurons.cli.examples import EXAMPLES
 from hneurons.cli.export import export, import_classifier, publish
 from hneurons.cli.origin import measure_run_origin, measure_set_drift
@@ -360,6 +360,7 @@ def list_kind(
 
 app.command()(score)
 app.command()(calibrate)
+app.command()(abstain)
 app.command()(bench)
 app.command()(audit)
 app.command()(export)

@@ -1,10 +1,11 @@
-"""`hneurons calibrate`: from scores to probabilities and decisions."""
+"""`hneurons calibrate` and `abstain`: from scores to probabilities and decisions."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from hneurons.detection.decisions.abstention import Guarantee
     from hneurons.models.language_model import LanguageModel
     from hneurons.runs.labelled import Labelled
 
@@ -52,6 +53,78 @@ def calibrate(
     console.print(_quality_table(calibration))
     _print_left_out(console, calibration.left_out)
     console.print(f"calibration: {place}", soft_wrap=True)
+
+
+def abstain(
+    source: Annotated[
+        str | None, typer.Argument(help="Run, folder of a detector, or release; without it labels are counted.")
+    ] = None,
+    data: Data = None,
+    target_precision: Annotated[float, typer.Option(help="Share of right answers among those answered.")] = 0.9,
+    confidence: Annotated[float, typer.Option(help="Probability with which that holds.")] = 0.9,
+    expected_coverage: Annotated[
+        float | None, typer.Option(help="Before labelling: the share of answers that should be answered.")
+    ] = None,
+    expected_precision: Annotated[
+        float | None, typer.Option(help="Before labelling: the share of right answers expected among them.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the third of the answers that is kept apart.")] = 0,
+    model: ModelName = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = "default",
+    device: Device = None,
+    rows: Rows = 16,
+    json: Json = False,
+) -> None:
+    """Choose which answers to give, with a guarantee of their precision; or say that none can be given."""
+    from hneurons.cli.output import make_console, print_json
+    from hneurons.core.errors import InputError
+    from hneurons.detection.decisions.abstention import guarantee_precision
+
+    if source is None:
+        if expected_coverage is None or expected_precision is None:
+            raise InputError("give a run, or --expected-coverage and --expected-precision to count the labels it needs")
+        _print_labels(target_precision, confidence, expected_coverage, expected_precision, json)
+        return
+    found = _labelled(source, data, model, judge_url, judge_model, device, rows)
+    guarantee = guarantee_precision(found.scores, target_precision=target_precision, confidence=confidence, seed=seed)
+    place = guarantee.save(found.folder)
+    if json:
+        shown = {k: v for k, v in guarantee.to_row().items() if k != "rows"}
+        print_json({**shown, "found": guarantee.found, "guarantee": str(place)})
+    else:
+        _print_guarantee(make_console(), guarantee)
+        make_console().print(f"guarantee: {place}", soft_wrap=True)
+
+
+def _print_labels(target: float, confidence: float, coverage: float, precision: float, json: bool) -> None:
+    from hneurons.cli.output import make_console, print_json
+    from hneurons.detection.decisions.fixed_sequence import labels_needed
+
+    found = labels_needed(target, confidence, coverage=coverage, precision=precision)
+    if json:
+        print_json(found._asdict())
+        return
+    make_console().print(
+        f"A precision of {target:g} at confidence {confidence:g} needs {found.expected:,} labelled answers if "
+        f"{coverage:.0%} of them are answered and {precision:.1%} of those are right. It then succeeds in four of five "
+        f"draws. Without a single error it needs {found.without_errors:,}. Label half as many again, since a third is "
+        "kept apart."
+    )
+
+
+def _print_guarantee(console: Any, guarantee: "Guarantee") -> None:
+    from hneurons.core.wording import interval
+    from hneurons.detection.decisions.abstention import describe_guarantee, describe_untouched
+
+    console.print(describe_guarantee(guarantee))
+    if guarantee.untouched is not None:
+        console.print(describe_untouched(guarantee.untouched, guarantee.confidence))
+    curve = guarantee.curve
+    console.print(
+        f"AURC {interval(curve.aurc)}, above the oracle's by {interval(curve.e_aurc)}; PRR {interval(curve.prr)}"
+    )
+    _print_left_out(console, guarantee.left_out)
 
 
 def _labelled(

@@ -10,6 +10,7 @@ EXAMPLES = {
     "fit": "hneurons fit my-run --labels 3-vs-1 --out my-run/detector-3-vs-1",
     "score": 'hneurons score my-run --question "What is the capital of Australia?" --answer Sydney',
     "calibrate": "hneurons calibrate my-run --method platt",
+    "abstain": "hneurons abstain my-run --target-precision 0.9 --confidence 0.9",
     "scores": "hneurons scores my-run",
     "evaluate": "hneurons evaluate my-run --detector other-run --out other-on-mine",
     "report": "hneurons report my-run",

@@ -95,6 +95,8 @@ def _print_one(answer: "Answer", found: "Assessment") -> None:
     known = math.isfinite(found.probability)
     sure = f"probability {found.probability:.2f}" if known else f"risk {found.risk:.2f} (not calibrated)"
     console.print(f"'{said}' is {verdict}: {sure}, log odds {found.log_odds:+.2f}")
+    if found.decision:
+        console.print(f"decision: {found.decision}")
     if not found.own_tokens:
         console.print("The text was encoded here; the model that wrote it may have used other tokens.")
     table = Table("token", "risk", "log-probability")

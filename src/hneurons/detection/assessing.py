@@ -106,6 +106,7 @@ def assess_answers(
                 "made_up": sum(bool(row.made_up) for row in rows),
                 "text_encoded_here": sum(not row.own_tokens for row in rows if not row.problem),
                 "problems": dict(Counter(row.problem for row in rows if row.problem)),
+                **_count_decisions(rows),
                 **decisions.sentences(),
             }
         )
@@ -119,6 +120,11 @@ def _read_pending(store: RowStore) -> dict[str, Assessment]:
         return {one.id: one for one in map(Assessment.from_row, rows)}
     except ValueError:
         return {}
+
+
+def _count_decisions(rows: Sequence[Assessment]) -> dict[str, Any]:
+    found = Counter(row.decision for row in rows if row.decision)
+    return {"decisions": {name: found[name] for name in ("answer", "abstain")}} if found else {}
 
 
 def _asked_finder(how: type[Finder], endpoint: Endpoint | None) -> dict[str, str]:

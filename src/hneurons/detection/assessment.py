@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hneurons.core.artifacts import Manifest
 from hneurons.core.rows import Row
@@ -14,6 +14,7 @@ from hneurons.models.endpoint import Message
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Decision = Literal["answer", "abstain"]
 SHOWN = 20
 """Answers in a table of them."""
 
@@ -59,6 +60,7 @@ class Assessment(Row):
     - `tokens`: every token of the response.
     - `scores`: other scores by name, higher meaning more likely made up.
     - `probability`: the calibrated probability of a wrong answer; NaN where the detector was not calibrated.
+    - `decision`: whether to give the answer or to abstain; None where no guarantee was asked for.
     - `own_tokens`: whether the response came with token ids; else its text was encoded here.
     """
 
@@ -72,6 +74,7 @@ class Assessment(Row):
     own_tokens: bool
     problem: str = ""
     probability: float = math.nan
+    decision: Decision | None = None
 
     def __repr__(self) -> str:
         if self.made_up is None:
@@ -110,10 +113,10 @@ class Assessments(NamedTuple):
     def to_pandas(self) -> "DataFrame":
         """One row an answer, in the order of the answers. Needs the extra `pandas`.
 
-        Columns: id (the index), probability, risk, log_odds, made_up, start and end of the short answer in characters,
-        own_tokens, problem, and one for each other score. What an answer does not have is NaN or None.
+        Columns: id (the index), decision, probability, risk, log_odds, made_up, start and end of the short answer in
+        characters, own_tokens, problem, and one for each other score. What an answer does not have is NaN or None.
         """
-        names = ("id", "probability", "risk", "log_odds", "made_up", "own_tokens", "problem")
+        names = ("id", "decision", "probability", "risk", "log_odds", "made_up", "own_tokens", "problem")
         found: dict[str, list[Any]] = {name: [getattr(row, name) for row in self.rows] for name in names}
         for place, name in enumerate(("start", "end")):
             found[name] = [math.nan if row.span is None else row.span[place] for row in self.rows]

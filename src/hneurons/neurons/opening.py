@@ -18,7 +18,7 @@ RELEASE_VERSION = 1
 WANTED = "give the folder of a run, a detector, a neuron set or a release, or a hub id (owner/name)"
 _DETECTOR = "detector"
 _SET = ("neurons.json", "neurons.safetensors")
-LEARNED = ("calibration.json",)
+LEARNED = ("calibration.json", "guarantee.json")
 """Files that may lie beside a detector: what was learned on labelled answers. Each holds its own checksum."""
 _FETCHED = (RELEASE_JSON, "README.md", "detector.json", "detector.safetensors", *_SET, *LEARNED)
 

@@ -4,6 +4,7 @@ hneurons.json             everything a reader needs, in one file: model, neurons
 README.md                 the model card, written from the same values
 detector.* neurons.*      the detector and its neuron set as `Detector.save` writes them
 calibration.json          where the detector was calibrated: what `calibrate` wrote
+guarantee.json            where it has one: what `abstain` wrote
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What was learned on labelled answers, applied to a new one: its calibrated probability."""
+"""What was learned on labelled answers, applied to a new one: its calibrated probability, and whether to give it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hneurons.detection.assessment import Assessment
+from hneurons.detection.decisions.abstention import Guarantee, describe_guarantee, load_guarantee
 from hneurons.detection.decisions.calibration import Calibration, describe_calibration, load_calibration
 from hneurons.detection.detector import Detector
 
@@ -15,23 +16,29 @@ class Decisions(NamedTuple):
     """What lies beside a detector; each part is None where it was not made."""
 
     calibration: Calibration | None = None
+    guarantee: Guarantee | None = None
 
     def apply(self, found: Assessment) -> Assessment:
         """An assessment with what follows from its log odds."""
-        if found.problem or self.calibration is None:
+        if found.problem:
             return found
-        (value,) = self.calibration.calibrator.probability(np.array([found.log_odds]))
-        return replace(found, probability=float(value))
+        if self.calibration is not None:
+            (value,) = self.calibration.calibrator.probability(np.array([found.log_odds]))
+            found = replace(found, probability=float(value))
+        if self.guarantee is not None:
+            found = replace(found, decision="answer" if self.guarantee.answer(found.log_odds) else "abstain")
+        return found
 
     def sentences(self) -> dict[str, str]:
         """What each part rests on, by its name."""
-        return {} if self.calibration is None else {"calibrated": describe_calibration(self.calibration)}
+        calibrated = {} if self.calibration is None else {"calibrated": describe_calibration(self.calibration)}
+        return calibrated | ({} if self.guarantee is None else {"guarantee": describe_guarantee(self.guarantee)})
 
     def settings(self) -> dict[str, Any]:
         """What determines the results; empty where nothing was made."""
-        return {} if self.calibration is None else {"calibration": self.calibration.content}
+        return {name: part.content for name, part in self._asdict().items() if part is not None}
 
 
 def load_decisions(folder: Path, detector: Detector) -> Decisions:
     """What lies beside a detector in `folder`. Raises `ArtifactError` where it is damaged or of another detector."""
-    return Decisions(load_calibration(folder, detector))
+    return Decisions(load_calibration(folder, detector), load_guarantee(folder, detector))
