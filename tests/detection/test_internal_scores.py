@@ -6,7 +6,8 @@ import pytest
 from hneurons.core.stats import auroc
 from hneurons.detection.answer_rows import Dataset, answer_rows
 from hneurons.detection.ridge import fit_ridge, products_of, products_of_arrays, refit_dual
-from hneurons.detection.scores import score_rows
+from hneurons.detection.scores import SCORES, score_rows
+from hneurons.detection.scores.mahalanobis import Mahalanobis
 from hneurons.detection.scores.residual import choose_state
 from hneurons.sparse.cross_validation import split_groups
 from hneurons.sparse.matrix import ArrayMatrix
@@ -97,3 +98,35 @@ def test_a_class_of_few_training_answers_breaks_no_score(right: int) -> None:
     few = train._replace(labels=np.arange(len(train.labels)) >= right)
     for scored in score_rows(few, test)[0]:
         assert np.isfinite(scored.decided.values).all(), scored.method
+
+
+REFITTED = {
+    "answer length", "question only", "mean log-probability", "residual probe", "all neurons, ridge", "SAPLMA",
+    "Mahalanobis distance", *BEFORE,
+}  # fmt: skip
+
+
+def test_a_refit_on_every_row_once_is_the_fit_and_on_other_rows_another() -> None:
+    train = answer_rows(plant_states(make_dataset(60), strength=1.0), "train")
+    test = answer_rows(plant_states(make_dataset(20, prefix="t", seed=4), strength=1.0, seed=4), "new")
+    decided, found = {one.method: one.decided.values for one in score_rows(train, test)[0]}, set()
+    some = np.random.default_rng(1).integers(60, size=60)
+    for name in decided:
+        refit = SCORES.get(name)().refitter(train, test)
+        if refit is not None:
+            found.add(name)
+            np.testing.assert_allclose(refit(np.arange(60)), decided[name], rtol=1e-6, atol=1e-6)
+            # Answers of one length and questions of one kind are all alike to these two.
+            assert not np.allclose(refit(some), decided[name]) or name in ("answer length", "question only")
+    assert found == REFITTED
+
+
+def test_the_threshold_of_mahalanobis_distance_calls_about_as_many_wrong_as_there_are() -> None:
+    """Distances to half of the right answers are larger than those to all: a threshold from them flags too few."""
+    flagged = []
+    for seed in range(4):
+        train = plant_states(make_dataset(60, seed=seed), strength=3.0, hidden=32, seed=seed)
+        test = plant_states(make_dataset(200, prefix="t", seed=9 + seed), strength=3.0, hidden=32, seed=9 + seed)
+        found = Mahalanobis().decide(answer_rows(train, "train"), answer_rows(test, "new"))
+        flagged.append((found.values > found.threshold).mean())
+    assert 0.35 < np.mean(flagged) < 0.65

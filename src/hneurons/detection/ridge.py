@@ -3,7 +3,7 @@
 With more columns than rows all of them cost little more than a few: what counts is one product of every pair of rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +110,15 @@ def refit_dual(products: Floats, labels: Bools, rows: Indices, penalty: float) -
     target = np.where(chosen, 0.5 / chosen.mean(), -0.5 / (1 - chosen.mean()))
     kept = products[np.ix_(rows, rows)] + penalty * np.eye(len(rows))
     return np.asarray(np.linalg.solve(kept, target))
+
+
+def ridge_refitter(products: Products, labels: Bools, ridge: Ridge) -> Callable[[Indices], Floats]:
+    """Values of the one test set of `products` by fits on some training rows, which may repeat, at the same penalty."""
+
+    def refit(rows: Indices) -> Floats:
+        return products.tests[0][:, rows] @ refit_dual(products.train, labels, rows, ridge.penalty)
+
+    return refit
 
 
 def decide_ridge(products: Products, labels: Bools, groups: Sequence[str]) -> Decided:

@@ -21,7 +21,7 @@ from hneurons.detection.rivals.compare import compare_rivals, load_rivals
 from hneurons.detection.rivals.curve import redundancy_curve
 from hneurons.detection.rivals.kinds import wrong_kinds
 from hneurons.detection.rivals.natural import Drawn, count_drawn, natural_weights, score_natural
-from hneurons.detection.rivals.refits import refit_detector
+from hneurons.detection.rivals.refits import refit_detector, refitted_intervals
 from hneurons.detection.rivals.results import Comparison
 from hneurons.detection.scores import score_answers, scored
 from hneurons.detection.scores.score import SCORES
@@ -76,6 +76,8 @@ def test_a_comparison_is_kept_read_again_and_names_everything(tmp_path: Path) ->
     assert named[DETECTOR].refitted is not None and named["all neurons, ridge"].refitted is not None
     assert named["perplexity"].milliseconds < 100 < 105 < named["residual probe"].milliseconds
     assert np.isnan(named["all neurons, ridge"].milliseconds) and named["residual probe"].passes == 1
+    for name in ("Mahalanobis distance", "SAPLMA", "residual probe, before the answer"):
+        assert named[name].refitted is not None
     assert named["perplexity"].refitted is None and named["residual probe"].bytes == 2 * 8
     assert all(rival.p_holm >= rival.p for rival in found.rivals[1:])
     assert "fewer than 2 other samples" in found.left_out["semantic entropy"]
@@ -91,9 +93,23 @@ def test_a_refit_on_every_question_once_is_the_detector() -> None:
     counts = [Counter({e.question.group: times for e in train.examples}) for times in (1, 2)]
     found = refit_detector(detector, train.contributions, [test], counts)
     assert found is not None
+    positive = detector.coef > 0
+    columns = test.matrix.gather(detector.columns[positive], 1 << 20)
     for (values,) in found:
-        np.testing.assert_allclose(values, detector.decide(test.matrix), atol=5e-2)
+        np.testing.assert_allclose(values.detector, detector.decide(test.matrix), atol=5e-2)
+        np.testing.assert_allclose(values.positive, detector.coef[positive] @ columns, atol=5e-2)
     assert refit_detector(replace(detector, data={}), train.contributions, [test], counts) is None
+
+
+def test_few_refits_have_more_draws_each_and_every_interval_holds_what_was_found() -> None:
+    rows = answer_rows(make(60, neurons=True, confidence=True), "new")
+    rng = np.random.default_rng(0)
+    near = [rows.labels + rng.normal(size=60) for _ in range(10)]
+    points = {"many": 0.75, "few": 0.76}
+    found = refitted_intervals({"many": near, "few": near[:2]}, rows, points)
+    assert {name: area.value for name, area in found.items()} == points
+    assert all(area.low < area.value < area.high for area in found.values())
+    assert found["many"] == refitted_intervals({"many": near}, rows, points)["many"]
 
 
 def test_the_curve_ends_at_ridge_on_all_neurons_and_holds_none_of_the_detectors() -> None:

@@ -25,7 +25,6 @@ from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR
 from hneurons.detection.fitting import training_rows
 from hneurons.detection.penalty import Validated, validate_path
-from hneurons.detection.ridge import fit_ridge, products_of, products_of_arrays
 from hneurons.detection.rivals.added import (
     Values,
     areas_within,
@@ -39,21 +38,21 @@ from hneurons.detection.rivals.curve import redundancy_curve
 from hneurons.detection.rivals.kinds import areas_by_kind, wrong_kinds
 from hneurons.detection.rivals.natural import Drawn, natural_weights, score_natural
 from hneurons.detection.rivals.refits import (
-    RidgeRival,
+    Refitted,
     refit_detector,
-    refit_values,
+    refit_scores,
     refitted_intervals,
     resample_groups,
 )
 from hneurons.detection.rivals.results import Comparison, CurvePoint, Rival, Stack
-from hneurons.detection.scores import SCORES, FittedScore, Scores, check_scores
-from hneurons.detection.scores.residual import choose_state, read_states
+from hneurons.detection.scores import SCORES, Scores, check_scores
+from hneurons.detection.scores.residual import choose_state
 from hneurons.neurons.contributions import STAGE as CONTRIBUTIONS
 
 STAGE, RESULT, VERSION = "rivals", "rivals.json", 2
 POSITIVE = "H-neurons alone"
 PROBE, RIDGE = "residual probe", "all neurons, ridge"
-REFITS = 50
+REFITS, FEW_REFITS = 50, 10
 
 
 def compare_rivals(
@@ -164,7 +163,7 @@ class _Job(NamedTuple):
     scores: Scores
     held_out: Floats | None
     counts: Sequence[Mapping[str, int]]
-    refitted: Sequence[Floats] | None
+    refitted: Sequence[Refitted] | None
     seed: int
 
     def compare(self, name: str, curve: Sequence[CurvePoint], drawn: Drawn | None) -> Comparison:
@@ -246,18 +245,18 @@ class _Job(NamedTuple):
     def _refitted(self, methods: Mapping[str, _Method], points: Mapping[str, float]) -> dict[str, Estimate]:
         if not self.counts:
             return {}
-        ridges = {}
-        if RIDGE in methods:
-            products = products_of(self.train.matrix, [self.test.matrix])
-            ridges[RIDGE] = RidgeRival(products, fit_ridge(products.train, self.train.labels, self.train.groups))
-        if PROBE in methods:
-            place, layer, ridge = choose_state(self.train, ("answer mean", "answer end"))
-            states = [read_states(rows, place, layer) for rows in (self.train, self.test)]
-            ridges[PROBE] = RidgeRival(products_of_arrays(states[0], states[1:]), ridge)
-        kinds = {name: SCORES.get(name)() for name in methods if name in SCORES}
-        fitted = {name: score for name, score in kinds.items() if isinstance(score, FittedScore)}
-        values = list(refit_values(self.train, self.test, self.counts, ridges, fitted, self.refitted))
-        return refitted_intervals(values, self.test, points, seed=self.seed)
+        found: dict[str, list[Floats]] = {}
+        if self.refitted is not None:
+            found[DETECTOR] = [values.detector for values in self.refitted]
+            found[POSITIVE] = [values.positive for values in self.refitted]
+        for name in (name for name in methods if name in SCORES):
+            score = SCORES.get(name)()
+            refit = score.refitter(self.train, self.test)
+            if refit is not None:
+                every = max(1, len(self.counts) // FEW_REFITS) if score.slow else 1
+                found |= refit_scores(self.train, self.counts, {name: refit}, every=every)
+        known = {name: values for name, values in found.items() if name in methods and values}
+        return refitted_intervals(known, self.test, points, seed=self.seed)
 
     def _probe(self, methods: Mapping[str, _Method]) -> Values | None:
         if PROBE not in methods:

@@ -27,7 +27,7 @@ class Rival(Row):
       `bytes`: what is stored an answer.
     - `milliseconds`: wall time an answer took, NaN where it was not measured.
     - `auroc`: with an interval over test questions. `refitted`: the same with an interval that includes refitting on
-      resampled training questions; None where nothing is fitted, or a refit takes too long.
+      resampled training questions; None where nothing is fitted, or nothing can be fitted again.
     - `ahead`: AUROC of the detector minus this score's, paired; `p`: two-sided, by the bootstrap; `p_holm`: corrected
       for all scores of the dataset. None for the detector itself.
     - `kinds`: AUROC against right answers by kind of wrong answer.

@@ -1,9 +1,9 @@
 """Do the neurons tell before the answer is begun?"""
 
 from hneurons.detection.answer_rows import AnswerRows, Decided
-from hneurons.detection.ridge import decide_ridge, products_of
+from hneurons.detection.ridge import Products, decide_ridge, fit_ridge, products_of, ridge_refitter
 from hneurons.detection.scores.residual import lacks_states
-from hneurons.detection.scores.score import SCORES, Cost, Score
+from hneurons.detection.scores.score import SCORES, Cost, Refit, Score
 
 
 @SCORES.register("all neurons, before the answer")
@@ -18,6 +18,14 @@ class NeuronsBefore(Score):
 
     def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
         """Ridge on all standardised columns, its penalty chosen on training folds."""
-        assert train.states is not None and test.states is not None
-        before = [rows.states.before(rows.state_rows) for rows in (train, test) if rows.states is not None]
-        return decide_ridge(products_of(before[0], before[1:]), train.labels, train.groups)
+        return decide_ridge(_products(train, test), train.labels, train.groups)
+
+    def refitter(self, train: AnswerRows, test: AnswerRows) -> Refit:
+        products = _products(train, test)
+        return ridge_refitter(products, train.labels, fit_ridge(products.train, train.labels, train.groups))
+
+
+def _products(train: AnswerRows, test: AnswerRows) -> Products:
+    assert train.states is not None and test.states is not None
+    before = [rows.states.before(rows.state_rows) for rows in (train, test) if rows.states is not None]
+    return products_of(before[0], before[1:])

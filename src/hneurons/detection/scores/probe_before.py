@@ -1,11 +1,12 @@
 """Does the residual stream tell before the answer is begun?"""
 
-import numpy as np
+from hneurons.detection.answer_rows import AnswerRows, Decided
+from hneurons.detection.ridge import ridge_refitter
+from hneurons.detection.scores.residual import decide_probe, lacks_states, probe_products
+from hneurons.detection.scores.score import SCORES, Cost, Refit, Score
+from hneurons.neurons.states import Place
 
-from hneurons.detection.answer_rows import AnswerRows, Decided, even_odds
-from hneurons.detection.ridge import products_of_arrays
-from hneurons.detection.scores.residual import choose_state, lacks_states, read_states
-from hneurons.detection.scores.score import SCORES, Cost, Score
+PLACES: tuple[Place, ...] = ("question end",)
 
 
 @SCORES.register("residual probe, before the answer")
@@ -20,7 +21,8 @@ class ProbeBefore(Score):
 
     def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
         """Ridge on the residual stream, its place and layer chosen on training folds."""
-        place, layer, ridge = choose_state(train, ("question end",))
-        products = products_of_arrays(read_states(train, place, layer), [read_states(test, place, layer)])
-        threshold = even_odds(ridge.held_out, train.labels.astype(np.int64))
-        return Decided(ridge.decide(products.tests[0]), threshold)
+        return decide_probe(train, test, PLACES)
+
+    def refitter(self, train: AnswerRows, test: AnswerRows) -> Refit:
+        products, ridge = probe_products(train, test, PLACES)
+        return ridge_refitter(products, train.labels, ridge)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.ridge import Ridge, fit_ridge, products_of_arrays
+from hneurons.detection.answer_rows import AnswerRows, Decided, Floats, even_odds
+from hneurons.detection.ridge import Products, Ridge, fit_ridge, products_of_arrays
 from hneurons.neurons.states import Place, States
 
 MOST_LAYERS = 15
@@ -31,6 +31,18 @@ def read_states(rows: AnswerRows, place: Place, layer: int) -> Floats:
     """The residual stream of the rows, float64 [rows, hidden]."""
     assert rows.states is not None
     return rows.states.read(place, layer, rows.state_rows).astype(np.float64)
+
+
+def probe_products(train: AnswerRows, test: AnswerRows, places: tuple[Place, ...]) -> tuple[Products, Ridge]:
+    """The products of the chosen states, and the probe that was chosen with them."""
+    place, layer, ridge = choose_state(train, places)
+    return products_of_arrays(read_states(train, place, layer), [read_states(test, place, layer)]), ridge
+
+
+def decide_probe(train: AnswerRows, test: AnswerRows, places: tuple[Place, ...]) -> Decided:
+    """Ridge on the residual stream, its place and layer chosen on training folds, as is its threshold."""
+    products, ridge = probe_products(train, test, places)
+    return Decided(ridge.decide(products.tests[0]), even_odds(ridge.held_out, train.labels.astype(np.int64)))
 
 
 _KNOWN: "weakref.WeakKeyDictionary[States, dict[tuple[Hashable, ...], Chosen]]" = weakref.WeakKeyDictionary()

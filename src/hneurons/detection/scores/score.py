@@ -14,6 +14,8 @@ from hneurons.sparse.cross_validation import split_groups
 
 Need = Literal["text", "log-probabilities", "samples", "another pass", "internals"]
 FOLDS = 5
+Refit = Callable[[Indices], Floats]
+"""Values of the test answers by a fit on these training rows, which may repeat."""
 NEEDS: tuple[Need, ...] = ("text", "log-probabilities", "samples", "another pass", "internals")
 """What a score reads, the cheapest first."""
 
@@ -44,6 +46,16 @@ class Score:
     def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
         """The kinds of work that it reads of these answers, where that depends on what is stored."""
         return self.work
+
+    slow: ClassVar[bool] = False
+    """Whether a refit takes so long that fewer of them are made."""
+
+    def refitter(self, train: AnswerRows, test: AnswerRows) -> Refit | None:
+        """How to fit again on a resample of the training answers, choices such as a layer being kept.
+
+        None where nothing is fitted, or where it cannot be fitted again.
+        """
+        return None
 
     def lacks(self, rows: AnswerRows) -> str:
         """What the answers lack for this score, in words; empty where nothing is missing."""
@@ -82,6 +94,19 @@ class FittedScore(Score):
         model = make_pipeline(self.prepare(), LogisticRegression(class_weight="balanced"))
         model.fit(self.features(train), train.labels)
         return Decided(model.decision_function(self.features(test)), 0.0)
+
+    def refitter(self, train: AnswerRows, test: AnswerRows) -> Refit:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        known, new = self.features(train), self.features(test)
+
+        def refit(rows: Indices) -> Floats:
+            model = make_pipeline(self.prepare(), LogisticRegression(class_weight="balanced"))
+            model.fit([known[row] for row in rows], train.labels[rows])
+            return np.asarray(model.decision_function(new))
+
+        return refit
 
 
 class PlainScore(Score):
