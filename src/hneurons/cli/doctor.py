@@ -3,8 +3,9 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hneurons.core.wording import count
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 _QUESTIONS, _SAMPLES = 16, 4  # of the trial
 _GB = 1e9
+_BUSY = 1.3
+"""From so many times as long on, something else uses the processor."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +31,39 @@ class Wanted:
 
 
 class Cost(NamedTuple):
-    """What a run needs; memory is the highest of the trial."""
+    """What a run needs; memory is the highest of the trial.
+
+    The hours are those of a machine that does nothing else; `slowdown` is how many times as long the trial took here.
+    """
 
     sampling_hours: float
     measuring_hours: float
     memory: int
     disk: int
+    slowdown: float = 1.0
+
+
+class _Watch:
+    """Times work: wall time on an accelerator, on a processor what the process's threads used of it.
+
+    So other programs that want the same processor do not make a run look longer than it is. That time is divided by
+    the number of threads, so what one thread does alone counts as if all had shared it.
+    """
+
+    def __init__(self, model: "LanguageModel") -> None:
+        import torch
+
+        self.threads = None if model.device.type != "cpu" else torch.get_num_threads()
+        self.own = self.wall = 0.0
+
+    def time(self, work: Callable[[], T]) -> tuple[T, float]:
+        """What the work gives, and the seconds it takes on a machine that does nothing else."""
+        wall, used = time.perf_counter(), time.process_time()
+        found = work()
+        wall, used = time.perf_counter() - wall, time.process_time() - used
+        own = wall if self.threads is None else min(wall, used / self.threads)
+        self.own, self.wall = self.own + own, self.wall + wall
+        return found, own
 
 
 def examine(model: str, wanted: Wanted, *, device: str | None) -> dict[str, Any]:
@@ -113,6 +144,7 @@ def examine(model: str, wanted: Wanted, *, device: str | None) -> dict[str, Any]
         if exact
         else "not exact: interventions would not be measured right",
         "hours": {"sampling": cost.sampling_hours, "contributions": cost.measuring_hours},
+        "times as long at present": cost.slowdown,
         "bytes of memory": cost.memory,
         "bytes of disk": cost.disk,
         "bytes per example": _example_bytes(loaded),
@@ -138,9 +170,11 @@ def measure_cost(model: "LanguageModel", wanted: Wanted) -> Cost:
     style, sampling = PromptStyle(), Sampling(max_new_tokens=wanted.max_new_tokens)
     questions = load_questions("facts")[:_QUESTIONS]
     sample_responses(model, questions[:1], n=1, sampling=Sampling(max_new_tokens=2), style=style)  # first use is slow
-    start = time.perf_counter()
-    drawn = sample_responses(model, questions, n=_SAMPLES, sampling=sampling, style=style, max_rows=wanted.rows)
-    each_answer = (time.perf_counter() - start) / len(drawn.responses)
+    watch = _Watch(model)
+    drawn, seconds = watch.time(
+        lambda: sample_responses(model, questions, n=_SAMPLES, sampling=sampling, style=style, max_rows=wanted.rows)
+    )
+    each_answer = seconds / len(drawn.responses)
     prompts = {question.id: model.encode(question.text, style) for question in questions}
     sequences = []
     for response in drawn.responses[:: _SAMPLES // 2]:
@@ -148,10 +182,9 @@ def measure_cost(model: "LanguageModel", wanted: Wanted) -> Cost:
         ids = [*prompt, *response.token_ids]
         sequences.append(Sequence(ids, (list(range(len(prompt), len(ids))), [len(prompt) - 1])))
     meter = ContributionMeter(model, [])
-    start = time.perf_counter()
-    for first in range(0, len(sequences), 16):
-        meter.measure(sequences[first : first + 16])
-    each_example = (time.perf_counter() - start) / len(sequences)
+    batches = [sequences[first : first + 16] for first in range(0, len(sequences), 16)]
+    _, seconds = watch.time(lambda: [meter.measure(batch) for batch in batches])
+    each_example = seconds / len(sequences)
     row = sum(len(dump_json(response.to_row())) + 1 for response in drawn.responses) / len(drawn.responses)
     answers = wanted.limit * wanted.n
     return Cost(
@@ -159,6 +192,7 @@ def measure_cost(model: "LanguageModel", wanted: Wanted) -> Cost:
         wanted.examples * each_example / 3600,
         _peak_memory(model),
         round(answers * row) + wanted.examples * _example_bytes(model),
+        watch.wall / watch.own if watch.own else 1.0,
     )
 
 
@@ -180,14 +214,19 @@ def state_verdict(faults: list[str], cost: Cost, wanted: Wanted, *, device: str,
     """Whether a run can be started, and what it takes, in a few sentences. `free` is in bytes."""
     if faults:
         return f"Not fit for a run: {'; '.join(faults)}."
+    busy = (
+        f" The machine does other work at present, with which they would take {cost.slowdown:.1f} times as long."
+        if cost.slowdown >= _BUSY
+        else ""
+    )
     return (
         f"Fit for a run. On {device}, {wanted.n} samples of each of {count(wanted.limit, 'question')} take up to "
         f"{_hours(cost.sampling_hours)}, and measuring {count(wanted.examples, 'example')} takes "
-        f"{_hours(cost.measuring_hours)}. Memory: {cost.memory / _GB:.1f} GB in a trial of {_QUESTIONS * _SAMPLES} "
-        f"answers. Disk: {cost.disk / _GB:.2f} GB of {free / _GB:.0f} GB free. Fit and evaluation come on top; early "
-        "stopping can make sampling much shorter."
+        f"{_hours(cost.measuring_hours)}, by {_QUESTIONS * _SAMPLES} answers that were timed just now on this "
+        f"machine.{busy} Fitting and evaluating are not counted, and early stopping can make sampling much shorter. "
+        f"Memory: {cost.memory / _GB:.1f} GB in this trial. Disk: {cost.disk / _GB:.2f} GB of {free / _GB:.0f} GB free."
     )
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{max(60 * hours, 1):.0f} minutes"
+    return f"{hours:.1f} hours" if hours >= 1 else count(max(round(60 * hours), 1), "minute")
