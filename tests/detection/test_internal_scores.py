@@ -116,8 +116,8 @@ def test_a_refit_on_every_row_once_is_the_fit_and_on_other_rows_another() -> Non
         if refit is not None:
             found.add(name)
             np.testing.assert_allclose(refit(np.arange(60)), decided[name], rtol=1e-6, atol=1e-6)
-            # Answers of one length and questions of one kind are all alike to these two.
-            assert not np.allclose(refit(some), decided[name]) or name in ("answer length", "question only")
+            if np.std(decided[name]) > 0:  # these answers are all alike in length, log-probabilities and question
+                assert not np.allclose(refit(some), decided[name])
     assert found == REFITTED
 
 
