@@ -1,13 +1,8 @@
 """The runner: every cell is what a separate run gives, alpha = 1 once, nothing lost when killed; the command."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,96 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
 from hneurons.audits import load_run
 from hneurons.benchmarks import asking, load_items, runner
 from hneurons.benchmarks.benchmark import Benchmark, Item
 from hneurons.benchmarks.perplexity import Perplexity
 from hneurons.benchmarks.results import summarize_run
-from hneurons.benchmarks.runner import BenchmarkRun, run_benchmark
-from hneurons.benchmarks.sweeps import neurons_id
-from hneurons.cli.bench import bench
+from hneurons.benchmarks.runner import run_benchmark
 from hneurons.core.errors import ArtifactError, EndpointError, InputError, NotEnoughDataError, PromptTooLongError
-from hneurons.core.files import read_checked
 from hneurons.core.verification import verify_folder
-from hneurons.detection.detector import Detector
 from hneurons.interventions.gate import RiskAbove
 from hneurons.interventions.intervention import Untouched
-from hneurons.interventions.scaling import ScaleNeurons
 from hneurons.interventions.steering import Steer
 from hneurons.models.drawing import Talks
 from hneurons.models.endpoint import Endpoint
-from hneurons.models.language_model import load_model
-from hneurons.models.prompts import alternate, encode_turns
-from hneurons.neurons.controls import draw_control
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.records.record import Condition, Record
-from hneurons.report.bench_report import run_sweeps
-from hneurons.runs.plan import RunPlan
+from hneurons.records.record import Condition
 from support.chat_server import ChatServer, Reply
-from support.damage import check_json
 from support.planted import read_tree
-from support.tiny_models import tiny_model, tiny_tokenizer, tiny_transformer
-
-TOKENS = 6
-
-
-class Toy(Benchmark):
-    """Whether a reply has an even number of characters."""
-
-    outcome = "even"
-    verdicts = {"EVEN": 1.0, "ODD": 0.0}  # noqa: RUF012
-
-    def read(self, files: Sequence[Path]) -> Iterable[Item]:
-        return make_items(5)
-
-    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
-        return replace(record, outcome=float(len(replies[-1]) % 2 == 0), judge="counted")
-
-    def judge_prompt(self, item: Item, reply: str) -> str:
-        return f"Is the length of this even? {reply}"
-
-
-class Talk(Toy):
-    """Three turns, the first from the plain model."""
-
-    first_turn_unscaled = True
-
-    def next_turn(self, item: Item, replies: Sequence[str]) -> str | None:
-        return ("Are you sure?", "So what is it?")[len(replies) - 1] if len(replies) < 3 else None
-
-    def grade(self, item: Item, record: Record, replies: Sequence[str]) -> Record:
-        return replace(record, outcome=1.0, judge=json.dumps(list(replies)))
-
-
-def make_items(count: int) -> list[Item]:
-    words = ["capital of France", "author of Hamlet in the year 1600", "lazy dog", "tea", "quick brown fox", "owner"]
-    return [Item(f"i{n}", (f"What about the {words[n]}?",)) for n in range(count)]
-
-
-def make_sets(model: Any) -> dict[str, NeuronSet]:
-    columns = np.array([3, 40, 48, 100, 143])
-    chosen = NeuronSet.from_columns(model.identity, columns, np.ones(5), data={})
-    return {"h_neurons": chosen, "random_layer_matched_0": draw_control(chosen, "layer_matched")}
-
-
-def run(model: Any, benchmark: Benchmark | None = None, *, items: int = 5, **options: Any) -> BenchmarkRun:
-    settings: dict[str, Any] = {"alphas": (0.0, 1.0, 6.0), "max_new_tokens": TOKENS, **options}
-    return run_benchmark(model, "toy", benchmark or Toy(), make_items(items), make_sets(model), **settings)
-
-
-@torch.inference_mode()
-def reply_alone(model: Any, turns: Sequence[str], neurons: NeuronSet, alpha: float, **where: Any) -> str:
-    ids = encode_turns(model.tokenizer, alternate(turns))
-    with ScaleNeurons(model, neurons, alpha, prompt_lengths=len(ids), **where):
-        out = model.model.generate(
-            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=TOKENS,
-            do_sample=False, eos_token_id=1,
-        )  # fmt: skip
-    new = [i for i in out[0, len(ids) :].tolist() if i != 1]
-    return str(model.tokenizer.decode(new, skip_special_tokens=True)).strip()
+from support.tiny_models import tiny_model
+from support.toy_benchmark import TOKENS, ScaledTalk, Talk, Toy, make_detector, make_items, make_sets, reply_alone, run
 
 
 @pytest.mark.slow
@@ -141,12 +66,6 @@ def test_alpha_1_is_run_once_and_stands_under_every_set() -> None:
         patch.setattr(Steer, "__init__", count)
         run(model, alphas=(0.0, 1.0, 2.0))
     assert steered == [1 + 2 * 2]
-
-
-class ScaledTalk(Talk):
-    """Three turns, all of them under the condition."""
-
-    first_turn_unscaled = False
 
 
 @pytest.mark.slow
@@ -414,105 +333,6 @@ def test_what_cannot_be_run_is_said_in_one_sentence() -> None:
         run_benchmark(model, "toy", Toy(), long, make_sets(model))
 
 
-# The command.
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model and a neuron set of it, as a user would have them on disk."""
-    folder = tmp_path_factory.mktemp("saved")
-    tiny_transformer("llama").save_pretrained(folder / "model")
-    tiny_tokenizer(chat=True).save_pretrained(folder / "model")
-    make_sets(load_model(str(folder / "model"), device="cpu"))["h_neurons"].save(folder / "neurons")
-    make_sets(tiny_model(seed=3))["h_neurons"].save(folder / "other")
-    identity = load_model(str(folder / "model"), device="cpu").identity
-    NeuronSet.from_columns(identity, np.zeros(0, np.int64), np.zeros(0), data={}).save(folder / "empty")
-    return folder
-
-
-def command(saved: Path, *options: str, names: Sequence[str] = ("copying",), neurons: str = "neurons") -> Any:
-    app = typer.Typer()
-    app.command()(bench)
-    given = ["--model", str(saved / "model"), "--neurons", str(saved / neurons), "--device", "cpu", *options]
-    return CliRunner().invoke(app, [*names, *given])
-
-
-@pytest.mark.slow
-def test_the_command_writes_records_sets_results_and_page(saved: Path, tmp_path: Path) -> None:
-    options = ("--alpha", "0,1,3", "--controls", "1", "--control-kinds", "layer_matched,contribution_matched")
-    options += ("--limit", "3", "--max-new-tokens", "4", "--out", str(tmp_path), "--json")
-    done = command(saved, *options, names=("copying", "nonexist"))
-    assert done.exit_code == 0, done.exception
-    row = json.loads(done.stdout)
-    assert row == read_checked(tmp_path / "results.json")
-    assert set(row["benchmarks"]) == {"copying", "nonexist"}
-    assert row["benchmarks"]["copying"]["judge"] == "exact number"
-    assert check_json(tmp_path) > 6 and {check.state for check in verify_folder(tmp_path)} == {"whole"}
-    names = {"h_neurons", "random_layer_matched_0", "random_contribution_matched_0"}
-    assert (
-        {path.name for path in (tmp_path / "neurons").iterdir()}
-        == names
-        == set(load_run(tmp_path / "copying").conditions)
-    )
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 3  # a forest plot over both, and one figure each
-    again = command(saved, *options)  # one of the two alone: its controls are the same ones
-    assert again.exit_code == 0, again.exception
-    assert json.loads(again.stdout)["benchmarks"] == row["benchmarks"]
-    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
-
-
-@pytest.mark.parametrize(
-    ("options", "neurons", "message"),
-    [
-        (("--alpha", "much"), "neurons", "numbers with commas"),
-        (("--alpha", "1,nan"), "neurons", "numbers with commas"),
-        (("--scope", "some"), "neurons", "--scope should be"),
-        (("--control-kinds", "lucky"), "neurons", "unknown kind of control"),
-        (("--control-kinds", ""), "neurons", "names no kind of random neurons"),
-        (("--dtype", "int3"), "neurons", "unknown dtype"),
-        (("--judge-threshold", "0.1"), "neurons", "which grades none of these benchmarks"),
-        ((), "other", "belong to tiny-llama"),
-        ((), "empty", "is empty"),
-        ((), "nowhere", "there is no folder"),
-    ],
-)
-def test_the_command_refuses_bad_input_in_one_sentence(
-    saved: Path, tmp_path: Path, options: tuple[str, ...], neurons: str, message: str
-) -> None:
-    done = command(saved, *options, "--out", str(tmp_path), neurons=neurons)
-    assert isinstance(done.exception, InputError)
-    assert message in str(done.exception)
-
-
-@pytest.mark.slow
-def test_a_command_killed_for_good_goes_on_and_ends_with_the_same_bytes(saved: Path, tmp_path: Path) -> None:
-    options = ("--controls", "5", "--limit", "14", "--max-new-tokens", "2", "--out")
-    given = ("--model", str(saved / "model"), "--neurons", str(saved / "neurons"), "--device", "cpu", *options)
-    binary = str(Path(sys.executable).with_name("hneurons"))
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with subprocess.Popen([binary, "bench", "copying", *given, str(killed)], stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            path = killed / "copying" / "manifest.json"
-            if path.is_file() and json.loads(path.read_text())["done"]:
-                break
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    found = json.loads((killed / "copying" / "manifest.json").read_text())
-    assert 0 < found["done"] < found["expected"]
-    for out in (killed, whole):
-        done = command(saved, *options, str(out))
-        assert done.exit_code == 0, done.exception
-    for name in ("copying/rows.jsonl", "copying/manifest.json", "results.json", "neurons/h_neurons/neurons.json"):
-        assert (killed / name).read_bytes() == (whole / name).read_bytes()
-
-
-def make_detector(model: Any) -> Detector:
-    columns, ones = np.array([5, 40, 60, 99, 120]), np.ones(5)
-    return Detector(model.identity, columns, np.array([9.0, -7, 5, 8, -9]), ones, ones, 0.0, 0.0, {}, {})
-
-
 def test_scaling_by_running_risk_keeps_how_many_tokens_of_each_reply_were_scaled(tmp_path: Path) -> None:
     model = tiny_model(chat=True)
     when = RiskAbove(make_detector(model), 0.4)
@@ -537,51 +357,3 @@ def test_texts_cannot_be_scored_under_running_risk(tmp_path: Path) -> None:
     when = RiskAbove(make_detector(model), 0.4)
     with pytest.raises(InputError, match="token by token"):
         run_benchmark(model, "perplexity", benchmark, items, make_sets(model), when=when)
-
-
-@pytest.fixture(scope="module")
-def run_folder(saved: Path) -> Path:
-    """What `bench` reads of a run: its plan and its detector."""
-    folder = saved / "run"
-    RunPlan(model=str(saved / "model"), questions="facts").save(folder)
-    make_detector(load_model(str(saved / "model"), device="cpu")).save(folder / "detector")
-    return folder
-
-
-def bench_run(*options: str, names: Sequence[str] = ("copying",)) -> Any:
-    app = typer.Typer()
-    app.command()(bench)
-    small = ("--device", "cpu", "--alpha", "0,3", "--controls", "1", "--limit", "2", "--max-new-tokens", "4", "--json")
-    return CliRunner().invoke(app, [*names, *small, *options])
-
-
-@pytest.mark.slow
-def test_a_run_gives_its_own_neurons_model_and_place_and_benchmarks_gather_there(run_folder: Path) -> None:
-    for name in ("copying", "nonexist"):
-        done = bench_run("--neurons", str(run_folder), names=(name,))
-        assert done.exit_code == 0, done.exception
-    row = json.loads((run_folder / "bench" / "all" / "results.json").read_text())
-    assert set(row["benchmarks"]) == {"copying", "nonexist"}
-    assert row["about"]["size"] == 3
-    present = Detector.load(run_folder / "detector").neuron_set()
-    assert row["about"]["neurons"] == neurons_id(present)
-    assert [sweep["outdated"] for sweep in run_sweeps(run_folder, neurons_id(present))] == [False]
-    done = bench_run("--neurons", str(run_folder), "--when-risk", "0.4")
-    assert done.exit_code == 0, done.exception
-    assert json.loads(done.stdout)["about"]["when_risk"] == 0.4
-    assert "above 0.4" in (run_folder / "bench" / "all-risk-0.4" / "report.html").read_text()
-    other = bench_run("--neurons", str(run_folder), "--controls", "2", names=("facts",))
-    assert isinstance(other.exception, InputError)
-    assert "another sweep (it differs in controls)" in str(other.exception)
-
-
-def test_a_risk_without_a_detector_and_a_folder_that_is_no_run_are_refused(saved: Path, tmp_path: Path) -> None:
-    place = ("--neurons", str(saved / "neurons"))
-    for options, message in (
-        ((*place, "--out", str(tmp_path)), "no run, so --model is needed"),
-        ((*place, "--model", str(saved / "model")), "no run, so --out is needed"),
-        ((*place, "--model", "m", "--out", str(tmp_path), "--when-risk", "0.5"), "holds neurons but no detector"),
-    ):
-        done = bench_run(*options)
-        assert isinstance(done.exception, InputError)
-        assert message in str(done.exception)
