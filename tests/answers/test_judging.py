@@ -145,7 +145,8 @@ def test_thresholds_move_verdicts_to_unscored_and_say_their_error():
     assert counts[0]["incorrect"] < counts[1]["incorrect"] and counts[0]["unscored"] > counts[1]["unscored"]
     errors = [known_error("alias", t) for t in (strict, loose)]
     assert (
-        errors[0].incorrect.error < errors[1].incorrect.error and errors[0].incorrect.share < errors[1].incorrect.share
+        errors[0].incorrect.error.value < errors[1].incorrect.error.value
+        and errors[0].incorrect.share < errors[1].incorrect.share
     )
     assert known_error("llm") is None and "not been measured" in describe_error("llm")
     unknown = Thresholds(incorrect=0.6, correct=0.9), Thresholds(incorrect=0.1, correct=0.4)

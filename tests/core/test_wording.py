@@ -1,6 +1,8 @@
 """How numbers are said."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,3 +63,22 @@ def test_perfect_agreement_of_few_is_not_certain() -> None:
     assert kappa.value == 1 and kappa.low < 0.6 and kappa.high == 1
     mean = bootstrap(lambda index: 1.0, 8, bounds=(0.0, 1.0))
     assert mean.low == pytest.approx(wilson(8, 8).low)
+
+
+_HANDMADE = re.compile(
+    r"\[\{[^\]\n]*:[+,]?\.\d[fg]?[^\]\n]*, *\{|%[+]?\.\d[fg] \[|\[\{+ ?number\(|\"%[+]?\.\d[f]\" ?\| ?format"
+)
+
+
+@pytest.mark.parametrize(
+    "made", ['f"[{low:.3f}, {high:.3f}]"', '"%+.3f [%+.3f"', '"[{number(low)}, "', '"%.2f" | format']
+)
+def test_the_search_for_numbers_made_by_hand_finds_them(made: str) -> None:
+    assert _HANDMADE.search(made)
+
+
+def test_intervals_and_decimals_are_said_here_alone() -> None:
+    source = Path(__file__).parents[2] / "src/hneurons"
+    texts = [path for kind in ("*.py", "*.html", "*.txt") for path in source.rglob(kind)]
+    made = [str(path) for path in texts if _HANDMADE.search(path.read_text()) and path.name != "wording.py"]
+    assert len(texts) > 100 and made == []

@@ -86,6 +86,7 @@ def _print_one(answer: "Answer", found: "Assessment") -> None:
     from rich.table import Table
 
     from hneurons.cli.output import make_console
+    from hneurons.core.wording import number
     from hneurons.detection.assessment import probability
 
     if found.span is None:
@@ -94,7 +95,7 @@ def _print_one(answer: "Answer", found: "Assessment") -> None:
     verdict = "likely made up" if found.made_up else "not called made up"
     known = math.isfinite(found.probability)
     sure = f"probability {found.probability:.2f}" if known else f"risk {found.risk:.2f} (not calibrated)"
-    console.print(f"'{said}' is {verdict}: {sure}, log odds {found.log_odds:+.2f}")
+    console.print(f"'{said}' is {verdict}: {sure}, log odds {number(found.log_odds, 2, sign=True)}")
     if found.decision:
         console.print(f"decision: {found.decision}")
     if not found.own_tokens:

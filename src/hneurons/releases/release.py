@@ -22,7 +22,7 @@ from hneurons.core.rows import to_row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
 from hneurons.core.stats import Estimate
-from hneurons.core.wording import count, interval
+from hneurons.core.wording import count, interval, number
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.detection.evaluation import DatasetResult, check_evaluated
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
@@ -234,7 +234,8 @@ def _card_template() -> "Template":
         loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["interval"] = lambda row: interval(Estimate.from_row(row))
+    environment.filters["interval"] = lambda row, sign=False: interval(Estimate.from_row(row), sign=sign)
+    environment.filters["number"] = number
     return environment.get_template("model_card.txt")
 
 

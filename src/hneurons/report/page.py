@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hneurons.core.errors import MissingExtraError
 from hneurons.core.files import write_atomic
-from hneurons.core.wording import UNKNOWN, interval, of_items, percent, points
+from hneurons.core.stats import Estimate
+from hneurons.core.wording import UNKNOWN, interval, number, of_items, percent, points
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,8 +27,8 @@ def page_environment() -> "Environment":
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
-        "cell": cell, "interval": interval, "of_items": of_items, "percent": percent, "points": points,
-        "value": value, "words": words,
+        "cell": cell, "interval": interval, "number": number, "of_items": of_items, "percent": percent,
+        "points": points, "value": value, "words": words,
     }  # fmt: skip
     return environment
 
@@ -60,9 +61,10 @@ def value(found: Any) -> str:
 
 
 def cell(found: Any) -> str:
-    """A cell of a table of an audit: estimates as value with interval and n, numbers to four digits."""
+    """A cell of a table of an audit: estimates with interval and n, numbers to four digits."""
     if isinstance(found, dict):
         if set(found) == {"value", "low", "high", "n"}:
-            return f"{cell(found['value'])} [{cell(found['low'])}, {cell(found['high'])}] n={found['n']}"
+            said = interval(Estimate.from_row(found), unknown=UNKNOWN)
+            return said if said.endswith(f"n={found['n']})") else f"{said} n={found['n']}"
         return ", ".join(f"{key}: {cell(item)}" for key, item in found.items())
     return "; ".join(map(cell, found)) if isinstance(found, list) else value(found)

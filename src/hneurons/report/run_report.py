@@ -69,9 +69,10 @@ def list_tiles(page: RunPage) -> list[Tile]:
         reason = f"{main.right} right and {main.wrong} wrong answers of {main.name}" if main else "no test set"
         return [Tile("AUROC on unseen questions", UNKNOWN, f"Not testable: {reason}"), found]
     area, fair = main.detector.auroc, next((d for _, d in main.like_for_like), None)
+    value, _, bounds = interval(area).partition(" ")
     tiles = [
-        Tile(f"AUROC on unseen {main.name} questions", number(area.value),
-             f"[{number(area.low)}, {number(area.high)}], {count(area.n, 'question')}; 0.5 is chance"),
+        Tile(f"AUROC on unseen {main.name} questions", value,
+             f"{bounds}, {count(area.n, 'question')}; 0.5 is chance"),
         Tile("Its neurons less as many random ones, fitted alike",
              UNKNOWN if fair is None else number(fair.auroc.value, sign=True),
              "Not measured" if fair is None else f"AUROC, {fair.method}: {read_difference(fair.auroc)}"),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from hneurons.answers.judges.probability import DEFAULT_THRESHOLDS, Thresholds, fitted
+from hneurons.core.stats import Estimate
+from hneurons.core.wording import percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,9 @@ class ClassError:
     share: float
 
     @property
-    def error(self) -> float:
+    def error(self) -> Estimate:
         """The share of wrong verdicts."""
-        return self.wrong / self.n
+        return Estimate(self.wrong / self.n, self.low, self.high, self.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class KnownError:
     def sentence(self) -> str:
         """One sentence for reports."""
         parts = (
-            f"{verdict} is wrong in {100 * e.error:.1f}% [{100 * e.low:.1f}, {100 * e.high:.1f}] of {e.n:,}"
+            f"{verdict} is wrong in {percent(e.error, unit='%')} of {e.n:,}"
             for verdict, e in (("'correct'", self.correct), ("'incorrect'", self.incorrect))
         )
         decided = 100 * (self.correct.share + self.incorrect.share)
