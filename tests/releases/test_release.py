@@ -138,8 +138,8 @@ def test_the_card_says_it_in_words_and_its_metadata_is_the_hubs(tmp_path: Path) 
     assert [r.dataset_name for r in card.data.eval_results] == ["facts", "nec", "bioasq"]
     for words in (
         "| facts | 50 + 50 | 0.750 [0.660, 0.830] | "
-        "0.580 (3, beside all its neurons, refitted: +0.170 [+0.080, +0.260]); "
-        "0.580 (2, beside H-neurons, refitted: +0.170 [+0.080, +0.260]) | 0.550 [0.450, 0.650] | passed |",
+        "0.580 (3, beside all its neurons, refitted: +0.170 [0.080, 0.260]); "
+        "0.580 (2, beside H-neurons, refitted: +0.170 [0.080, 0.260]) | 0.550 [0.450, 0.650] | passed |",
         "- **nec** (failed): AUROC 0.550 [0.450, 0.640] on 50 right and 50 wrong answers: the interval includes 0.5",
         "- **invented** (not testable):",
         "| 2 | 4 | 0.5 | not measured |",
