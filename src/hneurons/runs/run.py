@@ -3,26 +3,25 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hneurons.core.artifacts import MANIFEST, Manifest
-from hneurons.core.errors import ArtifactError, HNeuronsError, InputError, NotEnoughDataError, OtherSettingsError
+from hneurons.core.errors import ArtifactError, InputError, OtherSettingsError
 from hneurons.core.files import storage_errors
 from hneurons.core.locks import FolderLock
 from hneurons.core.seeds import fingerprint
-from hneurons.core.types import ModelIdentity, Question
-from hneurons.neurons.opening import RUN_JSON
+from hneurons.core.types import Question
 from hneurons.runs.asking import are_kept, keep_questions, split_questions
+from hneurons.runs.capability import ability_items, load_ability
+from hneurons.runs.changed import check_draws, check_questions
 from hneurons.runs.earlier import draws_otherwise, earlier_parts, put_aside, recorded_responses
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import TRAIN, RunPlan
 
 if TYPE_CHECKING:
     from hneurons.answers.entailment import EntailmentJudge
-    from hneurons.benchmarks.benchmark import Benchmark, Item
     from hneurons.benchmarks.capability import CapabilityChoice
     from hneurons.detection.detector import Detector
     from hneurons.detection.evaluation import DatasetResult
@@ -72,8 +71,8 @@ class Run(RunFolder):
             self._lock = FolderLock(folder)  # for as long as this run is there
             plan = plan.settle(folder, device)
             if not resample:
-                _check_draws(folder, plan)
-            _check_questions(folder, plan)
+                check_draws(folder, plan)
+            check_questions(folder, plan)
             plan.save(folder)
         super().__init__(folder)
         if plan is not None and self.plan != plan:
@@ -414,32 +413,13 @@ class Run(RunFolder):
     def check_capability(self) -> None:
         """Raise `InputError` where the benchmark that is to choose the penalty cannot be had, before hours of work."""
         if self.plan.selection == "capability":
-            self._ability(self.plan.capability)
-
-    def _ability(self, spec: str) -> "tuple[Benchmark, list[Item]]":
-        from hneurons.benchmarks import load_items
-
-        benchmark, items = load_items(spec, seed=self.plan.seed)
-        if not benchmark.shows_ability:
-            raise InputError(
-                f"the benchmark of --capability should show an ability, such as triviaqa or facts; '{spec}' does not"
-            )
-        return benchmark, items
+            load_ability(self.plan.capability, seed=self.plan.seed)
 
     def _capability(self, spec: str, limit: int) -> "CapabilityChoice":
-        from hneurons.answers.questions import question_key
         from hneurons.benchmarks.capability import CapabilityChoice
 
-        benchmark, items = self._ability(spec)
         tested = [q for name, asked in self.questions.items() if name != TRAIN for q in asked]
-        texts, facts = {question_key(q.text) for q in tested}, {q.group for q in tested}
-        kept = [
-            item
-            for item in items
-            if item.question is None or not (question_key(item.question.text) in texts or item.question.group in facts)
-        ][:limit]
-        if not kept:
-            raise NotEnoughDataError(f"all questions of {spec} are in the run's test sets: give a file with others")
+        benchmark, kept = ability_items(spec, tested, limit, seed=self.plan.seed)
         return CapabilityChoice(self.model, spec.partition(":")[0], benchmark, kept, max_rows=self.max_rows)
 
     def states(self) -> dict[str, Any]:
@@ -547,40 +527,3 @@ class Run(RunFolder):
             log.warning("the evaluation is made anew (the detector or the answers it was tested on have changed)")
             (self.evaluation / MANIFEST).unlink()
             return evaluate()
-
-
-def _check_questions(folder: Path, plan: RunPlan) -> None:
-    """Load what a changed plan asks before it is written, so that a source that is refused leaves the run as it was."""
-    if (folder / RUN_JSON).is_file():
-        earlier = RunPlan.load(folder)
-        if any(getattr(earlier, name) != getattr(plan, name) for name in ("questions", "tests", "limit", "test_limit")):
-            split_questions(plan)
-
-
-def _check_draws(folder: Path, plan: RunPlan) -> None:
-    """Raise `ArtifactError` where the folder holds responses that this plan's model and sampling would not give."""
-    if not (folder / RUN_JSON).is_file():
-        return
-    earlier = RunPlan.load(folder)
-    changed = plan.draws_otherwise(earlier)
-    drawn = [Manifest.load(found.parent) for found in folder.glob(f"**/responses/{MANIFEST}")]
-    drawn = [manifest for manifest in drawn if manifest.done]
-    if plan.model != earlier.model and drawn and _has_moved(plan.model, drawn):
-        changed = plan.draws_otherwise(replace(earlier, model=plan.model))
-    if drawn and changed:
-        raise ArtifactError(
-            f"{folder} holds responses drawn with other settings ({'; '.join(changed)}): choose another --out, or give "
-            "--resample to draw them again"
-        )
-
-
-def _has_moved(model: str, drawn: Iterable[Manifest]) -> bool:
-    """Whether the model that drew these responses lies at `model` now, in a folder or file of the same name."""
-    from hneurons.models.stored_weights import open_stored
-
-    try:
-        now = open_stored(model).identity()
-        known = [ModelIdentity.from_row(manifest.settings["model"]) for manifest in drawn]
-    except (HNeuronsError, ValueError):  # no such model, or answers of an endpoint
-        return False
-    return all(then.name == now.name and not then.differences(now) for then in known)
