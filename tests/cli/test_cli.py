@@ -372,6 +372,7 @@ def test_a_run_in_the_papers_setting_fits_as_it_says(cli: CLI, place: Path, tmp_
     assert not (tmp_path / "other" / "train" / "responses").exists()
 
 
+@pytest.mark.slow
 def test_scores_take_another_judge_of_meanings_and_the_run_remembers_it(cli: CLI, place: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = Run(folder, make_plan(place, test_n=4))
