@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 from measuring import Line, describe
 
 HERE = Path(__file__).parent
-SCRIPTS = ("sampling", "contributions", "precision", "loading", "sweeps", "sparse_path", "whole_job", "demo")
+SCRIPTS = ("sampling", "contributions", "precision", "loading", "sweeps", "sparse_path", "scores", "whole_job", "demo")
 PACKAGES = ("hneurons", "torch", "transformers", "numpy", "scikit-learn")
 PEERS = ("hprobes", "adelie", "skglm", "xllamacpp")
 
@@ -73,6 +73,8 @@ GOALS = (
         1.2,
         "Half-samples take 0.2 GiB of it; the model in float32 alone 0.5.",
     ),
+    Goal("scores of", "states and all", "ratio", 0, 2.0, "The states are a pass of their own."),
+    Goal("scores of", "P(True)", "ratio", 0, 1.0, "Its prompt behind the shared beginning is 1.6 times as long."),
     Goal("demo", "wall time", "median", 0, 180.0, "Sampling takes most of it."),
     Goal("1.5b", "first start", "median", 0, 90.0, "Converting runs on one core."),
     Goal("1.5b", "later start", "median", 0, 10.0, "It is bound by the disk."),

@@ -88,6 +88,8 @@ def test_other_labels_choose_the_place_in_the_residual_stream_anew() -> None:
     permuted = rows._replace(labels=np.random.default_rng(3).permutation(rows.labels))
     assert chosen.ridge.area > 0.9 > choose_state(permuted, ("answer mean",)).ridge.area
     assert choose_state(rows, ("answer mean",)) is chosen
+    both = [choose_state(rows, (place,)).ridge.area for place in ("answer mean", "answer end")]  # type: ignore[arg-type]
+    assert choose_state(rows, ("answer mean", "answer end")).ridge.area == max(both)
 
 
 @pytest.mark.slow

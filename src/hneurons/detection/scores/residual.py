@@ -50,17 +50,21 @@ _KNOWN: "weakref.WeakKeyDictionary[States, dict[tuple[Hashable, ...], Chosen]]" 
 
 def choose_state(train: AnswerRows, places: tuple[Place, ...]) -> Chosen:
     """The place and layer whose ridge probe has the highest AUROC on held-out folds of the training answers."""
+    return max((_choose_layer(train, place) for place in places), key=lambda chosen: chosen.ridge.area)
+
+
+def _choose_layer(train: AnswerRows, place: Place) -> Chosen:
+    """The best layer at a place; remembered for these answers, since several scores ask for it."""
     assert train.states is not None
     known = _KNOWN.setdefault(train.states, {})
-    key = (places, tuple(train.state_rows), train.labels.tobytes(), tuple(train.groups))
+    key = (place, tuple(train.state_rows), train.labels.tobytes(), tuple(train.groups))
     if key not in known:
         last = train.states.layers - 1
         layers = np.unique(np.linspace(1, last, min(MOST_LAYERS, last)).round().astype(int)).tolist()
         found = []
-        for place in places:
-            for layer in layers:
-                products = products_of_arrays(read_states(train, place, layer), [])
-                ridge = fit_ridge(products.train, train.labels, train.groups, factor=products.factor)
-                found.append(Chosen(place, layer, ridge))
+        for layer in layers:
+            products = products_of_arrays(read_states(train, place, layer), [])
+            ridge = fit_ridge(products.train, train.labels, train.groups, factor=products.factor)
+            found.append(Chosen(place, layer, ridge))
         known[key] = max(found, key=lambda chosen: chosen.ridge.area)
     return known[key]
