@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,13 @@ from typing import Any
 import pytest
 
 from hneurons.answers.responses import sample_endpoint  # noqa: F401  (loaded before files are limited)
+from hneurons.cli.output import print_run
 from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import InputError
 from hneurons.core.timing import TIMING
+from hneurons.core.wording import interval, number
 from hneurons.detection.detector import Detector
+from hneurons.detection.evaluation import load_evaluation
 from hneurons.detection.scores import load_scores
 from hneurons.models import checkpoints, endpoint
 from hneurons.runs.folder import RunFolder
@@ -76,6 +80,21 @@ def assert_one_sentence(said: Said, code: int, *words: str) -> None:
     assert said.err.count("hneurons: ") == 1
 
 
+def test_a_finished_run_says_the_verdict_and_each_test_set_in_one_row(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    run = RunFolder(place / "run")
+    (name, result), *_ = load_evaluation(run.evaluation).items()
+    others = [score for score in result.scores if score.method == "answer length" or "log-prob" in score.method]
+    best = max(others, key=lambda score: score.auroc.value)
+    print_run(run, {name: replace(result, scores=(result.detector, *others))}, run.folder / "report.html")
+    said = capsys.readouterr().out
+    (row,) = (line for line in said.splitlines() if line.startswith(f"│ {name} "))
+    assert interval(result.detector.auroc) in row and f"{best.method} {number(best.auroc.value)}" in row
+    assert f"On unseen {name} questions the detector is" in said and "all methods: hneurons evaluate" in said
+
+
 def sampled(place: Path, out: Path, **changes: object) -> list[object]:
     return ["sample", *plan_arguments(make_plan(place, **changes)), "--out", out]
 
@@ -104,8 +123,8 @@ def broken_questions(folder: Path) -> dict[str, str]:
 
 
 def test_question_files_that_are_none_are_one_sentence(cli: CLI, place: Path, tmp_path: Path) -> None:
-    for number, (spec, words) in enumerate(broken_questions(tmp_path).items()):
-        assert_one_sentence(cli(*sampled(place, tmp_path / f"run{number}", questions=spec)), 2, words)
+    for count, (spec, words) in enumerate(broken_questions(tmp_path).items()):
+        assert_one_sentence(cli(*sampled(place, tmp_path / f"run{count}", questions=spec)), 2, words)
 
 
 def test_a_run_can_be_started_again_in_the_folder_of_a_mistyped_one(cli: CLI, place: Path, tmp_path: Path) -> None:

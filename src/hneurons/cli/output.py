@@ -9,7 +9,7 @@ from hneurons.core.artifacts import MANIFEST, Manifest
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import read_checked, stored_errors
 from hneurons.core.rows import dump_json, field_row, to_row
-from hneurons.core.wording import count, did_you_mean, interval, printable
+from hneurons.core.wording import count, did_you_mean, interval, number, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,10 +140,44 @@ def print_evaluation(results: "dict[str, DatasetResult]") -> None:
 
 
 def print_run(run: "RunFolder", results: "dict[str, DatasetResult]", report: Path) -> None:
+    """The verdict, what the detector does on each test set beside its strongest rivals, and where to read on."""
+    from rich.table import Table
 
-    print_detector(run.load_detector())
-    print_evaluation(results)
-    make_console().print(f"report: {report}", soft_wrap=True)
+    from hneurons.detection.evaluation import few_answers
+    from hneurons.report.findings import state_verdict
+
+    detector, console = run.load_detector(), make_console()
+    print_detector(detector)
+    table = Table("dataset", "detector", title="AUROC on unseen questions", collapse_padding=True)
+    table.add_column("strongest other score", min_width=15)
+    for header in ("less that", "less random neurons"):
+        table.add_column(header)
+    for name, result in results.items():
+        table.add_row(f"{name}\n{result.right} + {result.wrong}", *_against(result))
+    console.print(table)
+    for name, result in results.items():
+        if warning := few_answers(result.right, result.wrong):
+            console.print(f"{name}: {warning}")
+    console.print(state_verdict(detector, next(iter(results.values()), None)))
+    console.print(f"all methods: hneurons evaluate {run.folder}\nreport: {report}", soft_wrap=True)
+
+
+def _against(result: "DatasetResult") -> list[str]:
+    """AUROC of the detector, the strongest other score with its AUROC, and how much better the detector is.
+
+    The last is its lead over as many random neurons fitted alike.
+    """
+    from hneurons.detection.evaluation import DETECTOR
+    from hneurons.detection.like_for_like import LIKE_FOR_LIKE
+
+    others = [s for s in result.scores if s.method not in (DETECTOR, *LIKE_FOR_LIKE) and s.auroc.value == s.auroc.value]
+    if not others:
+        return ["not testable", "", "", ""]
+    best = max(others, key=lambda score: score.auroc.value)
+    less = result.difference(DETECTOR, best.method)
+    random = [interval(difference.auroc) for _, difference in result.like_for_like[:1]]
+    return [interval(result.detector.auroc), f"{best.method} {number(best.auroc.value)}",
+            interval(less) if less else "", *(random or [""])]  # fmt: skip
 
 
 def describe(path: Path) -> dict[str, Any]:
