@@ -56,14 +56,14 @@ def labelled(n: int, wrong: int) -> list[dict[str, Any]]:
 
 def test_a_run_is_calibrated_on_its_natural_answers_and_score_and_evaluate_say_so(run: Path, cli: CLI) -> None:
     folder = RunFolder(run)
-    said = cli("calibrate", run, "--data", "file-2", "--json")
+    said = cli("calibrate", run, "--data", "other", "--json")
     assert said.code == 0, said.err
     row = json.loads(said.out)
-    judged = [j.verdict for j in folder.load_judgements("file-2")]
+    judged = [j.verdict for j in folder.load_judgements("other")]
     right, wrong = judged.count("correct"), judged.count("incorrect")
-    located = folder.manifests("file-2")["spans"].summary["found"]
+    located = folder.manifests("other")["spans"].summary["found"]
     lost = sum(row["left_out"].values())
-    assert row["right"] + row["wrong"] + lost == len(folder.load_questions("file-2"))
+    assert row["right"] + row["wrong"] + lost == len(folder.load_questions("other"))
     assert located["right"] <= row["right"] <= right and row["wrong"] <= wrong
     assert row["right"] + row["wrong"] > sum(located.values())  # nothing is balanced
     one = json.loads(cli("score", run, "--question", "Which river?", "--answer", "The Nile", "--json").out)
@@ -71,13 +71,13 @@ def test_a_run_is_calibrated_on_its_natural_answers_and_score_and_evaluate_say_s
     assert calibration is not None
     assert one["probability"] == pytest.approx(float(calibration.calibrator.probability(one["log_odds"])), abs=1e-6)
     text = cli("score", run, "--question", "Which river?", "--answer", "The Nile").out.replace("\n", " ")
-    assert "probability 0." in text and "answers of file-2" in text
+    assert "probability 0." in text and "answers of other" in text
     evaluated = json.loads(cli("evaluate", run, "--json").out)
-    assert evaluated["file-2"]["calibrated"]["answers"] == 0 and evaluated["file"]["calibrated"]["answers"] > 0
-    assert "calibrated on file-2" in cli("evaluate", run).out.replace("\n", " ")
+    assert evaluated["other"]["calibrated"]["answers"] == 0 and evaluated["held-out"]["calibrated"]["answers"] > 0
+    assert "calibrated on other" in cli("evaluate", run).out.replace("\n", " ")
     cli("report", run)
     page = (run / "report.html").read_text()
-    assert "What a probability of this detector is worth" in page and "Reliability on file-2" in page
+    assert "What a probability of this detector is worth" in page and "Reliability on other" in page
 
 
 def test_log_odds_are_those_of_the_evaluation_and_are_not_computed_twice(
@@ -88,14 +88,14 @@ def test_log_odds_are_those_of_the_evaluation_and_are_not_computed_twice(
 
         return load_model(name, dtype=dtype)  # type: ignore[arg-type]
 
-    found = label_and_score(run, "file-2", load=load).scores
+    found = label_and_score(run, "other", load=load).scores
     folder = RunFolder(run)
-    expected = {example: value for example, _, value in folder.load_evaluation()["file-2"].items}
+    expected = {example: value for example, _, value in folder.load_evaluation()["other"].items}
     size = abs(folder.load_detector().coef).sum()
     own = {row.id: row.log_odds for row in found.rows}
     assert expected.keys() <= own.keys()
     assert all(own[k] == pytest.approx(v, abs=1e-3 * max(1, size)) for k, v in expected.items())
-    assert label_and_score(run, "file-2", load=None).scores == found  # type: ignore[arg-type]
+    assert label_and_score(run, "other", load=None).scores == found  # type: ignore[arg-type]
 
 
 def test_a_file_of_labelled_answers_calibrates_a_detector_without_its_run(run: Path, cli: CLI, tmp_path: Path) -> None:
@@ -120,6 +120,7 @@ def test_abstention_is_decided_by_score_and_told_with_its_guarantee(run: Path, c
     summary = json.loads(scored.out)
     found = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
     assert all((one["decision"] == "answer") == (one["log_odds"] < row["threshold"]) for one in found)
+    assert summary["drift"]["answers"] == 20 and "mine.jsonl" in summary["drift"]["said"]
     assert sum(summary["decisions"].values()) == 20 and "of mine.jsonl" in summary["guarantee"]
     text = cli("abstain", run, "--data", file, "--target-precision", 0.8).out
     text = " ".join(text.split())
@@ -130,7 +131,7 @@ def test_abstention_is_decided_by_score_and_told_with_its_guarantee(run: Path, c
 
 
 def test_that_no_threshold_exists_is_a_result(run: Path, cli: CLI) -> None:
-    said = cli("abstain", run, "--data", "file-2")
+    said = cli("abstain", run, "--data", "other")
     assert said.code == 0 and "No threshold exists" in said.out
     one = json.loads(cli("score", run, "--question", "Which river?", "--answer", "The Nile", "--json").out)
     assert one["decision"] == "abstain"
@@ -154,8 +155,8 @@ def test_labels_are_counted_before_there_are_any(cli: CLI) -> None:
     ("arguments", "code", "said"),
     [
         (("--data", "{}/five.jsonl"), 1, "has 5 labelled answers, and a guarantee needs at least 10"),
-        (("--data", "file-2", "--target-precision", "1"), 2, "--target-precision should lie between 0 and 1"),
-        (("--data", "file-2", "--confidence", "0"), 2, "--confidence should lie between 0 and 1"),
+        (("--data", "other", "--target-precision", "1"), 2, "--target-precision should lie between 0 and 1"),
+        (("--data", "other", "--confidence", "0"), 2, "--confidence should lie between 0 and 1"),
         (("--data", "train"), 2, "was fitted on 'train'"),
     ],
 )
@@ -171,10 +172,10 @@ def test_a_release_takes_the_calibration_with_it_and_can_be_calibrated_anew(
     run: Path, cli: CLI, tmp_path: Path
 ) -> None:
     release, model = tmp_path / "release", RunFolder(run).plan.model
-    assert cli("calibrate", run, "--data", "file-2").code == 0
+    assert cli("calibrate", run, "--data", "other").code == 0
     assert cli("publish", run, "--out", release).code == 0
     asked = ("score", release, "--question", "Which river?", "--answer", "The Nile", "--model", model)
-    assert "answers of file-2" in cli(*asked).out.replace("\n", " ")
+    assert "answers of other" in cli(*asked).out.replace("\n", " ")
     file = write(tmp_path / "mine.jsonl", labelled(60, 20))
     assert cli("calibrate", release, "--data", file, "--model", model).code == 0
     assert "answers of mine.jsonl" in cli(*asked).out.replace("\n", " ")
@@ -191,15 +192,15 @@ def test_questions_that_were_trained_on_calibrate_nothing(run: Path, cli: CLI, t
     ("arguments", "code", "said"),
     [
         (("--data", "train"), 2, "was fitted on 'train'"),
-        (("--data", "nothing"), 2, "neither a file nor a test set of the run (file, file-2)"),
+        (("--data", "nothing"), 2, "neither a file nor a test set of the run (held-out, other)"),
         (("--data", "{}/five.jsonl"), 1, "needs at least 10 right and 10 wrong answers"),
         (("--data", "{}/right.jsonl"), 1, "has 30 right and 0 wrong"),
         (("--data", "{}/unlabelled.jsonl"), 1, "no answer that is known to be right or wrong (30 unscored)"),
         (("--data", "{}/empty.jsonl"), 1, "no answer of 'empty.jsonl' could be scored: the response is empty"),
         (("--data", "{}/long.jsonl"), 1, "could be scored: prompt and response are longer than the model's window"),
         (("--data", "{}/bad.jsonl"), 2, "'correct' should be true or false"),
-        (("--data", "file-2", "--method", "best"), 2, "known are shift, platt, beta, isotonic"),
-        (("--data", "file-2", "--error-rate", "1"), 2, "should lie between 0 and 1"),
+        (("--data", "other", "--method", "best"), 2, "known are shift, platt, beta, isotonic"),
+        (("--data", "other", "--error-rate", "1"), 2, "should lie between 0 and 1"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -216,11 +217,11 @@ def test_bad_input_is_one_sentence(
 
 
 def test_another_detector_leaves_the_calibration_behind_and_says_so(run: Path, cli: CLI) -> None:
-    assert cli("calibrate", run, "--data", "file-2").code == 0
+    assert cli("calibrate", run, "--data", "other").code == 0
     kept = (run / "detector" / "calibration.json").read_bytes()
     Run(run).fit(C=3, replace=True)
     (run / "detector" / "calibration.json").write_bytes(kept)
     said = cli("score", run, "--question", "Which river?", "--answer", "The Nile")
     assert said.code == 1 and "of another detector" in said.err and "run 'calibrate' again" in said.err
-    assert cli("calibrate", run, "--data", "file-2").code == 0
+    assert cli("calibrate", run, "--data", "other").code == 0
     assert cli("score", run, "--question", "Which river?", "--answer", "The Nile").code == 0

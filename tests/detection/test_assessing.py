@@ -79,6 +79,15 @@ def test_log_odds_and_spans_are_those_of_the_runs_own_evaluation(case: Case) -> 
         assert row.made_up == (row.log_odds > 0.1)
 
 
+def test_the_contributions_of_the_neurons_add_up_to_the_log_odds(case: Case) -> None:
+    model, detector, examples, contributions = case
+    numbers = {r["example_id"]: n for n, r in enumerate(contributions.rows) if r["region"] == "answer"}
+    for row, example in zip(assess_answers(model, detector, as_answers(examples)).rows, examples, strict=True):
+        assert detector.intercept + sum(row.contributions) == pytest.approx(row.log_odds, abs=1e-3)
+        measured = contributions.matrix([numbers[example.id]]).gather(detector.columns, 1 << 20)[:, 0]
+        assert row.contributions == pytest.approx((detector.coef * measured).tolist(), abs=2e-3)
+
+
 def test_log_probabilities_and_the_scores_made_of_them_are_those_of_drawing(case: Case) -> None:
     model, detector, examples, _ = case
     for row, example in zip(assess_answers(model, detector, as_answers(examples)).rows, examples, strict=True):

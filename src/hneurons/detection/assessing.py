@@ -25,6 +25,7 @@ from hneurons.core.types import Example, Question, Response, Span
 from hneurons.detection.answer_rows import AnswerRows
 from hneurons.detection.assessment import Answer, Assessment, Assessments, TokenRisk, probability
 from hneurons.detection.decisions.deciding import Decisions
+from hneurons.detection.decisions.drift import describe_drift
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores.score import SCORES, PlainScore
 from hneurons.detection.token_scores import TokenScores
@@ -108,6 +109,7 @@ def assess_answers(
                 "problems": dict(Counter(row.problem for row in rows if row.problem)),
                 **_count_decisions(rows),
                 **decisions.sentences(),
+                **_describe_watch(decisions, rows),
             }
         )
     return Assessments(rows, store.manifest)
@@ -125,6 +127,13 @@ def _read_pending(store: RowStore) -> dict[str, Assessment]:
 def _count_decisions(rows: Sequence[Assessment]) -> dict[str, Any]:
     found = Counter(row.decision for row in rows if row.decision)
     return {"decisions": {name: found[name] for name in ("answer", "abstain")}} if found else {}
+
+
+def _describe_watch(decisions: Decisions, rows: Sequence[Assessment]) -> dict[str, Any]:
+    found = decisions.watch(rows)
+    if found is None or decisions.guarantee is None:
+        return {}
+    return {"drift": {**found.to_row(), "alarm": found.alarm, "said": describe_drift(found, decisions.guarantee.data)}}
 
 
 def _asked_finder(how: type[Finder], endpoint: Endpoint | None) -> dict[str, str]:
@@ -146,7 +155,7 @@ class _Reader:
 
     def __init__(self, model: LanguageModel, detector: Detector, style: PromptStyle, batch_size: int) -> None:
         self.model, self.detector, self.style, self.batch_size = model, detector, style, batch_size
-        self.scores = TokenScores(model, detector)
+        self.scores = TokenScores(model, detector, split=True)
         self.rivals = {
             name: score for name in sorted(SCORES) if isinstance(score := SCORES.get(name)(), PlainScore)
             and score.needs in ("text", "log-probabilities")
@@ -247,6 +256,7 @@ class _Reader:
             for handle in handles:
                 handle.remove()
         scores = self.scores.take().reshape(len(rows), width).double().cpu().numpy()
+        parts = self.scores.take_parts().reshape(len(rows), width, -1)
         examples = []
         for place, (one, row) in enumerate(zip(batch, rows, strict=True)):
             first = begins[place] - 1 - kept.start
@@ -257,7 +267,11 @@ class _Reader:
         rivals = self._rivals(examples)
         for place, (one, example) in enumerate(zip(batch, examples, strict=True)):
             own = scores[place, begins[place] : len(rows[place])]
-            yield self._assess(one, example, own, {name: float(values[place]) for name, values in rivals.items()})
+            found = self._assess(one, example, own, {name: float(values[place]) for name, values in rivals.items()})
+            assert example.token_span is not None
+            first, last = (begins[place] + end for end in example.token_span)
+            added = parts[place, first:last].double().mean(dim=0).tolist()
+            yield replace(found, contributions=tuple(round(value, 5) for value in added))
 
     def _assess(self, one: _Ready, example: Example, own: Any, scores: dict[str, float]) -> Assessment:
         intercept, span = self.detector.intercept, example.token_span

@@ -61,6 +61,7 @@ class Assessment(Row):
     - `scores`: other scores by name, higher meaning more likely made up.
     - `probability`: the calibrated probability of a wrong answer; NaN where the detector was not calibrated.
     - `decision`: whether to give the answer or to abstain; None where no guarantee was asked for.
+    - `contributions`: what each neuron of the detector adds to its intercept, which together give the log odds.
     - `own_tokens`: whether the response came with token ids; else its text was encoded here.
     """
 
@@ -75,6 +76,7 @@ class Assessment(Row):
     problem: str = ""
     probability: float = math.nan
     decision: Decision | None = None
+    contributions: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         if self.made_up is None:

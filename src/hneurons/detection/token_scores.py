@@ -16,16 +16,17 @@ class TokenScores:
     """Hooks that read a detector's score of every token a pass runs, while `reading` is set.
 
     The detector is linear in the mean signal over tokens. Its log odds of some tokens are therefore its intercept plus
-    the mean of their scores. For CETT a token's score is sum_j coef_j |z_j| ||W_down[:,j]|| / ||h||.
+    the mean of their scores. For CETT a token's score is sum_j coef_j |z_j| ||W_down[:,j]|| / ||h||. With `split` the
+    addends, which are the contributions of single neurons, can be taken, too.
 
     Raises `InputError` for a detector of another model, or one that has no neurons.
     """
 
-    def __init__(self, model: LanguageModel, detector: Detector) -> None:
+    def __init__(self, model: LanguageModel, detector: Detector, *, split: bool = False) -> None:
         detector.neuron_set().check_model(model)
         if not len(detector.columns):
             raise InputError("the detector has no neurons, so no token has a risk to go by: fit one that has")
-        self.model, self.detector, self.reading = model, detector, False
+        self.model, self.detector, self.reading, self._split = model, detector, False, split
         self.signal = SIGNALS.get(detector.signal)
         layers, places = np.divmod(detector.columns, self.signal.width(model))
         scale = self.signal.scale(model)
@@ -39,6 +40,8 @@ class TokenScores:
             if scale is not None:
                 weights = scale[layer][columns.to(scale.device)].to(device) * weights
             self._weights[layer] = weights
+        self._places = {layer: np.flatnonzero(layers == layer) for layer in self._columns}
+        self._parts: dict[int, Tensor] = {}
         self._inputs: dict[int, Tensor] = {}
         self._scores: dict[int, Tensor] = {}
 
@@ -64,6 +67,18 @@ class TokenScores:
             )
         return torch.stack([found.to(self.model.device) for found in scores.values()]).sum(dim=0)
 
+    def take_parts(self) -> Tensor:
+        """The addends of the scores of the last pass, float32 [tokens, neurons], in the order of the detector's.
+
+        Tokens are flattened, row by row. It goes with `take`, which checks that all are there.
+        """
+        parts, self._parts = self._parts, {}
+        tokens = next(iter(parts.values())).shape[0]
+        found = torch.empty(tokens, len(self.detector.columns), device=self.model.device)
+        for layer, values in parts.items():
+            found[:, torch.from_numpy(self._places[layer]).to(found.device)] = values.to(found.device)
+        return found
+
     def _reader(self, layer: int) -> Any:
         def read(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             if self.reading:
@@ -76,8 +91,11 @@ class TokenScores:
 
         def divide(module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
             if self.reading:
-                scores = self.signal.read(layer, self._inputs.pop(layer), h, columns) @ weights
-                divisor = self.signal.divisor(h)
+                values = self.signal.read(layer, self._inputs.pop(layer), h, columns)
+                scores, divisor = values @ weights, self.signal.divisor(h)
+                if self._split:
+                    parts = (values * weights).reshape(-1, len(weights))
+                    self._parts[layer] = parts if divisor is None else parts / divisor.reshape(-1, 1)
                 self._scores[layer] = scores if divisor is None else scores / divisor
 
         return divide

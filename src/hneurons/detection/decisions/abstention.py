@@ -1,7 +1,7 @@
 """Abstention with a guarantee: the largest share of answers whose precision is shown to be high enough."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from hneurons.core.seeds import derive_seed, fingerprint
 from hneurons.core.showing import one_line
 from hneurons.core.stats import Estimate, wilson
 from hneurons.core.wording import count, number, percent
+from hneurons.detection.decisions.drift import Reference, make_reference
 from hneurons.detection.decisions.fixed_sequence import (
     Step,
     check_targets,
@@ -58,6 +59,7 @@ class Guarantee(Row):
     - `coverage`: the share of these answers that is answered.
     - `untouched`: None where nothing is answered or no answer was kept apart.
     - `rows`: all labelled answers, from which another target needs no model.
+    - `reference`: what new answers are compared with, to tell whether the guarantee is for them.
     """
 
     detector: str
@@ -73,6 +75,7 @@ class Guarantee(Row):
     untouched: Untouched | None
     curve: RiskCoverage
     rows: tuple[LabelledScore, ...]
+    reference: Reference
 
     def __repr__(self) -> str:
         said = f"{number(100 * self.coverage, 0)}% answered" if self.found else "no threshold"
@@ -133,7 +136,8 @@ def guarantee_precision(
         steps=tuple(steps),
         untouched=_untouched(below[apart], wrong[apart], confidence) if passed and apart.any() else None,
         curve=measure_curve(log_odds, wrong, seed=seed),
-        rows=scores.rows,
+        rows=tuple(replace(row, contributions=()) for row in scores.rows),
+        reference=make_reference(log_odds, scores.contributions, apart),
     )
 
 

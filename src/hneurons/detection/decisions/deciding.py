@@ -1,5 +1,6 @@
 """What was learned on labelled answers, applied to a new one: its calibrated probability, and whether to give it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 from hneurons.detection.assessment import Assessment
 from hneurons.detection.decisions.abstention import Guarantee, describe_guarantee, load_guarantee
 from hneurons.detection.decisions.calibration import Calibration, describe_calibration, load_calibration
+from hneurons.detection.decisions.drift import Drift, DriftMonitor, Seen
 from hneurons.detection.detector import Detector
 
 
@@ -28,6 +30,17 @@ class Decisions(NamedTuple):
         if self.guarantee is not None:
             found = replace(found, decision="answer" if self.guarantee.answer(found.log_odds) else "abstain")
         return found
+
+    def watch(self, rows: Sequence[Assessment]) -> Drift | None:
+        """Whether answers, in their order, are drawn like those of the guarantee; None where that cannot be told.
+
+        A single answer, or a reference of few, tells nothing.
+        """
+        if self.guarantee is None or len(rows) < 2:
+            return None
+        monitor = DriftMonitor(self.guarantee.reference)
+        seen = (Seen(row.log_odds, row.contributions) for row in rows if not row.problem)
+        return monitor.read(seen) if monitor.works else None
 
     def sentences(self) -> dict[str, str]:
         """What each part rests on, by its name."""

@@ -16,12 +16,13 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class LabelledScore(Row):
-    """One answer: its question's group, the detector's log odds, and whether it is wrong."""
+    """One answer: its question's group, the detector's log odds, whether it is wrong, and what each neuron added."""
 
     id: str
     group: str
     log_odds: float
     wrong: bool
+    contributions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ class LabelledScores(Row):
     def wrong(self) -> Bools:
         """bool [rows]."""
         return np.array([row.wrong for row in self.rows], dtype=bool)
+
+    @property
+    def contributions(self) -> Floats | None:
+        """float64 [rows, neurons]; None where they are not known for every answer."""
+        sizes = {len(row.contributions) for row in self.rows}
+        return np.array([row.contributions for row in self.rows]) if len(sizes) == 1 and sizes != {0} else None
 
     @property
     def groups(self) -> list[str]:

@@ -82,6 +82,7 @@ def score_labelled(
         raise NotEnoughDataError(f"'{name}' has no answer that is known to be right or wrong ({said}): give labels")
     settings = {
         "detector": detector.content,
+        "contributions": True,
         "style": style.to_row(),
         "finder": [finder, FINDERS.get(finder).version, endpoint.model if endpoint else None],
     }
@@ -112,7 +113,8 @@ def score_labelled(
         if found.problem:
             left_out[found.problem] += 1
         else:
-            rows.append(LabelledScore(response.id, question.group, round(found.log_odds, 6), wrong))
+            odds = round(found.log_odds, 6)
+            rows.append(LabelledScore(response.id, question.group, odds, wrong, found.contributions))
     if not rows:
         raise NotEnoughDataError(f"no answer of '{name}' could be scored: {assessed[0].problem}")
     scores = LabelledScores(name, detector.content, tuple(rows), dict(sorted(left_out.items())))
