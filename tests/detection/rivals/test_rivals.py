@@ -1,6 +1,7 @@
 """What the neurons add: planted signals go to the family that has them, and noise is called nothing."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hneurons.detection.rivals.compare import compare_rivals, load_rivals
 from hneurons.detection.rivals.curve import redundancy_curve
 from hneurons.detection.rivals.kinds import wrong_kinds
 from hneurons.detection.rivals.natural import Drawn, count_drawn, natural_weights, score_natural
+from hneurons.detection.rivals.parts import Parts
 from hneurons.detection.rivals.refits import refit_detector, refitted_intervals
 from hneurons.detection.rivals.results import Comparison
 from hneurons.detection.scores import score_answers, scored
@@ -84,6 +86,47 @@ def test_a_comparison_is_kept_read_again_and_names_everything(tmp_path: Path) ->
     with pytest.raises(InputError, match="the scores of 'new' are of other answers"):
         scores = replace(score_answers(train, test), ids=())
         compare_rivals(fit_detector(train.contributions, C=0.1, subsamples=0), train, {"new": test}, {"new": scores})
+
+
+@pytest.mark.parametrize("crash_at", [0, 1, 7, -1])
+def test_a_comparison_that_is_killed_goes_on_with_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
+) -> None:
+    train, test = make(50, neurons=True, confidence=True), make(40, neurons=True, confidence=True, prefix="t", seed=3)
+    detector = fit_detector(train.contributions, C=0.1, subsamples=0)
+    chosen = {"mean log-probability", "perplexity", "all neurons, ridge", "answer length", "residual probe"}
+    monkeypatch.setattr(SCORES, "_items", {name: SCORES.get(name) for name in chosen})
+    scores = {"new": score_answers(train, test, name="new")}
+
+    def run(out: Path) -> Comparison:
+        return compare_rivals(detector, train, {"new": test}, scores, refits=3, draws=1, out=out)["new"]
+
+    made: list[str] = []
+    original = Parts.get
+
+    def watch(self: Parts, name: str, kind: type, make: Callable[[], object]) -> object:
+        def stop() -> object:
+            made.append(name)
+            if stopping and len(made) == (8 if crash_at < 0 else crash_at + 1):
+                raise KeyboardInterrupt
+            return make()
+
+        return original(self, name, kind, stop)
+
+    monkeypatch.setattr(Parts, "get", watch)
+    stopping = False
+    whole = run(tmp_path / "whole")
+    names, stopping = list(made), True
+    assert len(names) == 8 and names[0] == "curve" and names[-1] == "comparison on new"
+    made.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut")
+    finished, stopping = made[:-1], False
+    made.clear()
+    assert run(tmp_path / "cut") == whole == load_rivals(tmp_path / "whole")["new"]
+    assert made == names[len(finished) :]
+    assert read_tree(tmp_path / "cut") == read_tree(tmp_path / "whole")
+    assert not (tmp_path / "cut" / "parts").exists()
 
 
 def test_a_refit_on_every_question_once_is_the_detector() -> None:

@@ -1,8 +1,9 @@
 """Stage `rivals`: the detector and every other score on the same rows, and what the neurons add to the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,18 +38,19 @@ from hneurons.detection.rivals.added import (
 from hneurons.detection.rivals.curve import redundancy_curve
 from hneurons.detection.rivals.kinds import areas_by_kind, wrong_kinds
 from hneurons.detection.rivals.natural import Drawn, natural_weights, score_natural
+from hneurons.detection.rivals.parts import Parts
 from hneurons.detection.rivals.refits import (
-    Refitted,
     refit_detector,
     refit_scores,
     refitted_intervals,
     resample_groups,
 )
 from hneurons.detection.rivals.results import Comparison, CurvePoint, Rival, Stack
-from hneurons.detection.scores import SCORES, Scores, check_scores
+from hneurons.detection.scores import SCORES, Scored, Scores, check_scores
 from hneurons.detection.scores.residual import choose_state
 from hneurons.neurons.contributions import STAGE as CONTRIBUTIONS
 
+T = TypeVar("T")
 STAGE, RESULT, VERSION = "rivals", "rivals.json", 2
 POSITIVE = "H-neurons alone"
 PROBE, RIDGE = "residual probe", "all neurons, ridge"
@@ -95,18 +97,67 @@ def compare_rivals(
             new[name] = rows
     held_out = _held_out(detector, train, fitted_in)
     counts = resample_groups(known.groups, refits, seed)
-    with progress("rivals", 2 + len(new)) as advance:
-        curves = redundancy_curve(known, list(new.values()), without=detector.columns, seed=seed, draws=draws)
-        advance()
-        again = refit_detector(detector, train.contributions, list(new.values()), counts) if refits else None
-        advance()
+    expected = 2 + len(new) + sum(len(scores[name].methods) for name in new)
+    parts = Parts(out, stage=STAGE, settings=settings, inputs=inputs, expected=expected)
+    tested = list(new.values())
+    with progress("rivals", expected, done=parts.store.done) as advance:
+
+        def keep(name: str, kind: type[T], make: Callable[[], T]) -> T:
+            there = name in parts.known
+            value = parts.get(name, kind, make)
+            advance(not there)
+            return value
+
+        curves = keep("curve", list[list[CurvePoint]], lambda: _curves(known, tested, detector, seed, draws))
+        own = keep("refits of the detector", dict[str, dict[str, Estimate]],
+                   lambda: _refit_own(detector, train, new, counts, seed) if refits else {})  # fmt: skip
         found = {}
         for number, (name, rows) in enumerate(new.items()):
-            own = None if again is None else [values[number] for values in again]
-            job = _Job(detector, known, rows, scores[name], held_out, counts, own, seed)
-            found[name] = job.compare(name, curves[number], (drawn or {}).get(name))
-            advance()
+            refitted = dict(own.get(name, {}))
+            for one in scores[name].methods:
+                refit = _Refit(one, known, rows, counts, seed)
+                refitted |= keep(f"refits of {one.method} on {name}", dict[str, Estimate], refit.intervals)
+            job = _Job(detector, known, rows, scores[name], held_out, refitted, seed)
+            compare = partial(job.compare, name, curves[number], (drawn or {}).get(name))
+            found[name] = keep(f"comparison on {name}", Comparison, compare)
     stage.finish({RESULT: dump_json(found) + b"\n"}, {"datasets": list(found)})
+    parts.drop()
+    return found
+
+
+def _curves(
+    train: AnswerRows, tests: Sequence[AnswerRows], detector: Detector, seed: int, draws: int
+) -> list[list[CurvePoint]]:
+    found = redundancy_curve(train, tests, without=detector.columns, seed=seed, draws=draws)
+    return [list(points) for points in found]
+
+
+def _refit_own(
+    detector: Detector, train: Dataset, tests: Mapping[str, AnswerRows], counts: Sequence[Mapping[str, int]], seed: int
+) -> dict[str, dict[str, Estimate]]:
+    """The detector and its positive part on every test set, with intervals that include refitting."""
+    again = refit_detector(detector, train.contributions, list(tests.values()), counts)
+    if again is None:
+        return {}
+    found = {}
+    for number, (name, rows) in enumerate(tests.items()):
+        methods = own_values(detector, rows)
+        values = {
+            DETECTOR: [one[number].detector for one in again],
+            POSITIVE: [one[number].positive for one in again],
+        }
+        known = {method: values[method] for method in methods}
+        points = {method: auroc(rows.labels, found_values) for method, found_values in methods.items()}
+        found[name] = refitted_intervals(known, rows, points, seed=seed)
+    return found
+
+
+def own_values(detector: Detector, test: AnswerRows) -> dict[str, Floats]:
+    """Decision values of the detector and, where it has negative weights too, of its positive part alone."""
+    found, positive = {DETECTOR: detector.decide(test.matrix)}, detector.coef > 0
+    if positive.any() and not positive.all():
+        columns = test.matrix.gather(detector.columns[positive], 1 << 28).astype(np.float64)
+        found[POSITIVE] = detector.coef[positive] @ columns
     return found
 
 
@@ -154,6 +205,29 @@ class _Method(NamedTuple):
     """Milliseconds an answer of the score's own computing; NaN where they were not measured."""
 
 
+class _Refit(NamedTuple):
+    """One score that is fitted again on resamples of the training questions."""
+
+    score: Scored
+    train: AnswerRows
+    test: AnswerRows
+    counts: Sequence[Mapping[str, int]]
+    seed: int
+
+    def intervals(self) -> dict[str, Estimate]:
+        """Its AUROC with an interval that includes refitting, by its name; nothing where it cannot be fitted again."""
+        name = self.score.method
+        kind = SCORES.get(name)() if name in SCORES else None
+        refit = kind.refitter(self.train, self.test) if kind and self.counts else None
+        if kind is None or refit is None:
+            return {}
+        every = max(1, len(self.counts) // FEW_REFITS) if kind.slow else 1
+        values = refit_scores(self.train, self.counts, {name: refit}, every=every)
+        point = auroc(self.test.labels, self.score.decided.values)
+        found = {name: drawn for name, drawn in values.items() if drawn}
+        return refitted_intervals(found, self.test, {name: point}, seed=self.seed)
+
+
 class _Job(NamedTuple):
     """One test set, with all that its comparison reads."""
 
@@ -162,8 +236,7 @@ class _Job(NamedTuple):
     test: AnswerRows
     scores: Scores
     held_out: Floats | None
-    counts: Sequence[Mapping[str, int]]
-    refitted: Sequence[Refitted] | None
+    refitted: Mapping[str, Estimate]
     seed: int
 
     def compare(self, name: str, curve: Sequence[CurvePoint], drawn: Drawn | None) -> Comparison:
@@ -195,12 +268,9 @@ class _Job(NamedTuple):
 
     def methods(self) -> dict[str, _Method]:
         """The detector, its positive part, and every score that was computed."""
-        detector, matrix = self.detector, self.test.matrix
-        found = {DETECTOR: _Method(detector.decide(matrix), "internals", True, 1)}
-        positive = detector.coef > 0
-        if positive.any() and not positive.all():
-            columns = matrix.gather(detector.columns[positive], 1 << 28).astype(np.float64)
-            found[POSITIVE] = _Method(detector.coef[positive] @ columns, "internals", True, 1)
+        found = {
+            name: _Method(values, "internals", True, 1) for name, values in own_values(self.detector, self.test).items()
+        }
         for one in self.scores.methods:
             own = self.scores.spent.get(one.method, Spent()).milliseconds
             found[one.method] = _Method(one.decided.values, one.needs, one.fitted, one.cost.passes, one.work, own)
@@ -211,7 +281,6 @@ class _Job(NamedTuple):
         values = np.stack([method.values for method in methods.values()], axis=1)
         areas = bootstrap_aurocs(test.labels, values, groups=test.groups, seed=self.seed)
         points = {name: auroc(test.labels, method.values) for name, method in methods.items()}
-        refitted = self._refitted(methods, points)
         n, units = len(set(test.groups)), test.fewest_groups
         gaps = {name: areas[:, 0] - areas[:, k] for k, name in enumerate(names) if k}
         p = {name: two_sided(gap) for name, gap in gaps.items()}
@@ -231,7 +300,7 @@ class _Job(NamedTuple):
                     samples=self._samples() if method.needs == "samples" else 0.0,
                     bytes=self._bytes(name, method.needs),
                     auroc=bounded_interval(points[name], areas[:, k], n, units=units, lowest=0, highest=1),
-                    refitted=refitted.get(name),
+                    refitted=self.refitted.get(name),
                     ahead=ahead,
                     p=p.get(name, float("nan")),
                     p_holm=holm.get(name, float("nan")),
@@ -241,22 +310,6 @@ class _Job(NamedTuple):
                 )
             )
         return found
-
-    def _refitted(self, methods: Mapping[str, _Method], points: Mapping[str, float]) -> dict[str, Estimate]:
-        if not self.counts:
-            return {}
-        found: dict[str, list[Floats]] = {}
-        if self.refitted is not None:
-            found[DETECTOR] = [values.detector for values in self.refitted]
-            found[POSITIVE] = [values.positive for values in self.refitted]
-        for name in (name for name in methods if name in SCORES):
-            score = SCORES.get(name)()
-            refit = score.refitter(self.train, self.test)
-            if refit is not None:
-                every = max(1, len(self.counts) // FEW_REFITS) if score.slow else 1
-                found |= refit_scores(self.train, self.counts, {name: refit}, every=every)
-        known = {name: values for name, values in found.items() if name in methods and values}
-        return refitted_intervals(known, self.test, points, seed=self.seed)
 
     def _probe(self, methods: Mapping[str, _Method]) -> Values | None:
         if PROBE not in methods:
