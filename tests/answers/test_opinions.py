@@ -1,5 +1,6 @@
 """What the model says of its answers: against a plain forward pass and plain greedy decoding of one answer."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,18 @@ def test_opinions_do_not_depend_on_what_is_asked_beside_them(family: str) -> Non
     for a, b in zip(one, many, strict=True):
         assert a.example_id == b.example_id and a.said == b.said == by_id[a.example_id].said
         assert [b.log_odds, by_id[a.example_id].log_odds] == pytest.approx([a.log_odds] * 2, abs=1e-3)
+
+
+def test_answers_that_do_not_fit_the_window_are_left_out_and_counted() -> None:
+    model: Any = tiny_model("llama")
+    examples = make_examples(4)
+    long = replace(examples[0], question=replace(examples[0].question, id="long", text="very " * 300))
+    model.window = 400
+    found = measure_opinions(model, [*examples, long])
+    assert {one.example_id for one in found.rows} == {e.id for e in examples} and found.summary["too_long"] == 1
+    assert "too_long" not in measure_opinions(model, examples).summary
+    with pytest.raises(NotEnoughDataError, match="none of 1 answers fits the window of tiny-llama"):
+        measure_opinions(model, [long])
 
 
 def test_options_are_told_by_the_first_token_that_differs() -> None:

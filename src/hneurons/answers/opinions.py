@@ -24,7 +24,6 @@ from hneurons.core.types import Example, identify
 
 if TYPE_CHECKING:
     from hneurons.models.language_model import LanguageModel
-    from hneurons.models.options import Asked
 
 STAGE, VERSION = "opinions", 1
 TRUE, NUMBER = "P(True)", "verbalised confidence"
@@ -42,6 +41,8 @@ _NUMBER = """How likely is it that the proposed answer to the question is true? 
 (certainly false) to 100 (certainly true), without any explanation.
 Question: {question}
 Proposed Answer: {answer}"""
+_ASIDE = "Number:"
+"""How the line of the number begins where there is no chat template."""
 _SAID = re.compile(r"[\s*_`\"']*(\d{1,3})\s*(?:%|percent|/\s*100)?[\s*_`\"'.]*")
 
 
@@ -74,15 +75,19 @@ def measure_opinions(
     """Ask the model about each of its answers that was located. Resumable with `out`.
 
     The summary has the mean `mass` and, by class, how many replies hold no number (`unread`). A model without a cache
-    of keys and values is not asked for numbers: these replies are empty.
+    of keys and values is not asked for numbers: these replies are empty. Answers with which a prompt does not fit the
+    model's window are left out, and counted as `too_long`.
 
-    Raises `NotEnoughDataError` when no example has a span, `PromptTooLongError`, `InputError`, `StorageError`.
+    Raises `NotEnoughDataError` when no example has a span or none fits, `InputError`, `StorageError`.
     """
     located = [e for e in examples if e.token_span is not None]
     if not located:
         raise NotEnoughDataError(f"none of {len(examples)} examples has an answer span: run 'locate' first")
     settings = {"model": model.identity.to_row(), "version": VERSION, "batch_size": batch_size, **model.dtype_setting}
-    order = sorted(located, key=lambda e: (len(e.question.text) + len(e.response.text), e.id))
+    asked = [e for e in located if _fits(model, e)]
+    if not asked:
+        raise NotEnoughDataError(f"none of {len(located)} answers fits the window of {model.name} when it is asked")
+    order = sorted(asked, key=lambda e: (len(e.question.text) + len(e.response.text), e.id))
     chunks = range(0, len(order), CHUNK)
     inputs = {"examples": identify(located)}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
@@ -106,7 +111,8 @@ def measure_opinions(
                     for place, text in enumerate(said)
                 ])  # fmt: skip
                 clock.save()
-        store.finish(_summary(order, [Opinion.from_row(row) for row in store.rows]))
+        left_out = {"too_long": len(located) - len(order)} if len(order) < len(located) else {}
+        store.finish({**_summary(order, [Opinion.from_row(row) for row in store.rows]), **left_out})
     return _read(store.rows, store.manifest.summary, store.manifest.fingerprint)
 
 
@@ -138,6 +144,27 @@ def _summary(examples: Sequence[Example], opinions: Sequence[Opinion]) -> dict[s
     }
 
 
+def _parts(example: Example) -> dict[str, str]:
+    return {"question": example.question.text, "answer": cut_reasoning(example.response.text).text.strip()}
+
+
+def _encode(model: "LanguageModel", said: str, begun: str) -> list[int]:
+    from hneurons.models.prompts import begin_turn
+
+    add = not model.tokenizer.chat_template
+    return list(model.tokenizer(begin_turn(model.tokenizer, said, begun), add_special_tokens=add)["input_ids"])
+
+
+def _encode_number(model: "LanguageModel", parts: dict[str, str]) -> list[int]:
+    return _encode(model, _NUMBER.format(**parts), "" if model.tokenizer.chat_template else _ASIDE)
+
+
+def _fits(model: "LanguageModel", example: Example) -> bool:
+    parts = _parts(example)
+    ids = [_encode(model, _TRUE.format(**parts), _BEGUN), _encode_number(model, parts)]
+    return max(map(len, ids)) + NUMBER_TOKENS <= model.window
+
+
 class _Asker:
     """All prompts of the stage, and the caches of what they begin with."""
 
@@ -147,18 +174,11 @@ class _Asker:
         from hneurons.models.prompts import common_prefix
 
         self.model = model
-        parts = [{"question": e.question.text, "answer": cut_reasoning(e.response.text).text.strip()} for e in examples]
+        parts = [_parts(example) for example in examples]
         self.options = OptionReader(model, [Asked(_TRUE.format(**part), _BEGUN) for part in parts], _OPTIONS)
-        self.prompts = [self._encode(Asked(_NUMBER.format(**part), "")) for part in parts]
+        self.prompts = [_encode_number(model, part) for part in parts]
         self.prefix = common_prefix(self.prompts)
         self.prefix_cache = prefill_shared(model, self.prefix) if model.keeps_cache else None
-
-    def _encode(self, asked: "Asked") -> list[int]:
-        from hneurons.models.prompts import begin_turn
-
-        chat = bool(self.model.tokenizer.chat_template)
-        text = begin_turn(self.model.tokenizer, asked.said, "" if chat else "Number:")
-        return list(self.model.tokenizer(text, add_special_tokens=not chat)["input_ids"])
 
     def read_true(self, numbers: Sequence[int]) -> list[tuple[float, float]]:
         """Log odds of true against false, and the probability of either, of each of these examples."""
