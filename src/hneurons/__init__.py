@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hneurons.detection.answer_rows import Dataset
     from hneurons.detection.assessing import assess_answers
     from hneurons.detection.assessment import Answer
+    from hneurons.detection.decisions.deciding import load_decisions
+    from hneurons.detection.decisions.policy import decide, load_policy
     from hneurons.detection.detector import Detector, open_detector
     from hneurons.detection.evaluation import evaluate_detector
     from hneurons.detection.fitting import fit_detector
@@ -64,6 +66,7 @@ _HOMES = {
     "Scores": "detection.scores",
     "assess_answers": "detection.assessing",
     "compare_sets": "mechanism.set_overlap",
+    "decide": "detection.decisions.policy",
     "enable_progress": "core.progress",
     "evaluate_detector": "detection.evaluation",
     "export_neurons": "interventions.export",
@@ -71,7 +74,9 @@ _HOMES = {
     "fit_detector": "detection.fitting",
     "judge_alias": "answers.judges.alias",
     "label_responses": "answers.judging",
+    "load_decisions": "detection.decisions.deciding",
     "load_model": "models.language_model",
+    "load_policy": "detection.decisions.policy",
     "load_questions": "answers.questions",
     "load_release": "releases.release",
     "locate_answers": "answers.locating",
@@ -112,6 +117,7 @@ __all__ = [
     "Scores",
     "assess_answers",
     "compare_sets",
+    "decide",
     "enable_progress",
     "evaluate_detector",
     "export_neurons",
@@ -119,7 +125,9 @@ __all__ = [
     "fit_detector",
     "judge_alias",
     "label_responses",
+    "load_decisions",
     "load_model",
+    "load_policy",
     "load_questions",
     "load_release",
     "locate_answers",

@@ -130,6 +130,25 @@ def test_abstention_is_decided_by_score_and_told_with_its_guarantee(run: Path, c
     assert "Which answers may be given" in page and "Risk and coverage on mine.jsonl" in page
 
 
+def test_a_policy_gives_every_answer_an_action(run: Path, cli: CLI, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('otherwise = "ask a human"\n[[steps]]\nbelow = 0.5\naction = "retrieve"\n')
+    rows = [{"question": f"Which {i}?", "response": f"It is {i}" if i else ""} for i in range(9)]
+    file = write(tmp_path / "in.jsonl", rows)
+    said = cli("score", run, "--file", file, "--policy", policy, "--out", tmp_path / "out")
+    assert said.code == 2 and "run 'calibrate' first" in said.err
+    assert cli("calibrate", run, "--data", "other").code == 0
+    said = cli("score", run, "--file", file, "--policy", policy, "--out", tmp_path / "out", "--json")
+    found = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    wanted = ["retrieve" if (row["probability"] or 1) < 0.5 else "ask a human" for row in found]
+    assert [row["action"] for row in found] == wanted and sum(json.loads(said.out)["actions"].values()) == 9
+    one = cli("score", run, "--question", "Which?", "--answer", "This", "--policy", policy)
+    assert "action by the policy: " in one.out
+    policy.write_text('otherwise = "ask a human"')
+    said = cli("score", run, "--question", "Which?", "--answer", "This", "--policy", policy)
+    assert said.code == 2 and "'steps' is missing" in said.err
+
+
 def test_that_no_threshold_exists_is_a_result(run: Path, cli: CLI) -> None:
     said = cli("abstain", run, "--data", "other")
     assert said.code == 0 and "No threshold exists" in said.out

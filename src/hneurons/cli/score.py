@@ -21,6 +21,7 @@ def score(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the scores of --file; the same command resumes.")
     ] = None,
+    policy: Annotated[Path | None, typer.Option(help="What to do with an answer: .toml or .json, see docs.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Hub id, local folder, .gguf file or packaged model; default: the run's.")
     ] = None,
@@ -48,7 +49,7 @@ def score(
     source = open_for_answers(detector)
     if not (model or source.model):
         raise InputError(f"{detector} does not say which model it belongs to: add --model")
-    decisions = load_decisions(source.folder, source.detector)
+    decisions = load_decisions(source.folder, source.detector, policy=policy)
     guest = load_model(model or source.model, dtype=dtype or source.dtype, device=device)  # type: ignore[arg-type]
     found = assess_answers(
         guest, source.detector, asked, style=source.style, finder=source.finder,
@@ -98,6 +99,8 @@ def _print_one(answer: "Answer", found: "Assessment") -> None:
     console.print(f"'{said}' is {verdict}: {sure}, log odds {number(found.log_odds, 2, sign=True)}")
     if found.decision:
         console.print(f"decision: {found.decision}")
+    if found.action:
+        console.print(f"action by the policy: {found.action}")
     if not found.own_tokens:
         console.print("The text was encoded here; the model that wrote it may have used other tokens.")
     table = Table("token", "risk", "log-probability")

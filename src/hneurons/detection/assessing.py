@@ -75,6 +75,7 @@ def assess_answers(
         raise InputError(f"the id '{repeated[0]}' stands for several answers: give each an id of its own")
     decisions = decisions or Decisions()
     reader = _Reader(model, detector, style, batch_size)
+    decisions.check(reader.rivals)
     settings = {
         "model": model.identity.to_row(),
         "detector": detector.content,
@@ -124,9 +125,11 @@ def _read_pending(store: RowStore) -> dict[str, Assessment]:
         return {}
 
 
-def _count_decisions(rows: Sequence[Assessment]) -> dict[str, Any]:
-    found = Counter(row.decision for row in rows if row.decision)
-    return {"decisions": {name: found[name] for name in ("answer", "abstain")}} if found else {}
+def _count_decisions(rows: Sequence[Assessment]) -> dict[str, dict[str, int]]:
+    found = Counter[str](row.decision for row in rows if row.decision)
+    acted = Counter[str](row.action for row in rows if row.action)
+    counts = {"decisions": {name: found[name] for name in ("answer", "abstain")}} if found else {}
+    return counts | ({"actions": dict(acted)} if acted else {})
 
 
 def _describe_watch(decisions: Decisions, rows: Sequence[Assessment]) -> dict[str, Any]:

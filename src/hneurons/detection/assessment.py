@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Decision = Literal["answer", "abstain"]
+Action = Literal["answer", "abstain", "retrieve", "ask a human"]
 SHOWN = 20
 """Answers in a table of them."""
 
@@ -62,6 +63,7 @@ class Assessment(Row):
     - `probability`: the calibrated probability of a wrong answer; NaN where the detector was not calibrated.
     - `decision`: whether to give the answer or to abstain; None where no guarantee was asked for.
     - `contributions`: what each neuron of the detector adds to its intercept, which together give the log odds.
+    - `action`: what a policy does with the answer; None without a policy.
     - `own_tokens`: whether the response came with token ids; else its text was encoded here.
     """
 
@@ -77,6 +79,7 @@ class Assessment(Row):
     probability: float = math.nan
     decision: Decision | None = None
     contributions: tuple[float, ...] = ()
+    action: Action | None = None
 
     def __repr__(self) -> str:
         if self.made_up is None:
