@@ -26,7 +26,7 @@ def rival(method: str, needs: str, value: float) -> Rival:
     return Rival(method, needs, True, 1, 0.0, 88.0, area(value), None, ahead, nan, nan, None, kinds, took)
 
 
-def make_page(folder: Path, detector: str) -> Any:
+def make_page(folder: Path, detector: str, **summary: int) -> Any:
     stack = Stack("confidence", ("answer length",), area(0.7), area(0.7), area(0.0), area(0.0))
     rivals = (rival(DETECTOR, "internals", 0.7), rival("perplexity", "log-probabilities", 0.8))
     curve = (CurvePoint(10, 2, 0.6, 0.5, 0.7), CurvePoint(100, 1, 0.7, 0.7, 0.7))
@@ -36,7 +36,17 @@ def make_page(folder: Path, detector: str) -> Any:
     )  # fmt: skip
     stage = FileStage(folder / "rivals", stage=STAGE, settings={}, inputs={"detector": "d"})
     stage.finish({RESULT: dump_json({"new": result})})
-    return SimpleNamespace(run=SimpleNamespace(folder=folder), detector=SimpleNamespace(content=detector))
+    run, stored = SimpleNamespace(folder=folder), SimpleNamespace(summary={"responses": 4, **summary})
+    return SimpleNamespace(
+        run=run, detector=SimpleNamespace(content=detector), manifests={"train": {"responses": stored}, "new": {}}
+    )
+
+
+def test_entropies_of_an_endpoint_are_said_to_be_lower_bounds(tmp_path: Path) -> None:
+    for folder, entropies in (("a", {"with_entropies": 4}), ("b", {"with_entropies": 0}), ("c", {})):
+        values = describe(make_page(tmp_path / folder, "d", **entropies))
+        assert values is not None
+        assert ("lower bounds" in render_page("sections/rivals.html", values)) is (folder == "a")
 
 
 def test_the_verdict_stands_before_the_scores_which_are_sorted_and_what_is_left_out_is_named(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def describe(page: RunPage) -> dict[str, Any] | None:
     if not manifest.complete or manifest.inputs.get("detector") != page.detector.content:
         return None
     found = load_rivals(place)
-    return {"blocks": [_block(result) for result in found.values()]} if found else None
+    drawn = [stages["responses"].summary for stages in page.manifests.values() if "responses" in stages]
+    bounds = any(summary.get("with_entropies") for summary in drawn)  # an endpoint's summary alone counts them
+    return {"blocks": [_block(result) for result in found.values()], "bounds": bounds} if found else None
 
 
 def _block(result: Comparison) -> dict[str, Any]:
