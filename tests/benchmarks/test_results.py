@@ -66,6 +66,14 @@ def test_unscored_replies_have_bounds_and_a_reading_that_weights_by_who_stays_sc
     assert (whole.slope_bounds, whole.slope_weighted) == (None, None)
 
 
+def test_undecided_replies_are_counted_together_whatever_the_probability_of_each() -> None:
+    run = recorded({"h_neurons": {1.0: [0, 1, None, None], 2.0: [1, None, None, None]}})
+    said = iter(("right with a probability of 0.31", "right with a probability of 0.44", "empty reply", "x", "x"))
+    records = [replace(r, error=next(said)) if r.outcome is None else r for r in run.records]
+    found = summarize_run(run._replace(records=records)).selected.alphas
+    assert [at.unscored for at in found] == [{"undecided": 2}, {"empty reply": 1, "x": 2}]
+
+
 def test_items_that_were_never_asked_are_not_missed() -> None:
     run = recorded({"h_neurons": {1.0: [0, 1, None], 2.0: [1, 1, None]}})
     apart = [replace(r, error=NOT_ASKED) if r.outcome is None else r for r in run.records]

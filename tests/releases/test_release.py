@@ -152,6 +152,13 @@ def test_the_card_says_it_in_words_and_its_metadata_is_the_hubs(tmp_path: Path) 
     assert "not tested on any domain" in text and "Nothing is known about any other domain" in text
 
 
+def test_a_card_says_of_a_number_that_is_not_known_that_it_is_not(tmp_path: Path) -> None:
+    facts = RESULTS["facts"]
+    odd = replace(facts, random=replace(facts.random, auroc=(NAN, NAN, NAN)))
+    save_release(tmp_path, make_detector(), {"facts": odd})
+    assert "– (2, beside H-neurons, refitted" in (tmp_path / "README.md").read_text()
+
+
 def test_another_model_is_refused_with_what_differs(tmp_path: Path) -> None:
     model = tiny_model()
     save_release(tmp_path, make_detector(model.identity), RESULTS)

@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from hneurons.answers.judges.known_error import describe_error
 from hneurons.audits import AUDITS, load_run, make_run, save_run
+from hneurons.audits.results import Figure, Series
 from hneurons.cli.audit import audit, import_records
 from hneurons.core.artifacts import RowStore
 from hneurons.core.errors import InputError
 from hneurons.records.record import Condition, Record, RunSettings
-from hneurons.report.audit_report import AuditReport, audit_runs, render_report
+from hneurons.report.audit_report import AuditReport, audit_runs, draw_figure, render_report
 
 app = Typer()
 app.command("audit")(audit)
@@ -149,3 +150,10 @@ def test_the_judges_known_error_is_in_the_audit_of_a_run_it_judged(tmp_path: Pat
     stored = json.loads((tmp_path / "audit.json").read_text())["runs"]
     assert [bool(run["known_error"]) for run in stored] == [True, True, False]
     assert describe_error("alias") in call("audit", "effect", folders[0]).stdout
+
+
+def test_a_bar_stands_over_its_own_value_however_far_the_values_lie_apart() -> None:
+    bars = Series("items", (0.0, 1.0, 3.0), (5.0, 2.0, 7.0))
+    text = draw_figure(Figure("first switch", "alpha", "items", (bars,), "bars"))
+    labels = re.findall(r">([-\d.]+)</text>", text)
+    assert labels[:3] == ["0", "1", "3"] and "0.5" not in labels

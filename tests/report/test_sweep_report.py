@@ -339,3 +339,11 @@ def test_the_judges_known_error_stands_on_page_and_console(capsys: pytest.Captur
     assert describe_judge(swept(FLAT, judge="alias")) == (
         "The error of the judge 'alias' was not recorded with these results."
     )
+
+
+@pytest.mark.parametrize("unscored", [0, 30])
+def test_a_table_has_a_column_for_the_unscored_only_where_there_are_any(tmp_path: Path, unscored: int) -> None:
+    about = {"model": "m", "size": 3, "per_mille": 0.1, "scope": "all", "when_risk": None, "versions": {}, "seed": 0}
+    result = {"toy": swept(RISING, unscored=unscored)}
+    page = write_bench_report(result, about | {"controls": {}, "dtype": "float32"}, tmp_path / "page.html").read_text()
+    assert ('<th class="words">unscored</th>' in page) == bool(unscored)

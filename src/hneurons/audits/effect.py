@@ -18,7 +18,7 @@ from hneurons.audits.results import (
 from hneurons.audits.verdicts import CHANCE, MARGIN, Verdict, could_see, judge_above
 from hneurons.core.missing import worst_and_best
 from hneurons.core.stats import Estimate, sign_flip_test
-from hneurons.core.wording import number
+from hneurons.core.wording import count, number
 from hneurons.records.recorded_run import Run, outcome_runs
 
 _LOUD_JUMP = 0.02
@@ -126,7 +126,7 @@ def _compare_controls(found: Collector, run: Run, panel: Panel, controls: list[P
     beaten = sum(own.value > other for other in others)
     rank_p = (1 + len(others) - beaten) / (1 + len(others))
     evidence = (
-        f"Slope {points(own, 2)} per alpha; {len(others)} control sets ({kinds}) from "
+        f"Slope {points(own, 2)} per alpha; {count(len(others), 'control set')} ({kinds}) from "
         f"{number(100 * min(others), sign=True)} to "
         f"{number(100 * max(others), sign=True)}; difference to their mean {points(gap, 2)}, permutation "
         f"p = {p:.4f} over items. "

@@ -263,7 +263,7 @@ def _condition(
                 alpha=alpha,
                 rate=wilson(int(known.sum()), units) if alone else _contrast(mine[:, None], np.ones(1), groups),
                 groups=units,
-                unscored=dict(sorted(Counter(r.error or "no reason given" for r in here if r.outcome is None).items())),
+                unscored=dict(sorted(Counter(_why(r) for r in here if r.outcome is None).items())),
                 truncated=sum(record.finish_reason == "length" for record in here),
                 change=_same(mine) if alpha == no_op else _contrast(both, np.array([-1.0, 1.0]), groups),
                 gained=int(((base == 0) & (mine == 1)).sum()),
@@ -281,6 +281,12 @@ def _condition(
         reweighted(values[asked], weights, alphas.index(no_op),
                    groups=own.tolist() if len(np.unique(own)) < len(own) else None),
     )  # fmt: skip
+
+
+def _why(record: Record) -> str:
+    """Why a reply has no outcome, in words that many replies share: not with the probability of each."""
+    reason = record.error or "no reason given"
+    return "undecided" if reason.startswith("right with a probability of") else reason
 
 
 def _asked(records: Sequence[Record], ids: Sequence[str]) -> NDArray[np.bool_]:

@@ -235,7 +235,8 @@ def _card_template() -> "Template":
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["interval"] = lambda row, sign=False: interval(Estimate.from_row(row), sign=sign)
-    environment.filters["number"] = number
+    # What is no finite number is null in JSON.
+    environment.filters["number"] = lambda value, digits=3: number(math.nan if value is None else value, digits)
     return environment.get_template("model_card.txt")
 
 

@@ -18,6 +18,7 @@ from hneurons.report.figures import BAND, COLOURS, INK, SOFT, plot_figure
 from hneurons.report.page import render_page
 
 VERDICTS: tuple[Verdict, ...] = ("contradicted", "not shown", "not testable", "supported")
+_NAMED_BARS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,8 @@ def draw_figure(figure: Figure) -> str:
             colour = BAND if pale else COLOURS[front % len(COLOURS)]
             front += not pale
             if figure.kind == "bars":
-                width = 0.8 * min((b - a for a, b in zip(series.x, series.x[1:], strict=False)), default=1.0)
-                axes.bar(series.x, series.y, width=width, color=colour, label=series.label)
+                few = len(series.x) <= _NAMED_BARS  # each stands over its own value, at equal distances
+                axes.bar([f"{x:g}" for x in series.x] if few else series.x, series.y, color=colour, label=series.label)
                 continue
             axes.plot(
                 series.x, series.y, marker="o", markersize=3, linewidth=1 if pale else 1.8, color=colour,

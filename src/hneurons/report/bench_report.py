@@ -79,7 +79,7 @@ def draw_forest(results: Mapping[str, BenchmarkResult], *, place: str = "") -> s
             axes.plot(100 * slope.value, number, "D", color=FRONT, markersize=5)
         axes.axvline(0, color=SOFT, linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(shown)), [f"{name}: {result.outcome}" for name, result in shown.items()])
-        axes.set(xlabel="slope, percentage points per unit of alpha", ylim=(len(shown) - 0.4, -0.6))
+        axes.set(xlabel="slope, pp per unit of alpha", ylim=(len(shown) - 0.4, -0.6))
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
         return plot.svg()

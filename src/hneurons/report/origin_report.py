@@ -165,7 +165,8 @@ def draw_ranks(ranks: DriftRanks) -> str:
         layers = [layer for layer, _ in ranks.neurons]
         above.axvspan(score.mean.low, score.mean.high, color=FRONT, alpha=0.12, linewidth=0)
         above.plot(ranks.ranks, layers, "D", color=FRONT, markersize=4.5, alpha=0.85, clip_on=False)
-        above.set(ylabel="layer", ylim=(-1, ranks.layers - 0.3))
+        above.set(ylabel="layer", ylim=(-0.6, ranks.layers - 0.4))
+        above.yaxis.get_major_locator().set_params(integer=True)
         above.yaxis.get_major_locator().set_params(integer=True)
         names = [c.against for c in score.comparisons]
         for place, comparison in enumerate(score.comparisons):

@@ -71,7 +71,7 @@ def draw_rivals(name: str, ranked: Sequence[Rival]) -> str:
         axes.axvline(0.5, color=SOFT, linewidth=0.8, linestyle=":")
         axes.set(ylim=(len(ranked) - 0.4, -0.6), xlabel="AUROC (0.5 = chance)")
         axes.set_yticks(range(len(ranked)), [rival.method for rival in ranked])
-        axes.legend(loc="lower right")
+        plot.canvas.legend(loc="outside lower right", ncols=2)
         return plot.svg()
 
 
