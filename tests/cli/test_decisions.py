@@ -130,6 +130,26 @@ def test_abstention_is_decided_by_score_and_told_with_its_guarantee(run: Path, c
     assert "Which answers may be given" in page and "Risk and coverage on mine.jsonl" in page
 
 
+def test_weights_are_fitted_anew_into_a_detector_of_its_own(run: Path, cli: CLI, tmp_path: Path) -> None:
+    rows = labelled(120, 50)
+    file, model = write(tmp_path / "mine.jsonl", rows), RunFolder(run).plan.model
+    before = (run / "detector" / "detector.json").read_bytes()
+    said = cli("calibrate", run, "--data", file, "--refit", tmp_path / "new", "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["right"] + found["wrong"] + found["left_out"]["refitted on"] == 120
+    asked = ("--question", rows[0]["question"], "--answer", rows[0]["response"], "--model", model, "--json")
+    one = json.loads(cli("score", tmp_path / "new", *asked).out)
+    other = json.loads(cli("score", run, *asked).out)
+    assert 0 < one["probability"] < 1 and one["log_odds"] != other["log_odds"] and other["probability"] is None
+    assert (run / "detector" / "detector.json").read_bytes() == before
+    said = cli("calibrate", run, "--data", file, "--refit", tmp_path / "new")
+    assert said.code == 2 and "is not empty" in said.err
+    few = write(tmp_path / "few.jsonl", labelled(30, 12))
+    said = cli("calibrate", run, "--data", few, "--refit", tmp_path / "newer")
+    assert said.code == 1 and "each half of a refit" in said.err and not (tmp_path / "newer").exists()
+
+
 def test_a_policy_gives_every_answer_an_action(run: Path, cli: CLI, tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text('otherwise = "ask a human"\n[[steps]]\nbelow = 0.5\naction = "retrieve"\n')

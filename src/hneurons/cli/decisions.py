@@ -1,5 +1,6 @@
 """`hneurons calibrate` and `abstain`: from scores to probabilities and decisions."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,10 @@ def calibrate(
     error_rate: Annotated[
         float | None, typer.Option(help="Share of wrong answers to state for; default: that of the data.")
     ] = None,
+    refit: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a new detector: its neurons with weights fitted on half of the answers."),
+    ] = None,
     model: ModelName = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = "default",
@@ -41,10 +46,18 @@ def calibrate(
     """Turn a detector's log odds into probabilities, on labelled answers as they were drawn."""
     from hneurons.cli.output import make_console, print_json
     from hneurons.detection.decisions.calibration import calibrate_scores, describe_calibration
+    from hneurons.detection.decisions.refitting import refit_weights
 
     found = _labelled(source, data, model, judge_url, judge_model, device, rows)
-    calibration = calibrate_scores(found.scores, method=method, error_rate=error_rate)  # type: ignore[arg-type]
-    place = calibration.save(found.folder)
+    scores, folder = found.scores, found.folder
+    if refit is not None:
+        _check_new(refit)
+        detector, scores = refit_weights(found.detector, scores)
+        folder = refit
+    calibration = calibrate_scores(scores, method=method, error_rate=error_rate)  # type: ignore[arg-type]
+    if refit is not None:
+        detector.save(refit)
+    place = calibration.save(folder)
     if json:
         print_json({**{k: v for k, v in calibration.to_row().items() if k != "groups"}, "calibration": str(place)})
         return
@@ -53,6 +66,13 @@ def calibrate(
     console.print(_quality_table(calibration))
     _print_left_out(console, calibration.left_out)
     console.print(f"calibration: {place}", soft_wrap=True)
+
+
+def _check_new(folder: Path) -> None:
+    from hneurons.core.errors import InputError
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty: give --refit a new folder")
 
 
 def abstain(
