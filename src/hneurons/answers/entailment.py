@@ -89,7 +89,7 @@ class ModelEntailment:
 
 
 class NLIEntailment:
-    """An NLI model reads each answer behind its question (arXiv 2302.09664, section 3.2)."""
+    """An NLI model reads each answer behind its question (arXiv 2302.09664, algorithm 1)."""
 
     def __init__(self, model: "NLIModel") -> None:
         self.model = model

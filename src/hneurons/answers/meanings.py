@@ -74,7 +74,7 @@ def first_texts(texts: Sequence[str]) -> list[str]:
 
 
 def _both(there: Relation, back: Relation) -> bool:
-    """Each text entails the other (arXiv 2302.09664, section 3.2; the strict rule of Nature 630, 2024)."""
+    """Each text entails the other (arXiv 2302.09664, algorithm 1; the strict rule of Nature 630, 2024)."""
     return there == back == "entailment"
 
 

@@ -1,6 +1,6 @@
 """Stage `opinions`: located examples -> what the model that wrote an answer says of it when it is asked.
 
-P(True) is how likely it finds "(A) True" against "(B) False" (arXiv 2207.05221, section 3.1). Verbalised confidence is
+P(True) is how likely it finds "(A) True" against "(B) False" (arXiv 2207.05221). Verbalised confidence is
 a number that it writes. Nothing is shown to it but question and answer.
 """
 

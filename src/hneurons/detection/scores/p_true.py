@@ -18,7 +18,7 @@ class PTrue(PlainScore):
         return lacks_opinions(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
-        """Log odds of false against true (arXiv 2207.05221, section 3.1), float64 [rows]."""
+        """Log odds of false against true (arXiv 2207.05221), float64 [rows]."""
         return np.array([-opinion.log_odds for opinion in rows.opinions])
 
 
