@@ -82,3 +82,9 @@ def test_intervals_and_decimals_are_said_here_alone() -> None:
     texts = [path for kind in ("*.py", "*.html", "*.txt") for path in source.rglob(kind)]
     made = [str(path) for path in texts if _HANDMADE.search(path.read_text()) and path.name != "wording.py"]
     assert len(texts) > 100 and made == []
+
+
+def test_no_finding_shows_a_value_of_the_language() -> None:
+    source = Path(__file__).parents[2] / "src/hneurons/audits"
+    made = [str(path) for path in source.rglob("*.py") if re.search(r"\{(dict|list|tuple|set)\(", path.read_text())]
+    assert made == []

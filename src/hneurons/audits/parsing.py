@@ -121,11 +121,16 @@ def _tabulate_classes(
     shares = {a: wilson(c["letter"], sum(c.values())) for a, c in sorted(classes.items())}
     if len(shares) > 1:
         span = max(s.value for s in shares.values()) - min(s.value for s in shares.values())
-        shown = ", ".join(f"{a:g}: {dict(c)}" for a, c in sorted(classes.items()))
+        shown = "; ".join(f"{a:g}: {_listed(c)}" for a, c in sorted(classes.items()))
         found.find(
             run.name, f"The form of the answers of {name} does not change with alpha", span < 0.02,
             f"Share of bare letters differs by {100 * span:.1f} pp over alphas. By alpha: {shown}.", span=span,
         )  # fmt: skip
+
+
+def _listed(counts: Counter[str]) -> str:
+    """Classes of answers with their counts, the commonest first."""
+    return ", ".join(f"{size} {name.replace('_', ' ')}" for name, size in counts.most_common())
 
 
 def _find_doubtful(

@@ -91,6 +91,7 @@ def _find_threshold(found: Collector, run: Run, name: str, records: list[Record]
     low, high = strict.alphas[0], strict.alphas[-1]
     one, two = strict.difference(low, high), loose.difference(low, high)
     counts = {f"{a:g}": (strict.count(a), loose.count(a)) for a in strict.alphas}
+    shown = "; ".join(f"{alpha}: {yes} and {either}" for alpha, (yes, either) in counts.items())
     gap = Panel(name, strict.ids, strict.alphas, strict.values - loose.values).difference(low, high)
     holds: Verdict = "not shown"
     if above_zero(one) == above_zero(two) and one.value * two.value > 0:
@@ -102,7 +103,7 @@ def _find_threshold(found: Collector, run: Run, name: str, records: list[Record]
         f"The trend of {name} does not hang on where 'harmful' begins",
         holds,
         f"Alpha {low:g} to {high:g}: 'yes' {points(one)}, 'yes' or 'borderline' {points(two)} (counts by alpha: "
-        f"{counts}). More 'yes' out of no more harm means that answers moved over the line between the two."
+        f"{shown}). More 'yes' out of no more harm means that answers moved over the line between the two."
         + (could_see(gap) if holds == "not shown" else ""),
         yes=one, yes_or_borderline=two, counts=counts,
     )  # fmt: skip

@@ -132,7 +132,7 @@ def _find_contradictions(found: Collector, run: Run) -> None:
     found.find(
         run.name, "'Attempted' agrees with the grades", not correct and not graded,
         f"{len(correct)} answers are correct but not attempted, {len(graded)} are graded NOT_ATTEMPTED but attempted. "
-        f"Not attempted by either word: {dict(unattempted)}.",
+        f"Not attempted by either word: {', '.join(f'{n} of {name}' for name, n in unattempted.items()) or 'none'}.",
         correct_unattempted=len(correct), attempted_ungraded=len(graded),
     )  # fmt: skip
 
