@@ -88,6 +88,9 @@ def abstain(
     expected_precision: Annotated[
         float | None, typer.Option(help="Before labelling: the share of right answers expected among them.")
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="Thresholds at order statistics (order), or fixed without an assumption (fixed).")
+    ] = "order",
     seed: Annotated[int, typer.Option(help="Seed of the third of the answers that is kept apart.")] = 0,
     model: ModelName = None,
     judge_url: JudgeUrl = None,
@@ -107,7 +110,13 @@ def abstain(
         _print_labels(target_precision, confidence, expected_coverage, expected_precision, json)
         return
     found = _labelled(source, data, model, judge_url, judge_model, device, rows)
-    guarantee = guarantee_precision(found.scores, target_precision=target_precision, confidence=confidence, seed=seed)
+    guarantee = guarantee_precision(
+        found.scores,
+        target_precision=target_precision,
+        confidence=confidence,
+        method=method,  # type: ignore[arg-type]
+        seed=seed,
+    )
     place = guarantee.save(found.folder)
     if json:
         shown = {k: v for k, v in guarantee.to_row().items() if k != "rows"}

@@ -78,6 +78,16 @@ def test_five_answers_are_refused_in_one_sentence() -> None:
         guarantee_precision(make_scores(5))
 
 
+def test_fixed_thresholds_are_those_of_the_answers_kept_apart() -> None:
+    scores = make_scores(600, slope=1.5)
+    found = guarantee_precision(scores, method="fixed")
+    assert found.method == "fixed" and found.found
+    apart = [row.log_odds for row in scores.rows if derive_seed("untouched", 0, row.group) % 3 == 0]
+    assert found.threshold in np.quantile(apart, np.linspace(0.15, 1, 100))
+    with pytest.raises(InputError, match="known are order, fixed"):
+        guarantee_precision(scores, method="best")  # type: ignore[arg-type]
+
+
 def test_one_answer_about_each_fact_counts() -> None:
     rows = make_scores(100).rows
     twice = LabelledScores("twice", "d", (*rows, *(replace(row, id=f"{row.id}b") for row in rows)), {})

@@ -13,11 +13,13 @@ from scipy.stats import binomtest
 from hneurons.core.errors import InputError
 from hneurons.detection.decisions.fixed_sequence import (
     allowed_errors,
+    fix_thresholds,
     labels_needed,
     last_passed,
     least_answered,
     lower_bound,
     run_sequence,
+    run_thresholds,
     sequence_of,
     upper_bound,
 )
@@ -119,6 +121,41 @@ def test_as_many_are_answered_as_by_mapies_fixed_sequence_at_300(name: str) -> N
     ours = simulate(population, ORACLE["n"], draws=ORACLE["draws"])
     for thresholds in theirs["thresholds"].values():
         assert ours.coverage >= _mapie(population, thresholds).coverage
+
+
+@pytest.mark.parametrize("name", ["clear", "weak"])
+def test_fixed_thresholds_answer_all_that_mapie_answers_in_every_draw(name: str) -> None:
+    """MAPIE 1.6 rounds some counts of errors up, and then stops at a threshold earlier; elsewhere both are the same."""
+    theirs = ORACLE["populations"][name]
+    population, many = Population(theirs["offset"], theirs["slope"]), np.random.default_rng(99).normal(size=200_000)
+    right = 1 - population.wrong(many)
+    quantiles = np.quantile(right, np.linspace(0.99, 0, 100))
+    grids = {"default": np.linspace(0.99, 0, 100), "from 15%": quantiles[quantiles <= np.quantile(right, 0.85)]}
+    same = 0
+    for grid, thresholds in grids.items():
+        for draw, best in enumerate(theirs["thresholds"][grid][:150]):
+            rng = np.random.default_rng(draw)
+            p = 1 - population.wrong(rng.normal(size=ORACLE["n"]))
+            wrong = rng.random(ORACLE["n"]) >= p
+            rising = np.nextafter(-thresholds, np.inf)  # MAPIE answers at a threshold, too
+            found = last_passed(run_thresholds(-p, wrong, rising, 0.1, 0.9))
+            # Of thresholds that pass, MAPIE takes one that answers most of the right answers.
+            theirs_right = 0 if best is None else int((~wrong[p >= best - 1e-6]).sum())
+            ours_right = 0 if found is None else found.answered - found.errors
+            assert ours_right >= theirs_right
+            same += ours_right == theirs_right
+    assert same >= 0.6 * 300
+
+
+@pytest.mark.parametrize("population", [CLEAR, WEAK, FALLING], ids=["clear", "weak", "falling"])
+def test_fixed_thresholds_keep_the_promise_without_an_assumption(population: Population) -> None:
+    thresholds = fix_thresholds(np.random.default_rng(7).normal(size=150))
+
+    def rule(log_odds: np.ndarray, wrong: np.ndarray) -> float:
+        best = last_passed(run_thresholds(log_odds, wrong, thresholds, 0.1, 0.9))
+        return math.nan if best is None else best.threshold
+
+    assert simulate(population, 300, draws=300, rule=rule).violations <= 0.1 + 2 * math.sqrt(0.1 * 0.9 / 300)
 
 
 @pytest.mark.parametrize(("coverage", "precision"), [(0.5, 0.95), (0.3, 0.97), (1.0, 0.93)])

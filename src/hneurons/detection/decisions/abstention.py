@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
-from hneurons.core.errors import ArtifactError, NotEnoughDataError
+from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.files import read_checked, write_checked
 from hneurons.core.rows import Row, from_row
 from hneurons.core.seeds import derive_seed, fingerprint
@@ -17,10 +18,12 @@ from hneurons.detection.decisions.drift import Reference, make_reference
 from hneurons.detection.decisions.fixed_sequence import (
     Step,
     check_targets,
+    fix_thresholds,
     last_passed,
     least_answered,
     lower_bound,
     run_sequence,
+    run_thresholds,
     upper_bound,
 )
 from hneurons.detection.decisions.labelled import LabelledScore, LabelledScores, one_per_group
@@ -28,6 +31,7 @@ from hneurons.detection.decisions.risk_coverage import RiskCoverage, measure_cur
 from hneurons.detection.detector import Detector
 
 GUARANTEE_JSON = "guarantee.json"
+Method = Literal["order", "fixed"]
 LEAST = 10
 """Answers below which nothing is tried."""
 
@@ -59,6 +63,7 @@ class Guarantee(Row):
     - `coverage`: the share of these answers that is answered.
     - `untouched`: None where nothing is answered or no answer was kept apart.
     - `rows`: all labelled answers, from which another target needs no model.
+    - `method`: how thresholds were tested; see `guarantee_precision`.
     - `reference`: what new answers are compared with, to tell whether the guarantee is for them.
     """
 
@@ -76,6 +81,7 @@ class Guarantee(Row):
     curve: RiskCoverage
     rows: tuple[LabelledScore, ...]
     reference: Reference
+    method: Method = "order"
 
     def __repr__(self) -> str:
         said = f"{number(100 * self.coverage, 0)}% answered" if self.found else "no threshold"
@@ -102,15 +108,28 @@ class Guarantee(Row):
 
 
 def guarantee_precision(
-    scores: LabelledScores, *, target_precision: float = 0.9, confidence: float = 0.9, seed: int = 0
+    scores: LabelledScores,
+    *,
+    target_precision: float = 0.9,
+    confidence: float = 0.9,
+    method: Method = "order",
+    seed: int = 0,
 ) -> Guarantee:
     """Choose the threshold below which at least `target_precision` of the answers are right, with this confidence.
 
     One answer of each group counts. A third of them, drawn by `seed`, chooses nothing and shows what the threshold
-    does. That no threshold is found is a result. Raises `InputError` for targets outside of (0, 1),
-    `NotEnoughDataError` for fewer than ten answers.
+    does. That no threshold is found is a result.
+
+    - `order`: thresholds at order statistics (`run_sequence`). It assumes that the error rate does not fall where more
+      is answered.
+    - `fixed`: thresholds at quantiles of the third that is kept apart (`run_thresholds`), without that assumption.
+
+    Raises `InputError` for targets outside of (0, 1) and another method, `NotEnoughDataError` for fewer than ten
+    answers.
     """
     check_targets(target_precision, confidence)
+    if method not in get_args(Method):
+        raise InputError(f"unknown method '{method}': known are {', '.join(get_args(Method))}")
     scores = one_per_group(scores)
     if len(scores.rows) < LEAST:
         raise NotEnoughDataError(
@@ -119,7 +138,11 @@ def guarantee_precision(
         )
     apart = np.array([derive_seed("untouched", seed, row.group) % 3 == 0 for row in scores.rows], dtype=bool)
     log_odds, wrong = scores.log_odds, scores.wrong
-    steps = run_sequence(log_odds[~apart], wrong[~apart], 1 - target_precision, confidence)
+    own, labels, risk = log_odds[~apart], wrong[~apart], 1 - target_precision
+    if method == "order":
+        steps = run_sequence(own, labels, risk, confidence)
+    else:
+        steps = run_thresholds(own, labels, fix_thresholds(log_odds[apart]), risk, confidence)
     passed = last_passed(steps)
     threshold = passed.threshold if passed else math.nan
     below = log_odds < threshold
@@ -138,6 +161,7 @@ def guarantee_precision(
         curve=measure_curve(log_odds, wrong, seed=seed),
         rows=tuple(replace(row, contributions=()) for row in scores.rows),
         reference=make_reference(log_odds, scores.contributions, apart),
+        method=method,
     )
 
 

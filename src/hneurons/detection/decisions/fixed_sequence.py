@@ -18,6 +18,7 @@ from hneurons.core.seeds import derive_seed
 START = 0.15
 """The first test answers at least this share of the answers."""
 _POWER = 0.8
+_THRESHOLDS = 100
 _MOST_ANSWERED = 50_000
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -133,6 +134,32 @@ def run_sequence(log_odds: Floats, wrong: Bools, risk: float, confidence: float)
         tests, made.tolist(), _upper_bounds(made, places, confidence).tolist(), strict=True
     ):
         found.append(Step(answered, float(ordered[answered]), wrongs, allowed, bound, reached))
+        reached = found[-1].passed
+    return found
+
+
+def fix_thresholds(apart: Floats) -> Floats:
+    """At most a hundred rising thresholds: quantiles, from `START` on, of log odds that choose nothing else."""
+    return np.unique(np.quantile(apart, np.linspace(START, 1, _THRESHOLDS))) if len(apart) else np.zeros(0)
+
+
+def run_thresholds(log_odds: Floats, wrong: Bools, thresholds: Floats, risk: float, confidence: float) -> list[Step]:
+    """As `run_sequence`, at rising thresholds that were fixed before any of these answers was seen.
+
+    This is MAPIE's learn-then-test with a fixed sequence (Angelopoulos et al. 2022). It needs no assumption about how
+    the error rate grows, and finds a threshold less often.
+    """
+    order = np.argsort(log_odds)
+    errors = np.concatenate([[0], np.cumsum(wrong[order], dtype=np.int64)])
+    answered = np.searchsorted(log_odds[order], thresholds, side="left").astype(np.int64)
+    made = errors[answered]
+    bounds = np.where(answered > 0, _upper_bounds(made, answered, confidence), 1.0)
+    allowed = np.where(answered > 0, _allowed(np.maximum(answered, 1), risk, confidence), -1)
+    found, reached = list[Step](), True
+    for row in zip(
+        answered.tolist(), thresholds.tolist(), made.tolist(), allowed.tolist(), bounds.tolist(), strict=True
+    ):
+        found.append(Step(*row, reached))
         reached = found[-1].passed
     return found
 
