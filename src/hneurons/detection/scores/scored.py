@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ def score_answers(train: Dataset, test: Dataset, *, name: str = "test", out: Pat
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(computable), replace=True)
     if not store.complete:
         clock = Clock(out, done=store.done)
+        import_module("sklearn.linear_model")  # now, so that loading it counts for no score
         with progress("scores", len(computable), done=store.done) as advance:
             for method, score in list(computable.items())[store.done :]:
                 with clock.time(method, len(rows.examples)):
