@@ -22,7 +22,20 @@ from typing import Any, Literal, NamedTuple
 from measuring import Line, describe
 
 HERE = Path(__file__).parent
-SCRIPTS = ("sampling", "contributions", "precision", "loading", "sweeps", "sparse_path", "scores", "whole_job", "demo")
+SCRIPTS = (
+    "sampling",
+    "contributions",
+    "precision",
+    "loading",
+    "sweeps",
+    "sparse_path",
+    "scores",
+    "scoring",
+    "abstention",
+    "drift",
+    "whole_job",
+    "demo",
+)
 PACKAGES = ("hneurons", "torch", "transformers", "numpy", "scikit-learn")
 PEERS = ("hprobes", "adelie", "skglm", "xllamacpp")
 
@@ -78,6 +91,17 @@ GOALS = (
     Goal("demo", "wall time", "median", 0, 180.0, "Sampling takes most of it."),
     Goal("1.5b", "first start", "median", 0, 90.0, "Converting runs on one core."),
     Goal("1.5b", "later start", "median", 0, 10.0, "It is bound by the disk."),
+    Goal("scoring 48 answers, batches of 16, speed", "hneurons", "ratio", 0.9, math.inf, "Logits take the rest."),
+    Goal("scoring 48 answers, batches of 16, diff", "largest", "median", 0, 1e-3, "Contributions are kept in float16."),
+    Goal("abstain", "draws that break", "median", 0, 0.127, "The proof assumes that risk does not fall."),
+    Goal("abstain, answered share", "MAPIE", "ratio", 0, 1.0, "Its thresholds are fixed beforehand."),
+    Goal(
+        "drift, draws with an alarm", "the same domain", "median", 0, 0.1, "An alarm is false in one of twenty draws."
+    ),
+    Goal(
+        "drift, draws with an alarm", "log odds higher by a st", "median", 0.9, math.inf, "The labelled ones are few."
+    ),
+    Goal("drift, draws with an alarm", "other neurons", "median", 0.9, math.inf, "The labelled ones are few."),
     Goal("memory", "peak memory, first start", "ratio", 0, 1.3, "The libraries count, and this model is small."),
 )
 
