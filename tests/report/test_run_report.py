@@ -627,8 +627,8 @@ def test_a_section_is_a_file_and_its_template_and_files_are_found_in_order() -> 
     sections = run_sections()
     names = [section.name for section in sections]
     assert names == [
-        "detection", "rivals", "counts", "neurons", "path", "origin", "examples", "answers", "sweeps", "caveats",
-        "settings",
+        "detection", "rivals", "calibration", "abstention", "counts", "neurons", "path", "origin", "examples",
+        "answers", "sweeps", "caveats", "settings",
     ]  # fmt: skip
     assert {path.stem for path in (TEMPLATES / "sections").iterdir()} == set(names)
     assert [s.place for s in sections] == sorted(s.place for s in sections)
