@@ -32,13 +32,22 @@ from hneurons.runs.run import Run
 from support.command_line import CLI, Said, command_line
 from support.planted import read_tree
 from support.tiny_models import tiny_tokenizer, tiny_transformer
-from support.tiny_run import compare_quickly, make_plan, plan_arguments, plant_judge, save_tiny_model, write_questions
+from support.tiny_run import (
+    chunk_small,
+    compare_quickly,
+    make_plan,
+    plan_arguments,
+    plant_judge,
+    save_tiny_model,
+    write_questions,
+)
 
 
 @pytest.fixture(autouse=True)
 def planted_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plant_judge(monkeypatch)
     compare_quickly(monkeypatch)
+    chunk_small(monkeypatch)
     monkeypatch.setenv("HNEURONS_CACHE", str(tmp_path / "cache"))
 
 
@@ -48,19 +57,18 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model, question files and `run`, a run that came as far as the evaluation."""
-    folder = tmp_path_factory.mktemp("cli")
+def place(place: Path) -> Path:
+    """Model, question files and `run`, a run that came as far as the evaluation and the rivals."""
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
         compare_quickly(patch)
-        run = Run(folder / "run", make_plan(folder))
-        for stage in (run.sample, run.label, run.select, run.locate, run.contributions, run.fit, run.states,
-                      run.opinions):  # fmt: skip
-            stage()
+        chunk_small(patch)
+        run = Run(Path(shutil.copytree(place / "whole", place / "run")))
+        run.states()
+        run.opinions()
         run.rivals(run.scores())
         run.evaluate()
-    return folder
+    return place
 
 
 @pytest.fixture
@@ -191,7 +199,7 @@ def test_an_unfinished_stage_is_one_sentence(cli: CLI, copy: Path) -> None:
     manifest = Manifest.load(copy / "train" / "responses")
     manifest.complete, manifest.done, manifest.bytes, manifest.files = False, 0, 0, {}
     manifest.save(copy / "train" / "responses")
-    assert_one_sentence(cli("label", copy), 1, "is unfinished (0 of 1 chunks)")
+    assert_one_sentence(cli("label", copy), 1, "is unfinished (0 of 2 chunks)")
 
 
 def test_damaged_and_changed_artifacts_are_one_sentence(cli: CLI, copy: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.fuzzing import fuzz, journeys, make_corpus
-from support.tiny_run import plant_judge
+from support.tiny_run import compare_quickly, plant_judge
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +13,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
+        compare_quickly(patch)
         make_corpus(folder)
     return folder
 

@@ -72,7 +72,7 @@ def test_overlap_of_fits_to_noise_is_rarely_called_significant() -> None:
     """Raw columns select the largest whatever the labels: uniform draws call many an overlap of noise significant."""
     from scipy.stats import hypergeom
 
-    small, uniform, runs = 0, 0, 5
+    small, uniform, runs = 0, 0, 3
     for seed in range(runs):
         a, b = noise_fits(seed)
         found = compare_sets(

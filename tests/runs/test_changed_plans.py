@@ -22,14 +22,12 @@ from hneurons.models.engine import LocalEngine
 from hneurons.report.run_report import write_run_report
 from hneurons.runs import earlier
 from hneurons.runs.folder import PARTS, RunFolder
-from hneurons.runs.plan import STAGES, TRAIN, RunPlan
+from hneurons.runs.plan import TRAIN, RunPlan
 from hneurons.runs.run import Run
 from support.planted import read_tree
-from support.tiny_run import Said, judge_by_number, make_plan, plant_judge, write_questions
+from support.tiny_run import Said, chunk_small, judge_by_number, make_plan, plant_judge, run_all, write_questions
 
 pytestmark = pytest.mark.slow
-
-WORK = [stage for stage in STAGES if stage != "report"]
 
 
 class StrictJudge(JUDGES.get("alias")):  # type: ignore[misc]
@@ -50,19 +48,8 @@ class StrictJudge(JUDGES.get("alias")):  # type: ignore[misc]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_judge(monkeypatch)
-    monkeypatch.setattr(LocalEngine, "chunk", 25)
+    chunk_small(monkeypatch)
     monkeypatch.setitem(JUDGES._items, "strict", StrictJudge)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model, question files and `whole`, a finished run."""
-    folder = tmp_path_factory.mktemp("changed")
-    with pytest.MonkeyPatch.context() as patch:
-        plant_judge(patch)
-        patch.setattr(LocalEngine, "chunk", 25)
-        run_all(Run(folder / "whole", make_plan(folder)))
-    return folder
 
 
 @pytest.fixture
@@ -92,11 +79,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(LocalEngine, "prepare", listen)
     return asked
-
-
-def run_all(run: Run) -> None:
-    for stage in WORK:
-        getattr(run, stage)()
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -145,13 +127,15 @@ def test_a_changed_setting_makes_anew_only_what_it_touches_and_says_so(
     from hneurons.answers.locating import FINDERS, ResponseFinder
 
     monkeypatch.setitem(FINDERS._items, "same", type("Other", (ResponseFinder,), {"version": 99}))
+    if "test_per_class" in changed:
+        monkeypatch.setattr(LocalEngine, "chunk", 10)  # enough of both classes are found before the last chunk
     run_all(Run(copy, make_plan(place, **changed)))
     assert made_anew(caplog.records) == anew
     RunFolder(copy).check_current()
     fresh = place / "whole"
     if len(anew) > 1:
         fresh = copy.parent / "fresh"
-        run_all(Run(fresh, make_plan(place, **changed)))
+        run_all(Run(fresh, make_plan(place, **changed)), last="fit")
     assert answers(copy) == answers(fresh)
 
 
@@ -161,7 +145,6 @@ def test_another_judge_draws_only_the_samples_that_the_first_stopped_before(
     before = {r.id: r for name in RunFolder(copy).datasets() for r in RunFolder(copy).load_responses(name)}
     plan = make_plan(place, judge="strict")
     run_all(Run(copy, plan))
-    write_run_report(RunFolder(copy))
     after = {r.id: r for name in RunFolder(copy).datasets() for r in RunFolder(copy).load_responses(name)}
     assert set(drawn) == set(after) - set(before) and drawn
     assert len(drawn) < len(after) / 2
@@ -214,8 +197,8 @@ def test_more_samples_and_more_questions_are_drawn_beside_those_that_are_there(
     more = make_plan(place, n=5, min_agreement=3, questions=f"file:{place / 'more.jsonl'}")
     Run(copy, more).sample()
     assert drawn and {sample.split("#")[0] for sample in drawn} <= {f"q{i}" for i in range(90, 100)}
-    run_all(Run(copy, more))
-    run_all(Run(copy.parent / "fresh", more))
+    run_all(Run(copy, more), last="fit")
+    run_all(Run(copy.parent / "fresh", more), last="fit")
     assert answers(copy) == answers(copy.parent / "fresh")
 
 
@@ -256,7 +239,7 @@ def test_a_change_that_was_interrupted_is_finished_and_nothing_is_lost(
     place: Path, copy: Path, drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan(place, judge="strict")
-    run_all(Run(copy.parent / "fresh", plan))
+    run_all(Run(copy.parent / "fresh", plan), last="fit")
     expected = answers(copy.parent / "fresh")
 
     def killed(dataset: Path, part: str = "responses") -> Path:
@@ -267,7 +250,7 @@ def test_a_change_that_was_interrupted_is_finished_and_nothing_is_lost(
         patch.setattr("hneurons.runs.run.put_aside", killed)
         Run(copy, plan).sample()
     drawn.clear()
-    run_all(Run(copy))
+    run_all(Run(copy), last="fit")
     assert answers(copy) == expected
     before = {r.id for r in RunFolder(place / "whole").load_responses(TRAIN)}
     assert not before & set(drawn)
@@ -359,7 +342,8 @@ def test_verdicts_of_an_earlier_judge_are_kept_and_taken_back(
 
 def test_a_run_needs_its_question_files_no_more_and_moves_with_its_folder(place: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    plan = make_plan(home := Path(shutil.copytree(place, home, ignore=shutil.ignore_patterns("whole"))))
+    home.mkdir()
+    plan = make_plan(home)
     Run(home / "run", plan).sample()
     for name in ("train.jsonl", "test.jsonl.gz"):
         (home / name).unlink()

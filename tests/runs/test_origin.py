@@ -18,24 +18,22 @@ from hneurons.core.errors import ArtifactError, InputError, SchemaError
 from hneurons.core.verification import verify_folder
 from hneurons.detection.transfer import DETECTOR, RANDOM_KINDS
 from hneurons.mechanism.weight_drift import measure_drift
-from hneurons.models.engine import LocalEngine
 from hneurons.models.language_model import load_model
 from hneurons.report.origin_report import describe_origin, draw_ranks, judge_drift
 from hneurons.report.run_report import write_run_report
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.origin import BaseRun, load_origin, measure_origin
-from hneurons.runs.plan import STAGES, TRAIN
+from hneurons.runs.plan import TRAIN
 from hneurons.runs.run import Run
 from support.damage import check_json, survivors
 from support.places import ROOT
 from support.planted import read_tree
 from support.tiny_models import tiny_tokenizer, tiny_transformer
-from support.tiny_run import make_plan, plant_judge
+from support.tiny_run import chunk_small, plant_judge
 
 pytestmark = pytest.mark.slow  # a whole run is made first
 
 EXAMPLES = ROOT / "examples"
-WORK = [stage for stage in STAGES if stage != "report"]
 
 
 def save_base(folder: Path, *, seed: int = 0, strength: float = 0.05, chat: bool = False) -> Path:
@@ -51,29 +49,25 @@ def save_base(folder: Path, *, seed: int = 0, strength: float = 0.05, chat: bool
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its origin, and the base model beside it."""
-    folder = tmp_path_factory.mktemp("origin")
+def place(place: Path) -> Path:
+    """`traced`, a finished run with its origin, and the base model beside it."""
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
-        patch.setattr(LocalEngine, "chunk", 25)
-        run = Run(folder / "run", make_plan(folder))
-        for stage in WORK:
-            getattr(run, stage)()
-        shutil.copytree(folder / "run", folder / "bare")
-        save_base(folder / "base", chat=True)
-        measure_origin(run, str(folder / "base"), draws=3)
-    return folder
+        chunk_small(patch)
+        shutil.copytree(place / "whole", place / "traced")
+        save_base(place / "base", chat=True)
+        measure_origin(Run(place / "traced"), str(place / "base"), draws=3)
+    return place
 
 
 @pytest.fixture(autouse=True)
 def planted_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_judge(monkeypatch)
-    monkeypatch.setattr(LocalEngine, "chunk", 25)
+    chunk_small(monkeypatch)
 
 
 def test_the_base_model_answers_the_runs_test_questions_in_base_format(place: Path) -> None:
-    run = Run(place / "run")
+    run = Run(place / "traced")
     job = BaseRun(run, str(place / "base"))
     assert set(job.questions) == set(run.questions) - {TRAIN}
     assert job.style.chat is False and job.style.shots == run.style.shots
@@ -87,38 +81,38 @@ def test_the_base_model_answers_the_runs_test_questions_in_base_format(place: Pa
 
 
 def test_all_results_are_in_one_file_and_read_again(place: Path) -> None:
-    found = load_origin(place / "run" / "origin")
-    assert found is not None and found == measure_origin(Run(place / "run"), str(place / "base"), draws=3)
+    found = load_origin(place / "traced" / "origin")
+    assert found is not None and found == measure_origin(Run(place / "traced"), str(place / "base"), draws=3)
     assert set(found.transfer) == {"held-out", "test"}
     for result in found.transfer.values():
         assert result.methods[0].method == DETECTOR and result.on_tuned
     assert found.ranks is not None and not found.ranks.equal
     assert len(found.ranks.score.comparisons) == 4
     assert 0 < found.distances["up"]["median"] < 0.05
-    path = place / "run" / "origin" / "origin.json"
+    path = place / "traced" / "origin" / "origin.json"
     kept = path.read_bytes()
     path.write_text("{}")
     with pytest.raises(ArtifactError, match="run the command that made it again"):
         load_origin(path.parent)
     path.write_bytes(kept)
-    assert load_origin(place / "bare" / "origin") is None
+    assert load_origin(place / "whole" / "origin") is None
 
 
 def test_all_that_origin_writes_is_json_whole_and_guarded(place: Path) -> None:
-    folder = place / "run" / "origin"
+    folder = place / "traced" / "origin"
     assert check_json(folder) > 10
     assert {check.state for check in verify_folder(folder)} == {"whole"}
     assert survivors(folder, lambda: load_origin(folder), names=["origin.json", "manifest.json"], count=60) == []
 
 
 def test_the_same_again_in_another_folder_gives_the_same_bytes(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "bare", tmp_path / "run")
+    shutil.copytree(place / "whole", tmp_path / "run")
     measure_origin(Run(tmp_path / "run"), str(place / "base"), tuned=str(place / "model"), draws=3)
-    assert read_tree(tmp_path / "run" / "origin") == read_tree(place / "run" / "origin")
+    assert read_tree(tmp_path / "run" / "origin") == read_tree(place / "traced" / "origin")
 
 
 def test_the_command_prints_tables_and_json_and_refreshes_the_page(place: Path) -> None:
-    arguments = ["origin", str(place / "run"), "--base", str(place / "base"), "--draws", "3"]
+    arguments = ["origin", str(place / "traced"), "--base", str(place / "base"), "--draws", "3"]
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0, shown.output
     words = " ".join(shown.output.split())
@@ -126,13 +120,13 @@ def test_the_command_prints_tables_and_json_and_refreshes_the_page(place: Path) 
         assert said in words
     row = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert set(row["transfer"]) == {"held-out", "test"} and row["ranks"]["population"] == 3 * 48
-    page = (place / "run" / "report.html").read_text(encoding="utf-8")
+    page = (place / "traced" / "report.html").read_text(encoding="utf-8")
     assert 'id="origin"' in page and "Were the neurons there before tuning?" in page and "<svg" in page
-    assert 'id="origin"' not in write_run_report(RunFolder(place / "bare")).read_text(encoding="utf-8")
+    assert 'id="origin"' not in write_run_report(RunFolder(place / "whole")).read_text(encoding="utf-8")
 
 
 def test_results_of_another_detector_are_not_shown(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "run", tmp_path / "run")
+    shutil.copytree(place / "traced", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "detector")
     shutil.rmtree(tmp_path / "run" / "evaluation")
     run = Run(tmp_path / "run")
@@ -144,7 +138,7 @@ def test_results_of_another_detector_are_not_shown(place: Path, tmp_path: Path) 
 
 
 def test_equal_checkpoints_have_no_ranks_and_the_page_says_so(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "bare", tmp_path / "run")
+    shutil.copytree(place / "whole", tmp_path / "run")
     found = measure_origin(Run(tmp_path / "run"), str(place / "model"), draws=2)
     assert found.ranks is not None and found.ranks.equal
     assert judge_drift(found)[0].startswith("No drift: the feed-forward weights of the two checkpoints are equal")
@@ -153,7 +147,7 @@ def test_equal_checkpoints_have_no_ranks_and_the_page_says_so(place: Path, tmp_p
 
 
 def test_other_bases_and_other_tuned_models_are_refused_before_anything_is_written(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "bare", tmp_path / "run")
+    shutil.copytree(place / "whole", tmp_path / "run")
     run = Run(tmp_path / "run")
     tiny_transformer("qwen2").save_pretrained(tmp_path / "family")
     larger = tiny_tokenizer()
@@ -173,7 +167,7 @@ def test_other_bases_and_other_tuned_models_are_refused_before_anything_is_writt
 
 
 def test_other_draws_and_moved_checkpoints_are_measured_again(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "run", tmp_path / "run")
+    shutil.copytree(place / "traced", tmp_path / "run")
     first = load_origin(tmp_path / "run" / "origin")
     found = measure_origin(Run(tmp_path / "run"), str(place / "base"), tuned=str(place / "model"), draws=2)
     assert first is not None and found.ranks == first.ranks

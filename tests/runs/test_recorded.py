@@ -12,19 +12,16 @@ from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import TRAIN, RunPlan
 from hneurons.runs.run import Run
 from support.command_line import CLI, command_line
-from support.tiny_run import make_plan, plan_arguments, plant_judge
-
-WORK = ("sample", "label", "select", "locate", "contributions", "fit", "evaluate")
+from support.tiny_run import make_plan, plan_arguments, plant_judge, run_all
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(place: Path) -> Path:
     """Model, question files, and `drawn`, a run with one sample a question."""
-    folder = tmp_path_factory.mktemp("recorded")
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
-        fill(folder / "drawn", plan_of(folder))
-    return folder
+        run_all(Run(place / "drawn", plan_of(place)))
+    return place
 
 
 @pytest.fixture
@@ -34,12 +31,6 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def plan_of(folder: Path, **changes: Any) -> RunPlan:
     return make_plan(folder, **{"n": 1, "min_agreement": 1, "tests": (), **changes})
-
-
-def fill(folder: Path, plan: RunPlan) -> None:
-    run = Run(folder, plan)
-    for stage in WORK:
-        getattr(run, stage)()
 
 
 def rows_of(run: RunFolder, *, verdicts: bool = True, tokens: bool = True) -> list[dict[str, Any]]:
@@ -71,7 +62,7 @@ def test_the_recorded_answers_of_a_run_give_its_own_numbers_and_no_model_draws(
     file = write(tmp_path / "answers.jsonl", rows_of(drawn))
     monkeypatch.setattr(LocalEngine, "prepare", None)
     monkeypatch.setattr("hneurons.answers.judges.alias.judge_alias", None)  # the verdicts came with the answers
-    fill(tmp_path / "run", plan_of(place, questions=f"recorded:{file}"))
+    run_all(Run(tmp_path / "run", plan_of(place, questions=f"recorded:{file}")))
     found = RunFolder(tmp_path / "run")
     for ours, theirs in zip(drawn.datasets(), found.datasets(), strict=True):
         examples, again = drawn.load_located(ours), found.load_located(theirs)
@@ -85,7 +76,7 @@ def test_the_recorded_answers_of_a_run_give_its_own_numbers_and_no_model_draws(
     assert areas[0] == areas[1]
     assert "all" not in found.judge_error() and "came with the answers" in found.judge_error()
     file.unlink()  # a run keeps its answers
-    fill(tmp_path / "run", plan_of(place, questions=f"recorded:{file}"))
+    run_all(Run(tmp_path / "run", plan_of(place, questions=f"recorded:{file}")))
 
 
 @pytest.mark.slow
@@ -93,7 +84,7 @@ def test_text_alone_is_judged_and_encoded_here(place: Path, tmp_path: Path, monk
     plant_judge(monkeypatch)
     drawn = RunFolder(place / "drawn")
     rows = rows_of(drawn, verdicts=False, tokens=False)
-    fill(tmp_path / "run", plan_of(place, questions=f"recorded:{write(tmp_path / 'answers.jsonl', rows)}"))
+    run_all(Run(tmp_path / "run", plan_of(place, questions=f"recorded:{write(tmp_path / 'answers.jsonl', rows)}")))
     found = RunFolder(tmp_path / "run")
     assert found.load_judgements(TRAIN) == drawn.load_judgements(TRAIN)
     assert found.manifests(TRAIN)["spans"].summary["encoded_here"] > 0
@@ -102,7 +93,7 @@ def test_text_alone_is_judged_and_encoded_here(place: Path, tmp_path: Path, monk
 @pytest.mark.slow
 def test_answers_that_cannot_be_read_back_are_named_and_the_run_goes_on(place: Path, tmp_path: Path, cli: CLI) -> None:
     rows = rows_of(RunFolder(place / "drawn"))
-    said = {(e.question.id) for e in RunFolder(place / "drawn").load_located(TRAIN) if e.token_span}
+    said = {e.question.id for e in RunFolder(place / "drawn").load_located(TRAIN) if e.token_span}
     spoilt = [row for row in rows if row["question_id"] in said][:3]
     spoilt[0]["token_ids"] = [70, 71, 72]
     spoilt[0].pop("logprobs")
@@ -130,8 +121,7 @@ def test_all_recorded_answers_to_a_question_must_agree(place: Path, tmp_path: Pa
     swapped = "incorrect" if other["verdict"] == "correct" else "correct"
     file = write(tmp_path / "answers.jsonl", [*rows, {**other, "verdict": swapped}])
     run = Run(tmp_path / "run", plan_of(place, questions=f"recorded:{file}", min_agreement=None, n=10))
-    for stage in WORK[:3]:
-        getattr(run, stage)()
+    run_all(run, last="select")
     assert first.question.id not in {e.question.id for e in run.load_selected(TRAIN)}
     assert run.manifests(TRAIN)["examples"].summary["dropped"]["inconsistent"] == 1
 

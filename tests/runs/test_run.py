@@ -21,45 +21,20 @@ from hneurons.core.artifacts import Manifest
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.verification import verify_folder
 from hneurons.detection.scores import load_scores
-from hneurons.models.engine import LocalEngine
 from hneurons.models.language_model import load_model
-from hneurons.neurons import contributions as contributions_module
 from hneurons.neurons.neuron_set import NeuronSet
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import STAGES, TRAIN, RunPlan
 from hneurons.runs.run import Run
 from support.damage import check_json, survivors
 from support.planted import read_tree
-from support.tiny_run import make_plan, plant_judge, save_tiny_model, write_questions
-
-WORK = [stage for stage in STAGES if stage != "report"]
+from support.tiny_run import chunk_small, make_plan, plant_judge, run_all, save_tiny_model, write_questions
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_judge(monkeypatch)
-    monkeypatch.setattr(LocalEngine, "chunk", 25)
-    monkeypatch.setattr(contributions_module, "SHARD_EXAMPLES", 20)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where model and question files lie, and `whole`, the run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    with pytest.MonkeyPatch.context() as patch:
-        plant_judge(patch)
-        patch.setattr(LocalEngine, "chunk", 25)
-        patch.setattr(contributions_module, "SHARD_EXAMPLES", 20)
-        run = Run(folder / "whole", make_plan(folder))
-        for stage in WORK:
-            getattr(run, stage)()
-    return folder
-
-
-def run_all(folder: Path, plan: RunPlan) -> None:
-    run = Run(folder, plan)
-    for stage in WORK:
-        getattr(run, stage)()
+    chunk_small(monkeypatch)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -110,7 +85,7 @@ def test_no_fact_is_trained_on_in_one_wording_and_tested_in_the_other(tmp_path: 
 def test_the_same_plan_gives_the_same_bytes_and_finished_stages_are_not_repeated(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_all(place / "again", make_plan(place))
+    run_all(Run(place / "again", make_plan(place)))
     expected = files_of(place / "whole")
     assert files_of(place / "again") == expected
     monkeypatch.setattr(Run, "model", property(lambda run: pytest.fail("nothing is left for the model to do")))
@@ -169,7 +144,7 @@ def test_a_run_killed_again_and_again_in_every_stage_ends_with_the_same_bytes(pl
     # The first writes one by one, then anywhere: after sixteen a run has surely come one chunk further.
     kill_at = [1, 2, 3, 4, 5, *np.random.default_rng(0).integers(16, 28, size=200).tolist()]
     kills, stages = 0, set()
-    while run_killed(lambda: run_all(folder, plan), kill_at[kills]):
+    while run_killed(lambda: run_all(Run(folder, plan)), kill_at[kills]):
         kills += 1
         reached = sorted(folder.rglob("manifest.json"), key=lambda p: p.stat().st_mtime_ns)
         if reached:
@@ -180,12 +155,12 @@ def test_a_run_killed_again_and_again_in_every_stage_ends_with_the_same_bytes(pl
     for last in ("detector", "evaluation"):
         shutil.rmtree(folder / last)
         for writes in (3, 2, 4):
-            assert run_killed(lambda: run_all(folder, plan), writes)
-        assert not run_killed(lambda: run_all(folder, plan), 10_000)
+            assert run_killed(lambda: run_all(Run(folder, plan)), writes)
+        assert not run_killed(lambda: run_all(Run(folder, plan)), 10_000)
         assert files_of(folder) == expected
 
 
-@pytest.mark.parametrize("stage", WORK)
+@pytest.mark.parametrize("stage", STAGES[:-1])
 def test_a_stage_before_its_turn_says_what_is_missing(place: Path, tmp_path: Path, stage: str) -> None:
     run = Run(tmp_path, make_plan(place))
     if stage == "sample":
@@ -248,7 +223,7 @@ def test_a_chat_model_runs_too(tmp_path: Path) -> None:
 
     plan = make_plan(tmp_path, tests=())
     save_tiny_model(tmp_path / "chat", "gemma3", chat=True)
-    run_all(tmp_path / "run", make_plan(tmp_path, tests=(), model=str(tmp_path / "chat")))
+    run_all(Run(tmp_path / "run", make_plan(tmp_path, tests=(), model=str(tmp_path / "chat"))))
     assert plan.tests == ()
     prompt = Run(tmp_path / "run").model.encode("Who?", Run(tmp_path / "run").style)
     assert "answer:" in Run(tmp_path / "run").model.tokenizer.decode(prompt)
@@ -264,24 +239,36 @@ def test_a_damaged_plan_is_one_sentence(tmp_path: Path, content: str) -> None:
         Run(tmp_path / "none")
 
 
-def run_elsewhere(code: str) -> str:
-    """What a process of its own prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
-    return done.stdout + done.stderr
+# Tries to get into the folder once for each line it is given.
+_OTHER = """
+import sys
+from pathlib import Path
+from hneurons.core.errors import HNeuronsError
+from hneurons.runs.plan import RunPlan
+from hneurons.runs.run import Run
+for line in sys.stdin:
+    try:
+        Run(Path(sys.argv[1]), RunPlan(model="x", questions="facts", seed=7))
+        print("is in", flush=True)
+    except HNeuronsError as error:
+        print(error, flush=True)
+"""
 
 
 @pytest.mark.slow
 def test_two_runs_with_other_seeds_do_not_get_into_one_folder(place: Path, tmp_path: Path) -> None:
     """The second is refused while the first is at it, though nothing but its plan is written yet."""
-    first = Run(tmp_path, make_plan(place, seed=0))
-    code = (
-        "from pathlib import Path; from hneurons.runs.plan import RunPlan; from hneurons.runs.run import Run\n"
-        f"Run(Path({str(tmp_path)!r}), RunPlan(model='x', questions='facts', seed=7))"
-    )
-    assert "another process is writing" in run_elsewhere(code)
-    assert RunPlan.load(tmp_path).seed == first.plan.seed == 0
-    del first
-    assert run_elsewhere(code) == "" and RunPlan.load(tmp_path).seed == 7
+    command = [sys.executable, "-c", _OTHER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        first = Run(tmp_path, make_plan(place, seed=0))
+        print("try", file=other.stdin, flush=True)
+        assert "another process is writing" in other.stdout.readline()
+        assert RunPlan.load(tmp_path).seed == first.plan.seed == 0
+        del first
+        print("try", file=other.stdin, flush=True)
+        assert other.stdout.readline() == "is in\n" and RunPlan.load(tmp_path).seed == 7
+        other.stdin.close()
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ import pytest
 
 from hneurons.core.types import Question, Verdict
 from hneurons.detection.rivals.compare import compare_rivals
-from hneurons.runs.plan import RunPlan
+from hneurons.models.engine import LocalEngine
+from hneurons.neurons import contributions
+from hneurons.runs.plan import STAGES, RunPlan
+from hneurons.runs.run import Run
 from support.tiny_models import tiny_tokenizer, tiny_transformer
 
 
@@ -38,6 +41,26 @@ def compare_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rivals of a run with two refits and one random set in place of fifty and twenty."""
     quick = partial(compare_rivals, refits=2, draws=1)
     monkeypatch.setattr("hneurons.detection.rivals.compare.compare_rivals", quick)
+
+
+def chunk_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages that work in parts have several of them, small as the run is."""
+    monkeypatch.setattr(LocalEngine, "chunk", 30)
+    monkeypatch.setattr(contributions, "SHARD_EXAMPLES", 20)
+
+
+def run_all(run: Run, *, last: str = "evaluate") -> Run:
+    """Every stage up to this one."""
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        getattr(run, stage)()
+    return run
+
+
+def finish_run(folder: Path, plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A whole run with the planted judge and small chunks."""
+    plant_judge(monkeypatch)
+    chunk_small(monkeypatch)
+    return run_all(Run(folder, plan))
 
 
 def save_tiny_model(folder: Path, family: str = "llama", *, chat: bool = False) -> Path:

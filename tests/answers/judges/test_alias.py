@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 from collections import Counter
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -256,13 +257,16 @@ def test_a_reply_takes_less_than_a_millisecond_on_average():
 
 @pytest.mark.shared
 def test_it_agrees_with_recorded_judgements_of_a_real_model():
-    """The recorded judge is a substring match: "40" counts for "4". Ours agrees on 98% and is stricter."""
+    """The recorded judge is a substring match: "40" counts for "4". Ours agrees on 98% and is stricter.
+
+    Every third of its 3,500 questions.
+    """
     path = SHARED / "data" / "hneurons_example_gemma3_4b_consistency_samples.jsonl.gz"
     if not path.exists():
         pytest.skip(f"{path} is missing")
     agreed = total = decided = 0
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
+        for line in islice(file, 0, None, 3):
             ((qid, row),) = json.loads(line).items()
             text = row["question"].removesuffix(" Respond with the answer only, without any explanation.")
             question = Question(qid, text, tuple(row["ground_truth"]))
@@ -272,7 +276,7 @@ def test_it_agrees_with_recorded_judgements_of_a_real_model():
                 decided += verdict in ("correct", "incorrect")
                 agreed += (verdict, recorded) in (("correct", "true"), ("incorrect", "false"))
                 total += 1
-    assert total == 35_000
+    assert total == 11_670
     assert decided / total > 0.9
     assert agreed / decided > 0.98
 

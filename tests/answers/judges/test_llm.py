@@ -147,7 +147,7 @@ def test_a_real_server_judges_and_its_words_become_verdicts_or_unscored(real_ser
     complete = Endpoint.complete  # a small model always talks to the limit
 
     def complete_briefly(self, request):
-        return complete(self, replace(request, max_tokens=24))
+        return complete(self, replace(request, max_tokens=12))
 
     monkeypatch.setattr(Endpoint, "complete", complete_briefly)
     given = responses("Paris", "I do not know.")
