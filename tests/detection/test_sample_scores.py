@@ -81,6 +81,13 @@ def test_too_few_samples_leave_these_scores_out_by_name() -> None:
     )
 
 
+def test_training_answers_whose_sampling_ended_early_take_nothing_from_the_others() -> None:
+    whole = [("Rome", ["Rome", "Rome"]), ("Oslo", ["Rome", "Bern"]), ("Lima", ["Lima", "Lima"]), ("Oslo", ["A", "B"])]
+    train, cut = make_rows(whole), make_rows([*whole, ("Bern", ["Bern"]), ("Bern", [])])
+    told = {one.method: one for one in score_rows(train, train)[0] if one.method in NAMES}
+    assert {one.method: one for one in score_rows(cut, train)[0] if one.method in NAMES} == told != {}
+
+
 def test_sample_scores_read_the_meanings_that_a_judge_told() -> None:
     rows = make_rows([("Rome", ["Rome", "Roma", "Oslo"]), ("Oslo", ["Rome", "Roma", "Roma"])])
     relations = {("Rome", "Roma"): "entailment", ("Roma", "Rome"): "entailment"}

@@ -6,21 +6,15 @@ import numpy as np
 
 from hneurons.answers.meanings import cluster_meanings
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import lacks_meanings, meaning_work
-from hneurons.detection.scores.score import SCORES, PlainScore
+from hneurons.detection.scores.meanings import SampleScore
+from hneurons.detection.scores.score import SCORES
 
 
 @SCORES.register("agreement with the majority")
-class Agreement(PlainScore):
+class Agreement(SampleScore):
     """Whether the answer means what most other samples mean, and how many these are."""
 
-    version, needs = 1, "samples"
-
-    def lacks(self, rows: AnswerRows) -> str:
-        return lacks_meanings(rows)
-
-    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
-        return meaning_work(rows)
+    version = 2
 
     def values(self, rows: AnswerRows) -> Floats:
         """Share of the commonest meaning among the other samples, negative where the answer has it, float64 [rows]."""

@@ -8,19 +8,21 @@ import numpy as np
 
 from hneurons.answers.responses import STAGE as SAMPLING
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import lacks_samples
-from hneurons.detection.scores.score import SCORES, PlainScore
+from hneurons.detection.scores.meanings import SampleScore, lacks_samples
+from hneurons.detection.scores.score import SCORES
 
 
 @SCORES.register("lexical similarity")
-class LexicalSimilarity(PlainScore):
+class LexicalSimilarity(SampleScore):
     """How little the other samples have in common word by word."""
 
-    version, needs = 1, "samples"
-    work = (SAMPLING,)
+    version = 2
 
     def lacks(self, rows: AnswerRows) -> str:
         return lacks_samples(rows)
+
+    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
+        return (SAMPLING,)
 
     def values(self, rows: AnswerRows) -> Floats:
         """Less the mean ROUGE-L F-measure of all pairs of the other samples, float64 [rows]."""

@@ -3,21 +3,15 @@
 import numpy as np
 
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import lacks_meanings, meaning_counts, meaning_work
-from hneurons.detection.scores.score import SCORES, PlainScore
+from hneurons.detection.scores.meanings import SampleScore, meaning_counts
+from hneurons.detection.scores.score import SCORES
 
 
 @SCORES.register("number of meanings")
-class NumberOfMeanings(PlainScore):
+class NumberOfMeanings(SampleScore):
     """How many different things the other samples say."""
 
-    version, needs = 1, "samples"
-
-    def lacks(self, rows: AnswerRows) -> str:
-        return lacks_meanings(rows)
-
-    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
-        return meaning_work(rows)
+    version = 2
 
     def values(self, rows: AnswerRows) -> Floats:
         return np.array([float(len(counts)) for counts in meaning_counts(rows)])

@@ -61,6 +61,10 @@ class Score:
         """What the answers lack for this score, in words; empty where nothing is missing."""
         return ""
 
+    def lacks_to_learn(self, train: AnswerRows) -> str:
+        """What the training answers lack, in words; empty where nothing is missing."""
+        return self.lacks(train)
+
     def decide(self, train: AnswerRows, test: AnswerRows) -> Decided:
         """Values of the answers in `test` and the threshold above which one is called made up.
 

@@ -154,7 +154,7 @@ def _choose(train: AnswerRows, test: AnswerRows) -> tuple[dict[str, Score], dict
     computable, left_out = dict[str, Score](), dict[str, str]()
     for name, kind in known_scores():
         score = kind()
-        lacking = score.lacks(train) or score.lacks(test)
+        lacking = score.lacks_to_learn(train) or score.lacks(test)
         if lacking:
             left_out[name] = lacking
         else:

@@ -3,21 +3,15 @@
 import numpy as np
 
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import entropy, lacks_meanings, meaning_counts, meaning_work
-from hneurons.detection.scores.score import SCORES, PlainScore
+from hneurons.detection.scores.meanings import SampleScore, entropy, meaning_counts
+from hneurons.detection.scores.score import SCORES
 
 
 @SCORES.register("semantic entropy")
-class SemanticEntropy(PlainScore):
+class SemanticEntropy(SampleScore):
     """How evenly the other samples are spread over what they mean, every sample counting alike."""
 
-    version, needs = 1, "samples"
-
-    def lacks(self, rows: AnswerRows) -> str:
-        return lacks_meanings(rows)
-
-    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
-        return meaning_work(rows)
+    version = 2
 
     def values(self, rows: AnswerRows) -> Floats:
         """Discrete semantic entropy in nats (Farquhar and others, Nature 630, 2024), float64 [rows]."""

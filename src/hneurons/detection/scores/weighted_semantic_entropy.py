@@ -6,24 +6,21 @@ import numpy as np
 
 from hneurons.core.types import Response
 from hneurons.detection.answer_rows import AnswerRows, Floats
-from hneurons.detection.scores.meanings import entropy, lacks_meanings, meaning_work, sample_meanings
-from hneurons.detection.scores.score import SCORES, PlainScore
+from hneurons.detection.scores.meanings import SampleScore, entropy, lacks_meanings, sample_meanings
+from hneurons.detection.scores.score import SCORES
 
 
 @SCORES.register("semantic entropy, weighted")
-class WeightedSemanticEntropy(PlainScore):
+class WeightedSemanticEntropy(SampleScore):
     """How evenly the probability of the other samples is spread over what they mean."""
 
-    version, needs = 1, "samples"
+    version = 2
 
     def lacks(self, rows: AnswerRows) -> str:
         if lacking := lacks_meanings(rows):
             return lacking
         bare = sum(any(not sample.logprobs for sample in samples) for samples in rows.samples)
         return f"{bare} of {len(rows.examples)} answers have samples without log-probabilities" if bare else ""
-
-    def work_on(self, rows: AnswerRows) -> tuple[str, ...]:
-        return meaning_work(rows)
 
     def values(self, rows: AnswerRows) -> Floats:
         """Semantic entropy in nats, a sample weighing exp(its mean log-probability) (arXiv 2302.09664, section 4)."""
