@@ -107,3 +107,9 @@ def test_every_file_that_is_gone_or_is_no_longer_itself_is_named(everything: Pat
 def test_a_stage_looked_at_alone_needs_nothing_from_outside_its_folder(everything: Path) -> None:
     for place in ("run/train", "run/train/responses", "run/detector/stability", "run/bench/all/facts", "set"):
         assert {check.state for check in verify_stored(everything / place)} == {"whole"}
+
+
+@pytest.mark.parametrize("data", [b"3", b"[]", b'{"drawing": 3}'])
+def test_times_that_are_none_are_damaged(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "timing.json").write_bytes(data)
+    assert [check.state for check in verify_stored(tmp_path)] == ["damaged"]

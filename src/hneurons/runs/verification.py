@@ -11,6 +11,7 @@ from hneurons.core.artifacts import MANIFEST, PENDING, ROWS, Manifest
 from hneurons.core.errors import HNeuronsError
 from hneurons.core.files import read_checked
 from hneurons.core.rows import from_row
+from hneurons.core.timing import TIMING, Spent
 from hneurons.core.verification import FileCheck, State, verify_folder
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.interventions.export.target import EXPORT_JSON
@@ -72,12 +73,18 @@ def _read_export(folder: Path) -> None:
     from_row(list[list[int]], about["neurons"])
 
 
+def _read_timing(folder: Path) -> None:
+    for spent in read_checked(folder / TIMING).values():
+        Spent.from_row(spent)
+
+
 _MANIFEST: dict[str, type] = {"stage": str, "settings": dict, "inputs": dict, "done": int, "summary": dict}
 _READERS: dict[str, Callable[[Path], object]] = {
     RUN_JSON: _read_plan,
     RESULTS: load_sweep,
     MANIFEST: _read_manifest,
     PENDING: _read_pending,
+    TIMING: _read_timing,
     NEURONS_JSON: NeuronSet.load,
     DETECTOR_JSON: Detector.load,
     RELEASE_JSON: load_release,
