@@ -17,7 +17,7 @@ from hneurons.detection.detector import Detector
 from hneurons.detection.evaluation import DETECTOR
 from hneurons.detection.fitting import fit_detector
 from hneurons.detection.ridge import fit_ridge, products_of
-from hneurons.detection.rivals.added import area_within, correct_holm, two_sided
+from hneurons.detection.rivals.added import area_within, correct_holm, partial_correlation, two_sided
 from hneurons.detection.rivals.compare import compare_rivals, load_rivals
 from hneurons.detection.rivals.curve import redundancy_curve
 from hneurons.detection.rivals.kinds import wrong_kinds
@@ -202,6 +202,13 @@ def test_kinds_of_wrong_answers_are_told_by_their_samples_and_confidence() -> No
 def test_holm_corrects_the_least_most_and_keeps_the_order() -> None:
     found = correct_holm({"a": 0.01, "b": 0.04, "c": 0.03})
     assert found == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+
+
+def test_a_partial_correlation_of_few_answers_stays_between_its_bounds() -> None:
+    for seed in range(4):
+        rows = answer_rows(make(6, neurons=True, confidence=True, seed=seed), "few")
+        found = partial_correlation(rows, np.random.default_rng(seed).normal(size=len(rows.labels)))
+        assert -1 - 1e-9 <= found.low <= found.high <= 1 + 1e-9
 
 
 def test_a_signal_that_is_only_the_stratum_is_nothing_within_it() -> None:

@@ -21,6 +21,7 @@ from hneurons.detection.rivals.results import Stack
 from hneurons.detection.scores.score import answer_log_probabilities, answer_span
 
 DRAWS = 500
+_ROUNDING = 1e-9
 STRATA = 3
 
 
@@ -135,9 +136,11 @@ def partial_correlation(test: AnswerRows, values: Floats) -> Estimate:
     def statistic(rows: np.ndarray) -> float:
         design = np.column_stack([np.ones(len(rows)), others[rows]])
         left = np.stack([ranks[rows], labels[rows]], axis=1)
+        whole = left.std(axis=0)
         left = left - design @ np.linalg.lstsq(design, left, rcond=None)[0]
         spread = left.std(axis=0)
-        return float((left[:, 0] * left[:, 1]).mean() / spread.prod()) if spread.all() else float("nan")
+        told = (spread > _ROUNDING * whole).all()  # few distinct rows are explained wholly, but for rounding
+        return float((left[:, 0] * left[:, 1]).mean() / spread.prod()) if told else float("nan")
 
     return bootstrap(statistic, len(values), groups=test.groups, draws=DRAWS, bounds=(-1, 1))
 
