@@ -43,7 +43,7 @@ Question: {question}
 Proposed Answer: {answer}"""
 _ASIDE = "Number:"
 """How the line of the number begins where there is no chat template."""
-_SAID = re.compile(r"[\s*_`\"']*(\d{1,3})\s*(?:%|percent|/\s*100)?[\s*_`\"'.]*")
+_SAID = re.compile(r"\A[\s*_`\"']*+(\d{1,3})\s*+(?:%|percent|/\s*+100)?[\s*_`\"'.]*+")
 
 
 @dataclass(frozen=True, slots=True)
