@@ -1,5 +1,6 @@
 """Shared fixtures: one thread for tiny models, no network, no progress bars left on."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers and the servers they start share the processors
+gc.set_threshold(200_000, 50, 1000)  # big libraries are gone through again and again otherwise
 os.environ["HNEURONS_DTYPE"] = "float32"  # the same numbers on every processor
 
 

@@ -51,6 +51,7 @@ def test_a_threshold_that_does_not_fit_is_found() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_tuning_score_equal_to_the_evaluation_is_selection_on_the_test_split() -> None:
     run = predictions("test", range(777), {})
     accuracy = np.mean([row.label == row.prediction for row in run.rows])  # type: ignore[union-attr]

@@ -230,6 +230,7 @@ def test_a_benchmark_whose_name_leads_elsewhere_is_damage(tmp_path: Path, name: 
             load_sweep(tmp_path)
 
 
+@pytest.mark.slow
 def test_benchmarks_side_by_side_keep_each_others_results_and_edited_ones_are_refused(tmp_path: Path) -> None:
     found = summarize_run(recorded({"h_neurons": {1.0: [1.0, 0.0], 2.0: [1.0, 1.0]}}))
     about = {"size": 3, "versions": {"a": "1"}, "odd": (1, math.nan)}

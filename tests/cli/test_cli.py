@@ -58,17 +58,24 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="module")
 def place(place: Path) -> Path:
-    """Model, question files and `run`, a run that came as far as the evaluation and the rivals."""
+    """Model, question files and `run`, a run that came as far as the evaluation."""
+    shutil.copytree(place / "whole", place / "run")
+    return place
+
+
+@pytest.fixture(scope="module")
+def compared(place: Path) -> Path:
+    """`run` with its rivals, too."""
     with pytest.MonkeyPatch.context() as patch:
         plant_judge(patch)
         compare_quickly(patch)
         chunk_small(patch)
-        run = Run(Path(shutil.copytree(place / "whole", place / "run")))
+        run = Run(Path(shutil.copytree(place / "whole", place / "compared")))
         run.states()
         run.opinions()
         run.rivals(run.scores())
         run.evaluate()
-    return place
+    return run.folder
 
 
 @pytest.fixture
@@ -242,6 +249,7 @@ def test_no_right_answers_at_all_is_one_sentence(
     assert_one_sentence(cli("select", tmp_path / "run"), 1, "0 were answered right", "ask more or easier questions")
 
 
+@pytest.mark.slow
 def test_a_judge_that_cannot_be_reached_is_one_sentence_and_nothing_is_lost(
     cli: CLI, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +284,7 @@ def small_disk() -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
-    cli: CLI, place: Path, tmp_path: Path, small_disk: Callable[[int], None]
+    cli: CLI, place: Path, compared: Path, tmp_path: Path, small_disk: Callable[[int], None]
 ) -> None:
     run = tmp_path / "run"
     verbs: list[list[object]] = [[*sampled(place, run)], *([verb, run] for verb in VERBS[:-1])]
@@ -289,7 +297,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     trees = [
         # How long the scores took is beside them and among the rivals.
         {k: v for k, v in tree.items() if not k.endswith((".tmp", ".html", TIMING)) and not k.startswith("rivals/")}
-        for tree in (read_tree(place / "run"), read_tree(run))
+        for tree in (read_tree(compared), read_tree(run))
     ]
     assert trees[0] == trees[1]
 
@@ -349,7 +357,9 @@ def test_wrong_usage_exits_with_2_and_no_traceback(cli: CLI, arguments: list[str
 JSON_VERBS = ["label", "select", "locate", "contributions", "fit", "scores", "evaluate", "show"]
 
 
-@pytest.mark.parametrize("verb", JSON_VERBS)
+@pytest.mark.parametrize(
+    "verb", [pytest.param(verb, marks=pytest.mark.slow) if verb == "scores" else verb for verb in JSON_VERBS]
+)
 def test_json_is_all_that_a_verb_prints(cli: CLI, copy: Path, verb: str) -> None:
     said = cli(verb, copy, "--json")
     assert said.code == 0, said.err

@@ -147,6 +147,7 @@ def saying(*replies: str, cut: bool = False) -> Model:
     return get_model("mockllm/model", custom_outputs=outputs, memoize=False)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_graded_is_unscored_with_its_reason_and_in_no_metric(
     places: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_conversation_goes_on_as_the_benchmark_says_and_its_last_reply_is_grad
     assert math.isnan(wrong.as_float()) and wrong.reason == "first answer not right"
 
 
+@pytest.mark.slow
 def test_a_first_turn_of_the_plain_model_is_not_scaled(
     places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def test_every_kind_of_folder_gives_the_same_neurons(sources: Path, name: str) -
         assert open_detector(name).columns.tolist() == [3, 40, 100]
 
 
+@pytest.mark.slow
 def test_a_hub_id_gives_the_neurons_of_its_release(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     with run_hub(monkeypatch, sources / "cache"):

@@ -272,6 +272,7 @@ def test_neurons_are_read_of_sets_detectors_and_releases_that_are_whole(tmp_path
         open_neurons(tmp_path / "release")
 
 
+@pytest.mark.slow
 def test_a_release_goes_to_the_hub_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = save_release(tmp_path / "release", make_detector(), RESULTS)
     (tmp_path / "release" / "secret.txt").write_text("not part of it")

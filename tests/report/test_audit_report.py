@@ -75,6 +75,7 @@ def test_the_report_stands_alone_and_says_the_same_as_its_json(run: Path, tmp_pa
     assert "NaN" not in (tmp_path / "audit.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_report_says_first_how_its_headline_claims_stand_and_lists_only_what_does_not_hold(run: Path) -> None:
     report = audit_runs([load_run(run)])
     page = render_report(report)

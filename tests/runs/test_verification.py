@@ -80,6 +80,7 @@ def everything(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_file_that_is_gone_or_is_no_longer_itself_is_named(everything: Path) -> None:
     paths = [path for path in everything.rglob("*") if path.is_file() and path.name not in ("README.md", "lock")]
     said_before = {check.path: check.state for check in verify_stored(everything)}

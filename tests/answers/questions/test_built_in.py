@@ -65,6 +65,7 @@ def test_every_fact_has_answers_without_repeats_that_the_judge_takes_and_the_que
             assert judge_alias(question, f"{answer}.").verdict == "correct", (question, answer)
 
 
+@pytest.mark.slow
 def test_an_answer_to_one_fact_is_wrong_for_others_of_its_relation() -> None:
     by_relation: dict[str, list[Question]] = {}
     for question in load_questions("facts"):

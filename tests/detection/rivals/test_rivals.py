@@ -88,6 +88,7 @@ def test_a_comparison_is_kept_read_again_and_names_everything(tmp_path: Path) ->
         compare_rivals(fit_detector(train.contributions, C=0.1, subsamples=0), train, {"new": test}, {"new": scores})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crash_at", [0, 1, 7, -1])
 def test_a_comparison_that_is_killed_goes_on_with_what_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
