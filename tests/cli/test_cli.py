@@ -431,6 +431,7 @@ def test_scores_take_another_judge_of_meanings_and_the_run_remembers_it(cli: CLI
     assert load_scores(again.place("held-out", "scores")).meanings == "model, both"
     assert_one_sentence(cli("scores", folder, "--meaning-rule", "none"), 2, "unknown meaning rule 'none'")
     assert_one_sentence(cli("scores", folder, "--meanings", str(tmp_path)), 2, "could not load the model")
+    assert RunFolder(folder).plan.meanings == "model"  # a name that is none stays out of the plan
 
 
 @pytest.mark.parametrize("kind", ["questions", "judges", "finders", "signals", "scores", "models", "audits"])

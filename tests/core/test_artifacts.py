@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hneurons.core import artifacts
-from hneurons.core.artifacts import MANIFEST, ROWS, FileStage, Manifest, RowStore, load_rows, read_result
+from hneurons.core.artifacts import MANIFEST, ROWS, RUN_JSON, FileStage, Manifest, RowStore, load_rows, read_result
 from hneurons.core.errors import ArtifactError, InputError, StorageError
 from hneurons.core.files import read_jsonl, write_atomic
 from hneurons.core.rows import load_json
@@ -380,3 +380,10 @@ def test_manifests_and_rows_are_json_without_nan(tmp_path: Path) -> None:
             json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert load_rows(tmp_path / "b")[1] == store.rows == [{"value": None, "text": "a\ud800"}]
     assert write_files(tmp_path / "a").complete, "NaN in settings compares equal to what was stored"
+
+
+def test_a_stage_is_not_written_between_the_stages_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / RUN_JSON).write_text("{}")
+    with pytest.raises(InputError, match="is the folder of a whole run"):
+        Manifest(stage="s", settings={}, inputs={}, expected=1).resume(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [RUN_JSON]

@@ -63,7 +63,7 @@ def audit(
 def _read(folder: Path) -> "list[Run]":
     """The recorded run in a folder, or what is recorded of the detector of a run of ours."""
     from hneurons.audits import load_run
-    from hneurons.neurons.opening import RUN_JSON
+    from hneurons.core.artifacts import RUN_JSON
 
     if not (folder / RUN_JSON).is_file():
         return [load_run(folder)]

@@ -92,9 +92,8 @@ def measure_set_drift(
 
 def _read_fit(source: str) -> "Fit | None":
     """A run's own detector with the contributions it was fitted on; None for anything but a run that has both."""
-    from hneurons.core.artifacts import MANIFEST
+    from hneurons.core.artifacts import MANIFEST, RUN_JSON
     from hneurons.mechanism.overlap_null import Fit
-    from hneurons.neurons.opening import RUN_JSON
     from hneurons.runs.folder import RunFolder
     from hneurons.runs.plan import TRAIN
 

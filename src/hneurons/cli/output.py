@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hneurons.core.artifacts import MANIFEST, Manifest
+from hneurons.core.artifacts import MANIFEST, RUN_JSON, Manifest
 from hneurons.core.errors import ArtifactError, InputError
 from hneurons.core.files import read_checked, stored_errors
 from hneurons.core.rows import dump_json, field_row, to_row
@@ -186,7 +186,7 @@ def describe(path: Path) -> dict[str, Any]:
     Raises `InputError` for anything else.
     """
     from hneurons.interventions.export.target import EXPORT_JSON
-    from hneurons.neurons.opening import RELEASE_JSON, RUN_JSON
+    from hneurons.neurons.opening import RELEASE_JSON
 
     if (path / RUN_JSON).is_file():
         return _describe_run(path)

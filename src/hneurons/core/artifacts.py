@@ -35,7 +35,7 @@ from hneurons.core.seeds import fingerprint
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
+MANIFEST, RUN_JSON = "manifest.json", "run.json"
 ROWS = "rows.jsonl"
 PENDING, PENDING_DATA = "pending.json", "pending.safetensors"
 __all__ = [
@@ -120,9 +120,11 @@ class Manifest:
         """The manifest to go on with: `self` in a folder where nothing is done, else the stored one.
 
         earlier: what earlier versions recorded for some of the inputs, which are then the same ones.
-        Raises `OtherSettingsError` naming the fields that differ between the two.
+        Raises `OtherSettingsError` naming the fields that differ between the two, `InputError` for the folder of a run.
         """
         stored = type(self).load(folder) if (folder / MANIFEST).is_file() else None
+        if stored is None and (folder / RUN_JSON).is_file():
+            raise InputError(f"{folder} is the folder of a whole run: give --out a folder of its own")
         begun = stored is not None and (stored.done or stored.complete)
         known = {self.fingerprint, replace(self, inputs={**self.inputs, **(earlier or {})}).fingerprint}
         same = stored is not None and stored.fingerprint in known

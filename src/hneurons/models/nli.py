@@ -9,6 +9,17 @@ from hneurons.core.errors import InputError, PromptTooLongError
 LABELS = {"entail": "entailment", "contradict": "contradiction", "neutral": "neutral"}
 
 
+def check_nli_model(model: str) -> None:
+    """Raise `InputError` where a model is none that `NLIModel` takes, as far as its configuration tells."""
+    from transformers import AutoConfig
+
+    from hneurons.models.checkpoints import loading_errors
+
+    with loading_errors(model):
+        labels = AutoConfig.from_pretrained(model).id2label
+    read_labels(labels, model)
+
+
 class NLIModel:
     """Any sequence classifier of transformers whose labels name entailment and contradiction; others are neutral.
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hneurons.core.artifacts import RUN_JSON
 from hneurons.core.errors import ArtifactError, EndpointError, InputError
 from hneurons.core.files import file_hash, read_checked
 
 if TYPE_CHECKING:
     from hneurons.neurons.neuron_set import NeuronSet
 
-RUN_JSON, RELEASE_JSON = "run.json", "hneurons.json"
+RELEASE_JSON = "hneurons.json"
 RELEASE_VERSION = 1
 WANTED = "give the folder of a run, a detector, a neuron set or a release, or a hub id (owner/name)"
 _DETECTOR = "detector"

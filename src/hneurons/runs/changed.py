@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hneurons.core.artifacts import MANIFEST, Manifest
+from hneurons.core.artifacts import MANIFEST, RUN_JSON, Manifest
 from hneurons.core.errors import ArtifactError, HNeuronsError
 from hneurons.core.types import ModelIdentity
-from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.asking import split_questions
 from hneurons.runs.plan import RunPlan
 

@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hneurons.core.artifacts import MANIFEST, Manifest, load_rows
+from hneurons.core.artifacts import MANIFEST, RUN_JSON, Manifest, load_rows
 from hneurons.core.errors import ArtifactError
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
 from hneurons.core.timing import Spent, read_timing
 from hneurons.core.types import Example, Judgement, Question, Response, identify
-from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.plan import TRAIN, RunPlan
 
 if TYPE_CHECKING:

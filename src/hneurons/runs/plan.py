@@ -4,12 +4,11 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hneurons.core.artifacts import MANIFEST, Manifest
+from hneurons.core.artifacts import MANIFEST, RUN_JSON, Manifest
 from hneurons.core.errors import ArtifactError, InputError, check_most
 from hneurons.core.files import read_checked, storage_errors, write_checked
 from hneurons.core.rows import Row
 from hneurons.core.wording import did_you_mean
-from hneurons.neurons.opening import RUN_JSON
 from hneurons.runs.naming import TRAIN as TRAIN
 from hneurons.runs.naming import check_names, known_by, name_as_before, name_datasets
 
@@ -92,8 +91,9 @@ class RunPlan(Row):
         """Raise `InputError` for a name or number that a later stage would refuse, before anything is done."""
         from hneurons.answers.judging import JUDGES, choose_thresholds
         from hneurons.answers.locating import FINDERS
-        from hneurons.answers.meanings import check_rule
+        from hneurons.answers.meanings import MODEL, STRINGS, check_rule
         from hneurons.answers.questions import QUESTIONS
+        from hneurons.models.nli import check_nli_model
         from hneurons.models.precision import choose_dtype
         from hneurons.neurons.contributions import check_other
         from hneurons.neurons.signals import SIGNALS
@@ -106,6 +106,8 @@ class RunPlan(Row):
         choose_thresholds(self.judge, self.judge_threshold)
         FINDERS.get(self.finder)
         check_rule(self.meaning_rule)
+        if self.meanings not in (STRINGS, MODEL):
+            check_nli_model(self.meanings)
         for flag, known in _KNOWN.items():
             if getattr(self, flag) not in known:
                 given = getattr(self, flag)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hneurons.benchmarks.sweeps import RESULTS, load_sweep
-from hneurons.core.artifacts import MANIFEST, PENDING, ROWS, Manifest
+from hneurons.core.artifacts import MANIFEST, PENDING, ROWS, RUN_JSON, Manifest
 from hneurons.core.errors import HNeuronsError
 from hneurons.core.files import read_checked
 from hneurons.core.rows import from_row
@@ -16,7 +16,7 @@ from hneurons.core.verification import FileCheck, State, verify_folder
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.interventions.export.target import EXPORT_JSON
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
-from hneurons.neurons.opening import RELEASE_JSON, RUN_JSON
+from hneurons.neurons.opening import RELEASE_JSON
 from hneurons.records.record import RUN_STAGE, RunSettings
 from hneurons.releases.release import CARD, CARD_MARK, load_release
 from hneurons.runs.folder import PARTS
