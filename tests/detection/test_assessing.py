@@ -15,12 +15,16 @@ from hneurons.core.types import Example, Question
 from hneurons.detection import assessing as assessing_module
 from hneurons.detection.assessing import assess_answers
 from hneurons.detection.assessment import Answer, Assessment
+from hneurons.detection.decisions.abstention import guarantee_precision
+from hneurons.detection.decisions.deciding import Decisions
+from hneurons.detection.decisions.policy import Policy, PolicyStep
 from hneurons.detection.detector import Detector
 from hneurons.models.endpoint import Completion, Endpoint
 from hneurons.models.language_model import LanguageModel
 from hneurons.models.prompts import PromptStyle
 from hneurons.models.sampling import Sampling
 from hneurons.neurons.contributions import Contributions, measure_contributions
+from support.labelled import make_scores
 from support.planted import read_tree
 from support.tiny_models import tiny_model
 
@@ -190,6 +194,36 @@ def test_a_killed_job_resumes_and_ends_with_the_same_rows(
     found = assess_answers(model, detector, answers, out=tmp_path / "killed")
     assert len(found.rows) == len(answers) and sum(passes[3:]) == len(answers) - 10
     assert (tmp_path / "killed" / "rows.jsonl").read_bytes() == (tmp_path / "whole" / "rows.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("killed_in", [2, 3], ids=["before the alarm", "after the alarm"])
+def test_from_the_alarm_on_the_policy_withholds_answers_and_a_killed_call_goes_on_so(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: int
+) -> None:
+    model, detector, examples, _ = case
+    monkeypatch.setattr(assessing_module, "CHUNK", 2)
+    answers = as_answers(examples)
+    policy = Policy((PolicyStep(1.0, "answer"),), "abstain", weights={"log_odds": 0.0}, void="retrieve")
+    elsewhere = make_scores(40, mean=-500)
+    decisions = Decisions(guarantee=guarantee_precision(elsewhere), policy=policy)
+    whole = assess_answers(model, detector, answers, decisions=decisions, out=tmp_path / "whole")
+    since = whole.manifest.summary["drift"]["since"]
+    assert 2 < since <= 4 < len(answers)
+    wanted = ["answer"] * (since - 1) + ["retrieve"] * (len(answers) - since + 1)
+    assert [row.action for row in whole.rows] == wanted
+    run, passes = assessing_module._Reader._run, list[int]()
+
+    def dying(self: Any, batch: Any, past: Any) -> Any:
+        passes.append(len(batch))
+        if len(passes) == killed_in:
+            raise KeyboardInterrupt
+        return run(self, batch, past)
+
+    monkeypatch.setattr(assessing_module._Reader, "_run", dying)
+    with pytest.raises(KeyboardInterrupt):
+        assess_answers(model, detector, answers, decisions=decisions, out=tmp_path / "killed")
+    assess_answers(model, detector, answers, decisions=decisions, out=tmp_path / "killed")
+    assert read_tree(tmp_path / "killed") == read_tree(tmp_path / "whole")
 
 
 def test_ctrl_c_keeps_every_finished_batch_of_the_open_chunk(

@@ -25,7 +25,7 @@ from hneurons.core.types import Example, Question, Response, Span
 from hneurons.detection.answer_rows import AnswerRows
 from hneurons.detection.assessment import Answer, Assessment, Assessments, TokenRisk, probability
 from hneurons.detection.decisions.deciding import Decisions
-from hneurons.detection.decisions.drift import describe_drift
+from hneurons.detection.decisions.drift import DriftMonitor, describe_drift
 from hneurons.detection.detector import Detector
 from hneurons.detection.scores.score import SCORES, PlainScore
 from hneurons.detection.token_scores import TokenScores
@@ -89,6 +89,7 @@ def assess_answers(
     chunks = [answers[first : first + CHUNK] for first in range(0, len(answers), CHUNK)]
     inputs = {"answers": fingerprint([answer.to_row() for answer in answers])}
     store = RowStore(out, stage=STAGE, settings=settings, inputs=inputs, expected=len(chunks))
+    monitor = None if store.complete else decisions.watch(map(Assessment.from_row, store.rows))
     with progress("score", len(answers), done=len(store.rows)) as advance:
         for chunk in chunks[store.done :]:
             found = _read_pending(store)
@@ -98,7 +99,7 @@ def assess_answers(
             except BaseException:
                 store.put_aside([one.to_row() for one in found.values()])
                 raise
-            store.commit([decisions.apply(found[answer.id]).to_row() for answer in chunk])
+            store.commit([decisions.apply(found[answer.id], monitor).to_row() for answer in chunk])
     rows = [Assessment.from_row(row) for row in store.rows]
     if not store.complete:
         store.finish(
@@ -110,7 +111,7 @@ def assess_answers(
                 "problems": dict(Counter(row.problem for row in rows if row.problem)),
                 **_count_decisions(rows),
                 **decisions.sentences(),
-                **_describe_watch(decisions, rows),
+                **_describe_watch(decisions, monitor, len(rows)),
             }
         )
     return Assessments(rows, store.manifest)
@@ -132,10 +133,10 @@ def _count_decisions(rows: Sequence[Assessment]) -> dict[str, dict[str, int]]:
     return counts | ({"actions": dict(acted)} if acted else {})
 
 
-def _describe_watch(decisions: Decisions, rows: Sequence[Assessment]) -> dict[str, Any]:
-    found = decisions.watch(rows)
-    if found is None or decisions.guarantee is None:
+def _describe_watch(decisions: Decisions, monitor: DriftMonitor | None, answers: int) -> dict[str, Any]:
+    if monitor is None or decisions.guarantee is None or answers < 2:  # a single answer tells nothing
         return {}
+    found = monitor.state
     return {"drift": {**found.to_row(), "alarm": found.alarm, "said": describe_drift(found, decisions.guarantee.data)}}
 
 

@@ -109,7 +109,7 @@ def test_decisions_give_probability_and_decision_and_nothing_where_there_is_no_s
     guarantee, calibration = guarantee_precision(scores), calibrate_scores(scores)
     guarantee.save(tmp_path)
     calibration.save(tmp_path)
-    decisions = load_decisions(tmp_path, detector)
+    decisions = load_decisions(str(tmp_path), detector)
     assert decisions == Decisions(calibration, guarantee)
     assert decisions.settings() == {"calibration": calibration.content, "guarantee": guarantee.content}
     bare = Assessment("a", guarantee.threshold - 0.1, 0.5, False, (0, 1), (), {}, False)

@@ -93,8 +93,9 @@ def test_a_guarantee_is_void_for_answers_of_another_domain() -> None:
     )
     decisions = Decisions(None, guarantee_precision(LabelledScores("home", "d", rows, {})))
     assert decisions.guarantee is not None and len(decisions.guarantee.reference.centre) == NEURONS
-    same, other = (decisions.watch(as_rows(domain.draw(rng, 100))) for domain in (HOME, OTHER))
-    assert same is not None and other is not None and other.alarm and not same.alarm
+    monitors = [decisions.watch(as_rows(domain.draw(rng, 100))) for domain in (HOME, OTHER)]
+    same, other = (monitor.state for monitor in monitors if monitor is not None)
+    assert other.alarm and not same.alarm
     assert "The guarantee is void for them" in describe_drift(other, "home")
     assert "Nothing was seen that tells these 100 answers from those of home" in describe_drift(same, "home")
-    assert decisions.watch(as_rows(HOME.draw(rng, 1))) is None and Decisions().watch(as_rows(HOME.draw(rng, 9))) is None
+    assert Decisions().watch(as_rows(HOME.draw(rng, 9))) is None

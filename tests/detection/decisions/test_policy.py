@@ -9,8 +9,9 @@ import pytest
 
 from hneurons.core.errors import InputError
 from hneurons.detection.assessment import Assessment
-from hneurons.detection.decisions.deciding import Decisions
+from hneurons.detection.decisions.deciding import Decisions, load_decisions
 from hneurons.detection.decisions.policy import Policy, PolicyStep, check_policy, combine_risk, decide, load_policy
+from support.labelled import bare_detector
 
 ANSWER = Assessment("a", 0.4, 0.6, True, (0, 1), (), {"perplexity": 2.0}, False, probability=0.3, decision="answer")
 POLICY = Policy((PolicyStep(0.2, "answer"), PolicyStep(0.5, "retrieve")), "ask a human")
@@ -72,6 +73,8 @@ def test_a_policy_is_read_from_toml_and_json_alike(tmp_path: Path) -> None:
                            offset=-1, name="internal policies")  # fmt: skip
     (tmp_path / "policy.json").write_text(json.dumps(found.to_row()))
     assert load_policy(tmp_path / "policy.json") == found
+    assert load_policy(str(tmp_path / "policy.toml")) == found
+    assert load_decisions(str(tmp_path), bare_detector(), policy=str(tmp_path / "policy.toml")).policy == found
 
 
 @pytest.mark.parametrize(

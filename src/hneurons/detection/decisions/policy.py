@@ -32,7 +32,7 @@ class Policy(Row):
       odds. "log_odds" is the detector's. Without weights the risk is the calibrated probability.
     - `steps`: the first whose bound the risk is below gives the action; `otherwise` is for a higher risk.
     - `unscored`: the action for an answer without a score.
-    - `void`: the action in place of "answer" where the guarantee is void.
+    - `void`: the action in place of "answer" where the guarantee is void, which is from a drift alarm on.
     - `guarantee`: "answer" is only for answers that the guarantee lets through; others get the next step's action.
     """
 
@@ -60,8 +60,9 @@ class Decided(Row):
     reason: str
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: str | Path) -> Policy:
     """Read a policy from .toml or .json. Raises `InputError` that names what is wrong in it."""
+    path = Path(path)
     text = read_foreign_text(path)
     try:
         row = tomllib.loads(text) if path.suffix == ".toml" else load_json(text)
