@@ -70,7 +70,9 @@ class Decisions(NamedTuple):
         """What determines the results; empty where nothing was made."""
         found: dict[str, Any] = {name: part.content for name, part in self._asdict().items() if part is not None}
         if self.policy is not None and self.guarantee is not None:
-            found["void"] = "from the alarm on"  # earlier versions gave such answers the action of a guarantee that holds
+            found["void"] = (
+                "from the alarm on"  # earlier versions gave such answers the action of a guarantee that holds
+            )
         return found
 
 
