@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from hneurons.detection.assessment import Action
 from hneurons.detection.decisions.calibration import load_calibration
 from hneurons.models.language_model import LanguageModel
 from hneurons.runs.folder import RunFolder
@@ -169,6 +171,25 @@ def test_a_policy_gives_every_answer_an_action(run: Path, cli: CLI, tmp_path: Pa
     assert said.code == 2 and "'steps' is missing" in said.err
 
 
+def test_the_loop_of_the_docs_runs_as_it_stands(
+    run: Path, cli: CLI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deciding.md").read_text(encoding="utf-8")
+    policy, loop = (
+        textwrap.dedent(page.split(f"```{language}\n")[1].split("```")[0].rpartition("\n")[0])
+        for language in ("toml", "python")
+    )
+    file = write(tmp_path / "labelled.jsonl", labelled(90, 20))
+    assert cli("calibrate", run, "--data", file).code == 0 and cli("abstain", run, "--data", file).code == 0
+    monkeypatch.chdir(tmp_path)
+    run.rename("policies")
+    Path("policy.toml").write_text(policy, encoding="utf-8")
+    made: dict[str, Any] = {}
+    exec(loop.replace('"MODEL"', repr(RunFolder(Path("policies")).plan.model)), made)
+    found = made["handle"]("Which river?", "The Nile")
+    assert found.action in get_args(Action) and found.reason
+
+
 def test_that_no_threshold_exists_is_a_result(run: Path, cli: CLI) -> None:
     said = cli("abstain", run, "--data", "other")
     assert said.code == 0 and "No threshold exists" in said.out
@@ -180,9 +201,9 @@ def test_that_no_threshold_exists_is_a_result(run: Path, cli: CLI) -> None:
 
 def test_labels_are_counted_before_there_are_any(cli: CLI) -> None:
     said = cli("abstain", "--expected-coverage", 0.5, "--expected-precision", 0.95)
-    assert said.code == 0 and "needs 256 labelled answers" in said.out.replace("\n", " ")
+    assert said.code == 0 and "needs 384 labelled answers" in said.out.replace("\n", " ")
     assert json.loads(cli("abstain", "--expected-coverage", 1, "--expected-precision", 1, "--json").out) == {
-        "without_errors": 22, "expected": 22,
+        "without_errors": 33, "expected": 33,
     }  # fmt: skip
     for arguments in ((), ("--expected-coverage", 0.5)):
         said = cli("abstain", *arguments)
@@ -194,9 +215,10 @@ def test_labels_are_counted_before_there_are_any(cli: CLI) -> None:
     ("arguments", "code", "said"),
     [
         (("--data", "{}/five.jsonl"), 1, "has 5 labelled answers, and a guarantee needs at least 10"),
-        (("--data", "other", "--target-precision", "1"), 2, "--target-precision should lie between 0 and 1"),
-        (("--data", "other", "--confidence", "0"), 2, "--confidence should lie between 0 and 1"),
+        (("--data", "other", "--target-precision", "1"), 2, "--target-precision should lie between 0.000001 and"),
+        (("--data", "other", "--confidence", "0"), 2, "--confidence should lie between 0.000001 and"),
         (("--data", "train"), 2, "was fitted on 'train'"),
+        (("--data", "train", "--seed", "-1"), 2, "--seed"),
     ],
 )
 def test_bad_input_to_abstain_is_one_sentence(
@@ -253,6 +275,28 @@ def test_bad_input_is_one_sentence(
     write(tmp_path / "bad.jsonl", [{**r, "correct": "perhaps"} for r in labelled(3, 1)])
     found = cli("calibrate", run, *(argument.replace("{}", str(tmp_path)) for argument in arguments))
     assert found.code == code and said in found.err and "Traceback" not in found.err, found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("calibrate", "--method", "best"), "known are shift, platt, beta, isotonic"),
+        (("calibrate", "--error-rate", "1"), "--error-rate should lie between 0 and 1"),
+        (("calibrate", "--refit", "{}"), "is not empty"),
+        (("abstain", "--method", "best"), "known are order, fixed"),
+        (("abstain", "--target-precision", "1"), "--target-precision should lie between"),
+    ],
+)
+def test_flags_are_checked_before_any_answer_is_scored(
+    run: Path, cli: CLI, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("answers were scored")
+
+    monkeypatch.setattr("hneurons.runs.labelled.label_and_score", fail)
+    verb, *flags = (argument.replace("{}", str(run)) for argument in arguments)
+    found = cli(verb, run, *flags)
+    assert found.code == 2 and said in found.err and "Traceback" not in found.err, found.err
 
 
 def test_another_detector_leaves_the_calibration_behind_and_says_so(run: Path, cli: CLI) -> None:

@@ -45,13 +45,15 @@ def calibrate(
 ) -> None:
     """Turn a detector's log odds into probabilities, on labelled answers as they were drawn."""
     from hneurons.cli.output import make_console, print_json
-    from hneurons.detection.decisions.calibration import calibrate_scores, describe_calibration
+    from hneurons.detection.decisions.calibration import calibrate_scores, check_calibration, describe_calibration
     from hneurons.detection.decisions.refitting import refit_weights
 
+    check_calibration(method, error_rate)
+    if refit is not None:
+        _check_new(refit)
     found = _labelled(source, data, model, judge_url, judge_model, device, rows)
     scores, folder = found.scores, found.folder
     if refit is not None:
-        _check_new(refit)
         detector, scores = refit_weights(found.detector, scores)
         folder = refit
     calibration = calibrate_scores(scores, method=method, error_rate=error_rate)  # type: ignore[arg-type]
@@ -91,7 +93,7 @@ def abstain(
     method: Annotated[
         str, typer.Option(help="Thresholds at order statistics (order), or fixed without an assumption (fixed).")
     ] = "order",
-    seed: Annotated[int, typer.Option(help="Seed of the third of the answers that is kept apart.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the third of the answers that is kept apart.")] = 0,
     model: ModelName = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = "default",
@@ -102,8 +104,9 @@ def abstain(
     """Choose which answers to give, with a guarantee of their precision; or say that none can be given."""
     from hneurons.cli.output import make_console, print_json
     from hneurons.core.errors import InputError
-    from hneurons.detection.decisions.abstention import guarantee_precision
+    from hneurons.detection.decisions.abstention import check_guarantee, guarantee_precision
 
+    check_guarantee(target_precision, confidence, method)
     if source is None:
         if expected_coverage is None or expected_precision is None:
             raise InputError("give a run, or --expected-coverage and --expected-precision to count the labels it needs")
@@ -137,8 +140,7 @@ def _print_labels(target: float, confidence: float, coverage: float, precision: 
     make_console().print(
         f"A precision of {target:g} at confidence {confidence:g} needs {found.expected:,} labelled answers if "
         f"{coverage:.0%} of them are answered and {precision:.1%} of those are right. It then succeeds in four of five "
-        f"draws. Without a single error it needs {found.without_errors:,}. Label half as many again, since a third is "
-        "kept apart."
+        f"draws. Without a single error it needs {found.without_errors:,}. The third that is kept apart is counted."
     )
 
 

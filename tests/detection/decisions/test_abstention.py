@@ -95,11 +95,11 @@ def test_one_answer_about_each_fact_counts() -> None:
     assert found.left_out == {"another answer about the same fact": 100} and len(found.rows) == 100
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, 1.5, float("nan")])
+@pytest.mark.parametrize("value", [0.0, 1e-17, 1.0, 1.5, float("nan")])
 def test_impossible_targets_are_refused(value: float) -> None:
-    with pytest.raises(InputError, match="--target-precision should lie between 0 and 1"):
+    with pytest.raises(InputError, match=r"--target-precision should lie between 0\.000001 and"):
         guarantee_precision(make_scores(50), target_precision=value)
-    with pytest.raises(InputError, match="--confidence should lie between 0 and 1"):
+    with pytest.raises(InputError, match=r"--confidence should lie between 0\.000001 and"):
         guarantee_precision(make_scores(50), confidence=value)
 
 

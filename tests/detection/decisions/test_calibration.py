@@ -8,6 +8,7 @@ import pytest
 from scipy.special import expit
 
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
+from hneurons.core.files import write_checked
 from hneurons.core.types import Question, Response
 from hneurons.detection.decisions.calibration import (
     CALIBRATION_JSON,
@@ -122,6 +123,19 @@ def test_a_calibration_is_kept_beside_its_detector_alone(tmp_path: Path) -> None
     path = tmp_path / CALIBRATION_JSON
     path.write_text(path.read_text().replace('"right"', '"left"', 1))
     with pytest.raises(ArtifactError, match="run 'calibrate' again"):
+        load_calibration(tmp_path, detector)
+
+
+def test_a_detector_that_ranks_the_wrong_way_round_is_told_and_a_falling_map_of_old_is_refused(tmp_path: Path) -> None:
+    detector = bare_detector()
+    turned = make_scores(400, slope=-2)
+    found = calibrate_scores(LabelledScores("turned", detector.content, turned.rows, {}))
+    assert found.calibrator.flat and "does not rank these answers the right way round" in describe_calibration(found)
+    assert "the right way round" not in describe_calibration(calibrate_scores(make_scores(400)))
+    row = found.to_row()
+    row["calibrator"]["parameters"] = [-1.87, 0.0]
+    write_checked(tmp_path / CALIBRATION_JSON, row)
+    with pytest.raises(ArtifactError, match=r"the map falls .* run 'calibrate' again"):
         load_calibration(tmp_path, detector)
 
 

@@ -69,6 +69,20 @@ def test_beta_never_falls_where_the_scores_rise() -> None:
     assert (np.diff(found.probability(np.linspace(-9, 9, 100))) >= 0).all()
 
 
+@pytest.mark.parametrize("method", ["platt", "beta", "isotonic"])
+@pytest.mark.parametrize("offset", [-4.0, 0.0, 4.0])
+def test_a_detector_that_ranks_the_wrong_way_round_gets_a_flat_map(method: Method, offset: float) -> None:
+    rng = np.random.default_rng(4)
+    s = rng.normal(0, 2, 500)
+    wrong = rng.random(500) < expit(-2 * s)
+    found = fit_calibrator(method, s + offset, wrong)
+    p = found.probability(np.linspace(-9, 9, 100))
+    assert (np.diff(p) >= 0).all() and p[0] == pytest.approx(wrong.mean(), abs=0.02)
+    if method != "isotonic":
+        assert found.flat
+    assert not fit_calibrator(method, s + offset, ~wrong).flat
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_classes_that_do_not_overlap_give_finite_probabilities_and_the_map_round_trips(method: Method) -> None:
     s = np.array([-3.0, -2, -1, 1, 2, 3])

@@ -124,12 +124,9 @@ def guarantee_precision(
       is answered.
     - `fixed`: thresholds at quantiles of the third that is kept apart (`run_thresholds`), without that assumption.
 
-    Raises `InputError` for targets outside of (0, 1) and another method, `NotEnoughDataError` for fewer than ten
-    answers.
+    Raises what `check_guarantee` raises, and `NotEnoughDataError` for fewer than ten answers.
     """
-    check_targets(target_precision, confidence)
-    if method not in get_args(Method):
-        raise InputError(f"unknown method '{method}': known are {', '.join(get_args(Method))}")
+    check_guarantee(target_precision, confidence, method)
     scores = one_per_group(scores)
     if len(scores.rows) < LEAST:
         raise NotEnoughDataError(
@@ -163,6 +160,13 @@ def guarantee_precision(
         reference=make_reference(log_odds, scores.contributions, apart),
         method=method,
     )
+
+
+def check_guarantee(target_precision: float, confidence: float, method: str) -> None:
+    """Raise `InputError` for targets that `check_targets` refuses, and for a method that is not known."""
+    check_targets(target_precision, confidence)
+    if method not in get_args(Method):
+        raise InputError(f"unknown method '{method}': known are {', '.join(get_args(Method))}")
 
 
 def _untouched(answered: np.ndarray, wrong: np.ndarray, confidence: float) -> Untouched:

@@ -110,13 +110,9 @@ def calibrate_scores(
     The answers must be as they were drawn, so that their share of wrong ones is natural. With `error_rate` the
     probabilities are stated for data with that share instead. Fits leave out a fifth of the questions at a time.
 
-    Raises `InputError` for another method or a rate outside of (0, 1), `NotEnoughDataError` for too few answers of a
-    class.
+    Raises what `check_calibration` raises, and `NotEnoughDataError` for too few answers of a class.
     """
-    if error_rate is not None and not 0 < error_rate < 1:
-        raise InputError(f"--error-rate should lie between 0 and 1, found {error_rate:g}")
-    if method not in METHODS:
-        raise InputError(f"unknown calibration '{method}': known are {', '.join(METHODS)}")
+    check_calibration(method, error_rate)
     demand_both(scores, LEAST, "calibration")
     _warn(scores, method)
     log_odds, wrong, groups = scores.log_odds, scores.wrong, scores.groups
@@ -144,6 +140,14 @@ def calibrate_scores(
         folds=_FOLDS,
         groups=tuple(dict.fromkeys(groups)),
     )
+
+
+def check_calibration(method: str, error_rate: float | None) -> None:
+    """Raise `InputError` for a map that is not known, and for a share of wrong answers outside of (0, 1)."""
+    if error_rate is not None and not 0 < error_rate < 1:
+        raise InputError(f"--error-rate should lie between 0 and 1, found {error_rate:g}")
+    if method not in METHODS:
+        raise InputError(f"unknown calibration '{method}': known are {', '.join(METHODS)}")
 
 
 def _warn(scores: LabelledScores, method: Method) -> None:
@@ -223,12 +227,13 @@ def load_calibration(folder: Path, detector: Detector) -> Calibration | None:
 
 
 def describe_calibration(calibration: Calibration) -> str:
-    """In one sentence what the probabilities are calibrated on, and how far off they were on answers left out."""
+    """In words what the probabilities are calibrated on, and how far off they were on answers left out."""
     quality = calibration.quality(calibration.calibrator.method)
     restated = calibration.error_rate != calibration.natural_rate
     rate = f", stated for an error rate of {number(calibration.error_rate, 2)}" if restated else ""
+    flat = " The detector does not rank these answers the right way round: all get one probability."
     return (
         f"Calibrated ({calibration.calibrator.method}) on {count(calibration.right + calibration.wrong, 'answer')} of "
         f"{calibration.data}, {number(100 * calibration.natural_rate, 1)}% of them wrong{rate}; calibration error "
-        f"{interval(quality.error)}."
+        f"{interval(quality.error)}.{flat if calibration.calibrator.flat else ''}"
     )

@@ -27,13 +27,25 @@ class Calibrator(Row):
     - `beta`: parameters[0] ln p - parameters[1] ln(1 - p) + parameters[2] (Kull et al. 2017);
     - `isotonic`: probabilities interpolated between `knots` of (log odds, probability) (Zadrozny and Elkan 2002).
 
-    `prior` is added to the calibrated log odds, for data with another error rate.
+    `prior` is added to the calibrated log odds, for data with another error rate. Slopes are at least 0: where a fit
+    would fall, as for a detector that ranks answers the wrong way round, the map is flat.
     """
 
     method: Method
     parameters: tuple[float, ...] = ()
     knots: tuple[tuple[float, float], ...] = ()
     prior: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.method in ("platt", "beta") and min(self.parameters[:-1], default=0.0) < 0:
+            raise ValueError(f"the map falls where the log odds rise: its slopes are {self.parameters[:-1]}")
+
+    @property
+    def flat(self) -> bool:
+        """Whether every answer gets the same probability."""
+        if self.method == "isotonic":
+            return len({value for _, value in self.knots}) == 1
+        return self.method != "shift" and not any(self.parameters[:-1])
 
     def probability(self, log_odds: Floats) -> Floats:
         """Probabilities of a wrong answer, float64 [rows]."""
@@ -75,8 +87,7 @@ def fit_calibrator(method: Method, log_odds: Floats, wrong: Bools) -> Calibrator
     if method == "shift":
         return Calibrator(method, (_fit_shift(s, wrong),))
     if method == "platt":
-        slope, offset = _fit_logistic(s[:, None], wrong)
-        return Calibrator(method, (slope, offset))
+        return Calibrator(method, _fit_rising(s[:, None], wrong))
     return Calibrator(method, _fit_beta(s, wrong))
 
 
@@ -100,6 +111,12 @@ def _fit_logistic(features: Floats, wrong: Bools) -> tuple[float, ...]:
     return (*slopes.tolist(), float(model.intercept_[0] - slopes @ centre))
 
 
+def _fit_rising(feature: Floats, wrong: Bools) -> tuple[float, float]:
+    """Slope and offset on one feature [rows, 1]; where the slope would be negative, 0 and the best offset."""
+    slope, offset = _fit_logistic(feature, wrong)
+    return (slope, offset) if slope >= 0 else (0.0, _logit(float(_targets(wrong).mean())))
+
+
 def _fit_shift(s: Floats, wrong: Bools) -> float:
     """The offset at which the mean probability is the mean target, which maximises the likelihood."""
     from scipy.optimize import brentq
@@ -118,10 +135,10 @@ def _fit_beta(s: Floats, wrong: Bools) -> tuple[float, float, float]:
     features = _beta_features(s)
     a, b, c = _fit_logistic(features, wrong)
     if a < 0:
-        b, c = _fit_logistic(features[:, 1:], wrong)
+        b, c = _fit_rising(features[:, 1:], wrong)
         a = 0.0
     elif b < 0:
-        a, c = _fit_logistic(features[:, :1], wrong)
+        a, c = _fit_rising(features[:, :1], wrong)
         b = 0.0
     return a, b, c
 

@@ -15,6 +15,8 @@ from hneurons.core.errors import InputError
 from hneurons.core.rows import Row
 from hneurons.core.seeds import derive_seed
 
+LEAST_TARGET = 1e-6
+"""The least precision and confidence that may be asked for; the largest is 1 less this."""
 START = 0.15
 """The first test answers at least this share of the answers."""
 _POWER = 0.8
@@ -46,7 +48,10 @@ class Step(Row):
 
 
 class Labels(NamedTuple):
-    """How many labelled answers a guarantee needs: without a single error, and at the expected precision."""
+    """How many labelled answers a guarantee needs: without a single error, and at the expected precision.
+
+    The third that is kept apart counts, too.
+    """
 
     without_errors: int
     expected: int
@@ -108,14 +113,14 @@ def sequence_of(n: int, risk: float, confidence: float) -> tuple[tuple[int, int]
 
 def least_answered(risk: float, confidence: float) -> int:
     """The least number of answers that, all right, show the error rate to be at most `risk`."""
-    return math.ceil(math.log(1 - confidence) / math.log(1 - risk) - 1e-9)
+    return max(1, math.ceil(math.log(1 - confidence) / math.log(1 - risk) - 1e-9))
 
 
 def check_targets(target_precision: float, confidence: float) -> None:
-    """Raise `InputError` for a precision or confidence outside of (0, 1)."""
+    """Raise `InputError` for a precision or confidence outside of [`LEAST_TARGET`, 1 - `LEAST_TARGET`]."""
     for name, value in (("--target-precision", target_precision), ("--confidence", confidence)):
-        if not 0 < value < 1:
-            raise InputError(f"{name} should lie between 0 and 1, found {value:g}")
+        if not LEAST_TARGET <= value <= 1 - LEAST_TARGET:
+            raise InputError(f"{name} should lie between {LEAST_TARGET:f} and {1 - LEAST_TARGET:f}, found {value:g}")
 
 
 def run_sequence(log_odds: Floats, wrong: Bools, risk: float, confidence: float) -> list[Step]:
@@ -174,13 +179,14 @@ def last_passed(steps: list[Step]) -> Step | None:
 
 
 def labels_needed(target_precision: float, confidence: float, *, coverage: float, precision: float) -> Labels:
-    """Labelled answers that a guarantee needs, before any is labelled.
+    """Labelled answers that a guarantee needs, before any is labelled, with the third that is kept apart.
 
     `coverage` is the share of answers that should be answered, `precision` the share of right ones expected among
     them. With `expected` labels a test at that coverage passes in four of five draws. Further tests before it make it
     somewhat rarer.
 
-    Raises `InputError` for shares outside of (0, 1], and for a precision that is not above the target.
+    Raises `InputError` for targets that `check_targets` refuses, for shares outside of (0, 1], and for a precision
+    that is not above the target.
     """
     from scipy.stats import binom
 
@@ -200,7 +206,7 @@ def labels_needed(target_precision: float, confidence: float, *, coverage: float
         power = binom.cdf(_allowed(answered, risk, confidence), answered, 1 - precision)
         if (power >= _POWER).any():
             enough = int(answered[np.argmax(power >= _POWER)])
-            return Labels(math.ceil(least / coverage), math.ceil(enough / coverage))
+            return Labels(*(math.ceil(1.5 * answers / coverage - 1e-9) for answers in (least, enough)))
         first *= 2
     raise InputError(
         f"an expected precision of {precision:g} is too close to the target of {target_precision:g}: more than "
