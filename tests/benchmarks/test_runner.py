@@ -273,6 +273,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path) -
         run(model, out=tmp_path, scope="response")
 
 
+@pytest.mark.slow
 def test_a_judge_that_dies_half_way_and_comes_back_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -302,6 +302,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     assert trees[0] == trees[1]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_in_the_middle_of_a_write_keeps_what_was_finished(
     cli: CLI, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,6 +468,7 @@ def test_doctor_examines_a_model(cli: CLI, place: Path) -> None:
     assert said.code == 0 and "Fit for a run. On cpu, 10 samples of each of 5,000 questions take up to" in said.out
 
 
+@pytest.mark.slow
 def test_doctor_tells_what_a_run_of_given_size_takes(cli: CLI, place: Path) -> None:
     def ask(*options: object) -> Any:
         return json.loads(cli("doctor", "--model", place / "model", "--json", *options).out)

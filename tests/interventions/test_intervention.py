@@ -137,6 +137,7 @@ def test_another_kind_of_intervention_adds_what_a_hook_of_its_own_adds() -> None
     assert torch.equal(logits(model, one, prompt_lengths=7), logits_pushed(model, 1, within))
 
 
+@pytest.mark.slow
 def test_it_goes_through_the_runner_results_manifest_and_audits(tmp_path: Path) -> None:
     model = tiny_model(chat=True)
     given: dict[str, Intervention] = {

@@ -30,6 +30,7 @@ def full(path, point, columns):
     return coef
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -42,6 +42,7 @@ def farthest(server: LlamaServer, model: LanguageModel, neurons: NeuronSet, alph
     )
 
 
+@pytest.mark.slow
 def test_an_edited_file_gives_the_hooks_probabilities_in_llama_cpp(tmp_path: Path) -> None:
     source = write_tiny_gguf(tmp_path / "tiny.gguf", "F32")
     model = load(source)
