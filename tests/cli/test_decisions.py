@@ -308,3 +308,60 @@ def test_another_detector_leaves_the_calibration_behind_and_says_so(run: Path, c
     assert said.code == 1 and "of another detector" in said.err and "run 'calibrate' again" in said.err
     assert cli("calibrate", run, "--data", "other").code == 0
     assert cli("score", run, "--question", "Which river?", "--answer", "The Nile").code == 0
+
+
+def test_a_refit_is_given_no_threshold_by_the_half_that_fitted_it(run: Path, cli: CLI, tmp_path: Path) -> None:
+    file, model = write(tmp_path / "mine.jsonl", labelled(120, 50)), RunFolder(run).plan.model
+    made = json.loads(cli("calibrate", run, "--data", file, "--refit", tmp_path / "new", "--json").out)
+    fitted = made["left_out"]["refitted on"]
+    said = cli("abstain", tmp_path / "new", "--data", file, "--model", model, "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["left_out"] == {"trained on": fitted}
+    renamed = [{**row, "question_id": f"{i}"} for i, row in enumerate(labelled(120, 50))]
+    other = write(tmp_path / "renamed.jsonl", renamed)
+    said = cli("calibrate", tmp_path / "new", "--data", other, "--model", model, "--json")
+    assert json.loads(said.out)["left_out"] == {"trained on": fitted}
+
+
+def test_a_bare_detector_leaves_out_what_it_was_fitted_on_and_an_old_one_says_it_does_not_know(
+    run: Path, cli: CLI, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = RunFolder(run).plan.model
+    asked = [question.text for question in RunFolder(run).load_questions("train")[:5]]
+    rows = [*labelled(60, 20), *({"question": text, "response": "x", "correct": True} for text in asked)]
+    file = write(tmp_path / "mine.jsonl", rows)
+    alone = Path(shutil.copytree(run / "detector", tmp_path / "alone"))
+    arguments = ("--data", file, "--model", model, "--json")
+    said = cli("calibrate", alone, *arguments)
+    assert json.loads(said.out)["left_out"] == {"trained on": 5}
+    assert cli("publish", run, "--out", tmp_path / "release").code == 0
+    said = cli("calibrate", tmp_path / "release", *arguments)
+    assert json.loads(said.out)["left_out"] == {"trained on": 5}
+    for folder in (alone, run / "detector"):
+        (folder / "fitted_on.json").unlink()
+    said = cli("calibrate", run / "detector", *arguments)  # its run lies around it
+    assert json.loads(said.out)["left_out"] == {"trained on": 5}
+    assert "not known" not in caplog.text
+    said = cli("calibrate", alone, *arguments)
+    assert json.loads(said.out)["left_out"] == {}
+    assert "it is not known on which questions the detector was fitted" in caplog.text
+
+
+def test_evaluate_leaves_out_the_answers_that_fitted_a_refit(
+    run: Path, cli: CLI, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {question.id: question.text for question in RunFolder(run).load_questions("other")}
+    rows = [
+        {"question": asked[judgement.id.rpartition("#")[0]], "response": "It is so", "correct": bool(i % 3 == 0)}
+        for i, judgement in enumerate(RunFolder(run).load_judgements("other"))
+        if judgement.id.endswith("#0")
+    ]
+    file = write(tmp_path / "mine.jsonl", rows)
+    said = cli("calibrate", run, "--data", file, "--refit", tmp_path / "new", "--json")
+    assert said.code == 0, said.err
+    own = {name: row["right"] + row["wrong"] for name, row in json.loads(cli("evaluate", run, "--json").out).items()}
+    said = cli("evaluate", run, "--detector", tmp_path / "new", "--out", tmp_path / "evaluation", "--json")
+    assert said.code == 0, said.err
+    tested = {name: row["right"] + row["wrong"] for name, row in json.loads(said.out).items()}
+    assert tested["held-out"] == own["held-out"] and 0 < tested["other"] < own["other"]
+    assert "'other': " in caplog.text and "that the detector was fitted on: left out" in caplog.text

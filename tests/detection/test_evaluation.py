@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hneurons.answers.questions import question_marks
 from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
 from hneurons.core.stats import auroc, bootstrap, bootstrap_aurocs
 from hneurons.detection import like_for_like
@@ -320,3 +321,15 @@ def test_ten_answers_told_apart_perfectly_are_no_certainty(detector: Detector, t
     assert result.detector.auroc.low < 0.6 and result.detector.auroc.high == 1.0
     found = [e for s in result.scores for e in (s.accuracy, s.auroc)] + [d.auroc for d in result.differences]
     assert all(estimate.high - estimate.low > 0.1 for estimate in found)
+
+
+def test_answers_to_questions_that_the_detector_was_fitted_on_are_left_out_and_counted(
+    detector: Detector, train: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    test = make_test()
+    seen = [e.question for e in test.examples[:40]]
+    knowing = replace(detector, fitted_on=frozenset[str]().union(*map(question_marks, seen)))
+    result = evaluate_detector(knowing, train, {"new": test}, draws=1)["new"]
+    assert {name for name, *_ in result.items} == {e.id for e in test.examples[40:]}
+    assert result.right + result.wrong == 60 and result.not_located == 0
+    assert "'new': 40 answers to questions that the detector was fitted on: left out" in caplog.text

@@ -54,7 +54,7 @@ def calibrate(
     found = _labelled(source, data, model, judge_url, judge_model, device, rows)
     scores, folder = found.scores, found.folder
     if refit is not None:
-        detector, scores = refit_weights(found.detector, scores)
+        detector, scores = refit_weights(found.detector, scores, questions=found.questions)
         folder = refit
     calibration = calibrate_scores(scores, method=method, error_rate=error_rate)  # type: ignore[arg-type]
     if refit is not None:

@@ -1,6 +1,6 @@
 """The answer rows of a dataset, and what every comparison of neurons does with them: refit and decide."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -100,8 +100,10 @@ def check_measured(detector: Detector, data: Dataset, name: str) -> None:
         )
 
 
-def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -> AnswerRows:
-    """The located answers of a dataset with their labels and contributions.
+def answer_rows(
+    data: Dataset, name: str, *, detector: Detector | None = None, leave_out: Collection[str] = ()
+) -> AnswerRows:
+    """The located answers of a dataset with their labels and contributions, without the examples to leave out by id.
 
     Raises `InputError` for contributions of other examples and, with `detector`, what `check_measured` raises;
     `NotEnoughDataError` where no answer is located. `name` stands for the dataset in these messages.
@@ -110,7 +112,7 @@ def answer_rows(data: Dataset, name: str, *, detector: Detector | None = None) -
         check_measured(detector, data, name)
     examples = {e.id: e for e in data.examples}
     rows = data.contributions.rows
-    numbers = [i for i, row in enumerate(rows) if row["region"] == "answer"]
+    numbers = [i for i, row in enumerate(rows) if row["region"] == "answer" and row["example_id"] not in leave_out]
     numbers.sort(key=lambda i: str(rows[i]["id"]))
     unknown = [rows[i]["example_id"] for i in numbers if rows[i]["example_id"] not in examples]
     if unknown:

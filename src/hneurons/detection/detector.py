@@ -1,22 +1,23 @@
 """The detector: a sparse logistic model on contributions over the answer's tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hneurons.answers.questions import question_marks
 from hneurons.core.errors import ArtifactError, InputError
-from hneurons.core.files import storage_errors, write_atomic
+from hneurons.core.files import checked_json, read_checked, storage_errors, write_atomic
 from hneurons.core.rows import from_row, to_row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
-from hneurons.core.types import ModelIdentity
+from hneurons.core.types import ModelIdentity, Question
 from hneurons.core.wording import count
 from hneurons.models.prompts import PromptStyle
 from hneurons.neurons.neuron_set import NeuronSet
-from hneurons.neurons.opening import find_neurons
+from hneurons.neurons.opening import FITTED_ON, find_neurons
 from hneurons.neurons.signals import CETT
 from hneurons.neurons.tensors import pack_tensors, unpack_tensors
 from hneurons.sparse.matrix import ColumnMatrix
@@ -37,6 +38,8 @@ class Detector:
       where this share is largest. NaN where it was not measured.
     - `threshold`: the log odds from which an answer is called made up, chosen on held-out training folds.
     - `settings`, `data`: how and on what it was fitted.
+    - `fitted_on`: the marks (`question_marks`) of all questions that it was fitted on; None where they are not known.
+      They lie in a file of their own and are no part of `content`.
     """
 
     identity: ModelIdentity
@@ -48,6 +51,7 @@ class Detector:
     threshold: float
     settings: dict[str, Any]
     data: dict[str, Any]
+    fitted_on: frozenset[str] | None = None
 
     def __repr__(self) -> str:
         found = f"{count(len(self.columns), 'neuron')}, {(self.coef > 0).sum()} of positive weight"
@@ -76,6 +80,10 @@ class Detector:
         arrays = [array.tolist() for array in (self.columns, self.coef, self.scale)]
         values = [self.identity, *arrays, self.intercept, self.threshold, self.settings, self.data]
         return fingerprint(to_row(values))
+
+    def has_seen(self, question: Question) -> bool:
+        """Whether it is known to have been fitted on this question, or on another of its group."""
+        return bool(self.fitted_on) and not question_marks(question).isdisjoint(self.fitted_on or ())
 
     def decide(self, matrix: ColumnMatrix) -> Floats:
         """Log odds, float64 [rows]. Raises `InputError` for features of another shape."""
@@ -121,7 +129,10 @@ class Detector:
             "settings": self.settings,
             "data": self.data,
         }
-        return pack_tensors(row, DETECTOR_JSON, DETECTOR_TENSORS, tensors) | self.neuron_set().to_files()
+        files = pack_tensors(row, DETECTOR_JSON, DETECTOR_TENSORS, tensors) | self.neuron_set().to_files()
+        if self.fitted_on is not None:
+            files[FITTED_ON] = checked_json({"detector": self.content, "questions": sorted(self.fitted_on)})
+        return files
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -134,7 +145,7 @@ class Detector:
             row, tensors = unpack_tensors(folder, DETECTOR_JSON, DETECTOR_TENSORS, _FIELDS)
             if {len(values) for values in tensors.values()} != {row["size"]}:
                 raise ValueError(f"its JSON counts {row['size']} columns, its tensors do not")
-            return cls(
+            found = cls(
                 identity=ModelIdentity.from_row(row["model"]),
                 **tensors,
                 intercept=from_row(float, row["intercept"]),
@@ -142,8 +153,17 @@ class Detector:
                 settings=row["settings"],
                 data=row["data"],
             )
+            return replace(found, fitted_on=_read_fitted_on(folder, found.content))
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise ArtifactError(f"the detector in {folder} is damaged ({error}): run 'fit' again") from error
+
+
+def _read_fitted_on(folder: Path, content: str) -> frozenset[str] | None:
+    """None where the file is not there, or belongs to an earlier detector in this folder."""
+    if not (folder / FITTED_ON).is_file():
+        return None
+    row = read_checked(folder / FITTED_ON)
+    return frozenset(from_row(list[str], row["questions"])) if row["detector"] == content else None
 
 
 def open_detector(source: str | Path) -> Detector:

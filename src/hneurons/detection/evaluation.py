@@ -159,6 +159,9 @@ def evaluate_detector(
     methods, so that differences between them are paired. A test set of one class has an accuracy, which is the share
     flagged or passed, and an AUROC of NaN.
 
+    Answers to questions that the detector says it was fitted on are left out, and a warning counts them. The rival
+    scores of such a set are computed here, on the answers that remain.
+
     Raises `NotEnoughDataError` for a training set without both classes, and for a test set without located answers.
     Raises `InputError` when a test question was trained on, or contributions are of another model or other examples.
     """
@@ -169,17 +172,24 @@ def evaluate_detector(
     inputs = {"detector": detector.content}
     inputs |= {name: data.contributions.content for name, data in {"train": train, **tests}.items()}
     inputs |= {f"scores of {name}": found.content for name, found in (scores or {}).items()}
+    seen = {name: {e.id for e in data.examples if detector.has_seen(e.question)} for name, data in tests.items()}
+    for name, left_out in seen.items():
+        if left_out:
+            number = count(len(left_out), "answer")
+            logger.warning("'%s': %s to questions that the detector was fitted on: left out", name, number)
+    inputs |= {f"left out of {name}": fingerprint(sorted(left_out)) for name, left_out in seen.items() if left_out}
     stage = FileStage(out, stage=STAGE, settings=settings, inputs=inputs)
     if stage.complete and out is not None:
         return load_evaluation(out)
     results: dict[str, DatasetResult] = {}
     with progress("evaluate", len(tests)) as advance:
         for name, data in tests.items():
-            rows = answer_rows(data, name, detector=detector)
+            rows = answer_rows(data, name, detector=detector, leave_out=seen[name])
             check_unseen(known, rows, name)
             _check_size(rows, name)
-            rivals = _rivals(known, rows, name, (scores or {}).get(name))
-            results[name] = _evaluate(detector, known, rows, rivals, name, len(data.examples), draws, seed)
+            rivals = _rivals(known, rows, name, None if seen[name] else (scores or {}).get(name))
+            total = len(data.examples) - len(seen[name])
+            results[name] = _evaluate(detector, known, rows, rivals, name, total, draws, seed)
             advance()
     stage.finish({RESULT: dump_json(results) + b"\n"})
     return results

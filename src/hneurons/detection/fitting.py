@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hneurons.answers.questions import question_marks
 from hneurons.core.artifacts import FileStage
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.stats import Estimate
-from hneurons.core.types import ModelIdentity
+from hneurons.core.types import ModelIdentity, Question
 from hneurons.core.wording import interval
 from hneurons.detection.answer_rows import even_odds
 from hneurons.detection.detector import Detector
@@ -94,6 +95,7 @@ def fit_detector(
     folds: int = 5,
     subsamples: int = 50,
     seed: int = 0,
+    questions: Sequence[Question] = (),
     out: Path | None = None,
 ) -> Detector:
     """Fit the L1-logistic detector (arXiv 2512.01797, section 2.3) with balanced class weights.
@@ -106,6 +108,9 @@ def fit_detector(
 
     The decision threshold is where those held-out answers are as likely wrong as right. `subsamples` half-samples by
     question give each neuron's selection probability; 0 leaves that out. Resumable with `out`.
+
+    `questions` are those set aside for training. The detector keeps their marks, so that no labelled answer to them
+    tests or calibrates it.
 
     Raises `NotEnoughDataError` for too few questions or a class that is empty, `InputError` for unusable arguments.
     """
@@ -186,6 +191,7 @@ def fit_detector(
             "signal": contributions.signal,
             "style": contributions.manifest.settings["style"],
         },
+        fitted_on=frozenset[str]().union(*map(question_marks, questions)) if questions else None,
     )
     if subsamples:
         detector = _with_stability(detector, matrix, rows, path.ratios[: point + 1], columns, subsamples, seed, out)

@@ -21,7 +21,9 @@ _DETECTOR = "detector"
 _SET = ("neurons.json", "neurons.safetensors")
 LEARNED = ("calibration.json", "guarantee.json")
 """Files that may lie beside a detector: what was learned on labelled answers. Each holds its own checksum."""
-_FETCHED = (RELEASE_JSON, "README.md", "detector.json", "detector.safetensors", *_SET, *LEARNED)
+FITTED_ON = "fitted_on.json"
+"""File that may lie beside a detector: marks of its questions. It holds its own checksum, too."""
+_FETCHED = (RELEASE_JSON, "README.md", "detector.json", "detector.safetensors", FITTED_ON, *_SET, *LEARNED)
 
 
 class NeuronSource(NamedTuple):

@@ -26,7 +26,15 @@ from hneurons.core.wording import count, interval, number
 from hneurons.detection.detector import DETECTOR_JSON, DETECTOR_TENSORS, Detector
 from hneurons.detection.evaluation import DatasetResult, check_evaluated
 from hneurons.neurons.neuron_set import NEURONS_JSON, NEURONS_TENSORS, NeuronSet
-from hneurons.neurons.opening import LEARNED, RELEASE_JSON, RELEASE_VERSION, damaged_release, fetch_folder, read_release
+from hneurons.neurons.opening import (
+    FITTED_ON,
+    LEARNED,
+    RELEASE_JSON,
+    RELEASE_VERSION,
+    damaged_release,
+    fetch_folder,
+    read_release,
+)
 from hneurons.releases.domains import domain_row
 
 if TYPE_CHECKING:
@@ -97,7 +105,7 @@ def save_release(
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files = detector.to_files()
-    about["files"] = {name: data_hash(data) for name, data in files.items()}
+    about["files"] = {name: data_hash(files[name]) for name in _FILES}
     card = render_card(about)
     for name, data in files.items():
         write_atomic(folder / name, data)
@@ -203,7 +211,7 @@ def push_release(folder: Path, repo: str, *, public: bool = False) -> str:
     api = HfApi()
     try:
         api.create_repo(repo, private=not public, exist_ok=True)
-        files = [RELEASE_JSON, CARD, *_FILES, *LEARNED]
+        files = [RELEASE_JSON, CARD, *_FILES, FITTED_ON, *LEARNED]
         api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=files, commit_message="hneurons release")
     except Exception as error:  # the hub's client raises errors of several libraries
         raise EndpointError(f"could not push to {repo}: {_first_line(error)}; log in with 'hf auth login'") from error

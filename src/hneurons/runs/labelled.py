@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hneurons.answers.judging import label_responses
-from hneurons.answers.questions import question_key
-from hneurons.answers.questions.recorded import read_recorded
+from hneurons.answers.questions.recorded import group_by_text, read_recorded
 from hneurons.core.errors import InputError
 from hneurons.core.files import file_hash
 from hneurons.core.types import Question, Response, Verdict
@@ -17,7 +16,7 @@ from hneurons.detection.detector import Detector
 from hneurons.models.endpoint import Endpoint
 from hneurons.models.language_model import LanguageModel
 from hneurons.neurons.opening import find_neurons
-from hneurons.runs.detectors import open_for_answers
+from hneurons.runs.detectors import open_for_answers, with_fitted_on
 from hneurons.runs.folder import RunFolder
 from hneurons.runs.plan import TRAIN
 
@@ -26,11 +25,12 @@ DECISIONS = "decisions"
 
 
 class Labelled(NamedTuple):
-    """Labelled scores, the detector that gave them, and the folder it lies in."""
+    """Labelled scores, the detector that gave them, the folder it lies in, and the questions of the scores."""
 
     scores: LabelledScores
     detector: Detector
     folder: Path
+    questions: Sequence[Question]
 
 
 class _Asked(NamedTuple):
@@ -52,7 +52,7 @@ def label_and_score(
 
     `data` is a test set of the run (by default the first), or a file of recorded answers with verdicts or with answers
     to judge them by. `load` takes the model's name and number type. It is called only where log odds are not there yet.
-    Questions that the run trained on are left out and counted.
+    Questions that the detector was fitted on, or that its run trained on, are left out and counted.
 
     Raises what `open_for_answers`, `read_recorded` and `score_labelled` raise, and `InputError` for data that is not
     there or a detector that lies in no local folder.
@@ -79,14 +79,13 @@ def label_and_score(
         path = Path(name)
         place, shown = found.folder / DECISIONS / f"{path.name.split('.')[0]}-{file_hash(path)}", path.name
         asked = _of_file(path)
-    drawn = first_answers(*asked)
-    if run is not None:
-        drawn = _untrained(drawn, run.load_questions(TRAIN))
+    detector = with_fitted_on(opened.detector, source)
+    drawn = _unseen(first_answers(*asked), detector)
     if not (model or opened.model):
         raise InputError(f"{source} does not say which model it belongs to: add --model")
     scores = score_labelled(
         drawn,
-        opened.detector,
+        detector,
         lambda: load(model or opened.model, opened.dtype),
         name=shown,
         style=opened.style,
@@ -95,7 +94,7 @@ def label_and_score(
         batch_size=batch_size,
         out=place,
     )
-    return Labelled(scores, opened.detector, found.folder)
+    return Labelled(scores, detector, found.folder, [question for question, _, _ in drawn.answers])
 
 
 def _of_run(run: RunFolder, name: str) -> _Asked:
@@ -105,16 +104,15 @@ def _of_run(run: RunFolder, name: str) -> _Asked:
 
 def _of_file(path: Path) -> _Asked:
     answers = read_recorded([path])
-    questions = list({answer.question.id: answer.question for answer in answers}.values())
+    questions = group_by_text({answer.question.id: answer.question for answer in answers}.values())
     responses = [answer.response for answer in answers]
     given = {answer.response.id: answer.verdict for answer in answers if answer.verdict is not None}
     judged = label_responses(questions, responses, given=given).judgements
     return _Asked(questions, responses, {judgement.id: judgement.verdict for judgement in judged})
 
 
-def _untrained(drawn: Drawn, trained: Sequence[Question]) -> Drawn:
-    keys, groups = {question_key(q.text) for q in trained}, {q.group for q in trained}
-    kept = [a for a in drawn.answers if not (a[0].group in groups or question_key(a[0].text) in keys)]
+def _unseen(drawn: Drawn, detector: Detector) -> Drawn:
+    kept = [answer for answer in drawn.answers if not detector.has_seen(answer[0])]
     left_out = Counter(drawn.left_out)
     left_out["trained on"] += len(drawn.answers) - len(kept)
     return Drawn(kept, {reason: number for reason, number in left_out.items() if number})

@@ -1,5 +1,6 @@
 """The main job: questions -> responses -> ... -> detector -> evaluation, each stage a method of `Run`."""
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -392,7 +393,8 @@ class Run(RunFolder):
             chosen["choice"] = self._capability(capability or plan.capability, limit)
 
         def fit() -> "Detector":
-            return fit_detector(self.load_contributions(TRAIN), C=C, seed=self.plan.seed, out=place, **chosen)
+            train, asked = self.load_contributions(TRAIN), self.load_questions(TRAIN)
+            return fit_detector(train, C=C, seed=self.plan.seed, questions=asked, out=place, **chosen)
 
         try:
             return fit()
@@ -510,8 +512,12 @@ class Run(RunFolder):
         """
         from hneurons.detection.detector import open_detector
         from hneurons.detection.evaluation import evaluate_detector
+        from hneurons.runs.detectors import with_fitted_on
 
-        fitted = self.load_detector() if detector is None else open_detector(detector)
+        if detector is None:  # the test sets were drawn without its training questions
+            fitted = dataclasses.replace(self.load_detector(), fitted_on=None)
+        else:
+            fitted = with_fitted_on(open_detector(detector), detector)
         scores = self.scores()
         tests = {name: self.dataset(name) for name in scores}
 

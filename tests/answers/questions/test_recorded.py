@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hneurons.answers.questions import load_questions
-from hneurons.answers.questions.recorded import RecordedAnswer, read_recorded
+from hneurons.answers.questions.recorded import RecordedAnswer, group_by_text, read_recorded
 from hneurons.core.errors import HNeuronsError
 
 
@@ -81,3 +81,16 @@ def test_a_missing_file_and_none_are_refused(tmp_path: Path) -> None:
         read(tmp_path, {"question": "Which river?"})
     with pytest.raises(HNeuronsError, match=r"none\.jsonl"):
         load_questions(f"recorded:{tmp_path / 'none.jsonl'}")
+
+
+def test_one_text_under_two_ids_is_one_group_and_other_questions_stay_their_own(tmp_path: Path) -> None:
+    rows = [
+        {**RIVER, "question_id": "a"},
+        {**RIVER, "question": "WHICH river", "question_id": "b"},
+        {**RIVER, "question": "Which city?", "question_id": "c", "fact": "Rome"},
+        {**RIVER, "question": "Which city", "question_id": "d"},
+        {**RIVER, "question": "Which king?", "question_id": "e"},
+    ]
+    asked = group_by_text(answer.question for answer in read(tmp_path, *rows))
+    assert [question.group for question in asked] == ["which river", "which river", "Rome", "Rome", "e"]
+    assert [question.id for question in asked] == ["a", "b", "c", "d", "e"]

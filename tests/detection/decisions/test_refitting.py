@@ -1,14 +1,18 @@
 """New weights of the same neurons tell what the old ones did not, on answers that they were not fitted on."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hneurons.answers.questions import question_marks
 from hneurons.core.errors import InputError, NotEnoughDataError
 from hneurons.core.stats import auroc
+from hneurons.core.types import Question
 from hneurons.detection.decisions.labelled import LabelledScore, LabelledScores
-from hneurons.detection.decisions.refitting import refit_weights
+from hneurons.detection.decisions.refitting import is_fully_known, refit_weights
+from hneurons.detection.detector import Detector
 from support.labelled import bare_detector
 
 
@@ -60,3 +64,26 @@ def test_few_answers_and_unknown_contributions_are_refused() -> None:
     bare = replace(scores, rows=tuple(replace(row, contributions=()) for row in scores.rows))
     with pytest.raises(InputError, match="are not of this detector"):
         refit_weights(bare_detector(), bare)
+
+
+def test_a_refit_keeps_what_it_and_the_old_detector_were_fitted_on(tmp_path: Path) -> None:
+    old = Question("old", "Which river?")
+    scores = other_domain()
+    asked = [Question(row.id, f"What is {row.id}?") for row in scores.rows]
+    detector = replace(bare_detector(), fitted_on=question_marks(old))
+    found = refit_weights(detector, scores, questions=asked)
+    found.detector.save(tmp_path)
+    loaded = Detector.load(tmp_path)
+    kept = {row.id for row in found.scores.rows}
+    assert [loaded.has_seen(question) for question in asked] == [question.id not in kept for question in asked]
+    assert all(loaded.has_seen(replace(question, id="else")) == (question.id not in kept) for question in asked)
+    assert loaded.has_seen(old) and is_fully_known(loaded)
+    assert loaded.content == replace(loaded, fitted_on=None).content
+    (tmp_path / "fitted_on.json").unlink()  # as of an earlier version
+    assert Detector.load(tmp_path).fitted_on is None
+
+
+def test_a_refit_of_a_detector_of_unknown_training_stays_unknown() -> None:
+    found = refit_weights(bare_detector(), other_domain()).detector
+    assert found.fitted_on and not is_fully_known(found)
+    assert is_fully_known(refit_weights(replace(bare_detector(), fitted_on=frozenset()), other_domain()).detector)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from hneurons.answers.questions.rows import QUESTIONS, QuestionSource, drop_duplicates, question_key
+from hneurons.answers.questions.rows import QUESTIONS, QuestionSource, drop_duplicates, question_key, question_marks
 from hneurons.core.errors import InputError, SchemaError
 from hneurons.core.registry import import_modules
 from hneurons.core.seeds import derive_seed
 from hneurons.core.types import Question
 
-__all__ = ["QUESTIONS", "QuestionSource", "load_questions", "question_key"]
+__all__ = ["QUESTIONS", "QuestionSource", "load_questions", "question_key", "question_marks"]
 
 import_modules(__name__, __path__)
 

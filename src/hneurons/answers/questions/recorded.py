@@ -1,7 +1,8 @@
 """Answers that were recorded elsewhere, with the questions that they answer and verdicts where somebody gave them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -70,6 +71,15 @@ def read_recorded(files: Sequence[Path]) -> list[RecordedAnswer]:
         drawn[known.id] += 1
         found.append(RecordedAnswer(known, response, _verdict(row)))
     return found
+
+
+def group_by_text(questions: Iterable[Question]) -> list[Question]:
+    """The questions, those of one text under several ids as one fact: that which one of them names, or the text."""
+    same: dict[str, list[Question]] = {}
+    for question in (asked := list(questions)):
+        same.setdefault(question_key(question.text), []).append(question)
+    facts = {key: next((q.fact for q in found if q.fact), key) for key, found in same.items() if len(found) > 1}
+    return [replace(q, fact=q.fact or facts.get(question_key(q.text), "")) for q in asked]
 
 
 def _question(row: Row) -> Question:

@@ -14,6 +14,7 @@ from hneurons.answers.judges.normalize import LETTER, fold
 from hneurons.core.errors import EndpointError, InputError, MissingExtraError, SchemaError
 from hneurons.core.foreign_rows import SUFFIXES, read_foreign_rows
 from hneurons.core.registry import Registry
+from hneurons.core.seeds import fingerprint
 from hneurons.core.types import Question
 
 logger = logging.getLogger(__name__)
@@ -176,6 +177,11 @@ def question_key(text: str) -> str:
     """
     plain = _THOUSANDS.sub("", fold(text).casefold()).replace("–", "-")
     return " ".join(_KEY.findall(plain))
+
+
+def question_marks(question: Question) -> frozenset[str]:
+    """What a detector keeps of a question that it was fitted on: 16 hex digits of its text's key and of its group."""
+    return frozenset((fingerprint(question_key(question.text)), fingerprint(question.group)))
 
 
 def demands_answers(source: QuestionSource) -> QuestionSource:
