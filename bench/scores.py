@@ -31,7 +31,8 @@ SAMPLES, BATCH = 5, 32
 def make_answers(model: LanguageModel, answers: int) -> tuple[list[Example], list[Response]]:
     """Right answers to half of the questions and another question's answer to the others, with samples of both."""
     rng = np.random.default_rng(0)
-    questions = load_questions("facts", limit=answers)
+    one_a_fact = {question.group: question for question in load_questions("facts", limit=4 * answers)}
+    questions = [*one_a_fact.values()][:answers]  # no fact is in both halves
     texts = [f" {question.answers[0]}." for question in questions]
     examples, responses = [], []
     for number, question in enumerate(questions):
