@@ -7,13 +7,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from hneurons.core.errors import ArtifactError, InputError, NotEnoughDataError
-from hneurons.core.files import read_checked, write_checked
-from hneurons.core.rows import Row, from_row
+from hneurons.core.errors import InputError, NotEnoughDataError
+from hneurons.core.files import write_checked
+from hneurons.core.rows import Row
 from hneurons.core.seeds import derive_seed, fingerprint
 from hneurons.core.showing import one_line
 from hneurons.core.stats import Estimate, wilson
 from hneurons.core.wording import count, number, percent
+from hneurons.detection.decisions.beside import load_beside
 from hneurons.detection.decisions.drift import Reference, make_reference
 from hneurons.detection.decisions.fixed_sequence import (
     Step,
@@ -187,16 +188,7 @@ def load_guarantee(folder: Path, detector: Detector) -> Guarantee | None:
 
     Raises `ArtifactError` where it is damaged or of another detector.
     """
-    path = folder / GUARANTEE_JSON
-    if not path.is_file():
-        return None
-    try:
-        found = from_row(Guarantee, read_checked(path))
-    except (ValueError, OSError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}): run 'abstain' again") from error
-    if found.detector != detector.content:
-        raise ArtifactError(f"{path} is of another detector than the one beside it: run 'abstain' again")
-    return found
+    return load_beside(folder / GUARANTEE_JSON, Guarantee, detector, verb="abstain")
 
 
 def describe_guarantee(found: Guarantee) -> str:

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hneurons.core.errors import ArtifactError, InputError
-from hneurons.core.files import read_checked, write_checked
-from hneurons.core.rows import Row, from_row
+from hneurons.core.errors import InputError
+from hneurons.core.files import write_checked
+from hneurons.core.rows import Row
 from hneurons.core.seeds import fingerprint
 from hneurons.core.showing import one_line
 from hneurons.core.stats import Estimate, bootstrap_means, bounded_interval, wilson
 from hneurons.core.wording import count, interval, number
 from hneurons.detection.assessment import probability
+from hneurons.detection.decisions.beside import load_beside
 from hneurons.detection.decisions.calibrators import METHODS, Calibrator, Method, fit_calibrator
 from hneurons.detection.decisions.labelled import LabelledScores, demand_both, describe_data
 from hneurons.detection.detector import Detector
@@ -214,16 +215,7 @@ def load_calibration(folder: Path, detector: Detector) -> Calibration | None:
 
     Raises `ArtifactError` where it is damaged or of another detector.
     """
-    path = folder / CALIBRATION_JSON
-    if not path.is_file():
-        return None
-    try:
-        found = from_row(Calibration, read_checked(path))
-    except (ValueError, OSError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}): run 'calibrate' again") from error
-    if found.detector != detector.content:
-        raise ArtifactError(f"{path} is of another detector than the one beside it: run 'calibrate' again")
-    return found
+    return load_beside(folder / CALIBRATION_JSON, Calibration, detector, verb="calibrate")
 
 
 def describe_calibration(calibration: Calibration) -> str:
